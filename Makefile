@@ -1,0 +1,42 @@
+# Every target makes the environment it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BUILD ?= build
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+.PHONY: help env quickstart test check format benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(INSTALLED) ## make the environment in .venv, with the versions of constraints.txt
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: env ## speak a small data set, train on it, and classify a file: about three minutes on two cores
+	rm -rf $(BUILD)/quickstart $(BUILD)/spoken_words
+	$(PYTHON) examples/make_spoken_words.py --output_dir $(BUILD)/spoken_words
+	$(PYTHON) examples/train.py --data_dir $(BUILD)/spoken_words --output_dir $(BUILD)/quickstart \
+		--group_column voice --num_train_epochs 12
+	$(PYTHON) examples/classify.py $(BUILD)/quickstart $(BUILD)/spoken_words/test/*_000.wav
+
+test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds the tests that need them)
+	$(PYTHON) -m pytest
+
+check: env ## check style
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: env ## format the code
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+benchmark: env ## time the feature extraction beside transformers' AST
+	$(PYTHON) examples/benchmark.py --output examples/results/benchmark.json
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) $(BUILD)

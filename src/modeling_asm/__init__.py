@@ -1,0 +1,27 @@
+"""Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102) for the Hugging Face ecosystem.
+
+Importing the package registers its classes with transformers' Auto classes, and marks them so that their code travels
+with every checkpoint that they save.
+"""
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+
+from .configuration_asm import ASMConfig
+from .feature_extraction_asm import ASMFeatureExtractor
+from .modeling_asm import ASMForAudioClassification, ASMModel
+from .sizes import ASM_SIZES
+
+
+__version__ = "0.1.0"
+
+AutoConfig.register(ASMConfig.model_type, ASMConfig, exist_ok=True)
+AutoFeatureExtractor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
+AutoModel.register(ASMConfig, ASMModel, exist_ok=True)
+AutoModelForAudioClassification.register(ASMConfig, ASMForAudioClassification, exist_ok=True)
+
+ASMConfig.register_for_auto_class()
+ASMFeatureExtractor.register_for_auto_class()
+ASMModel.register_for_auto_class("AutoModel")
+ASMForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+
+__all__ = ["ASM_SIZES", "ASMConfig", "ASMFeatureExtractor", "ASMForAudioClassification", "ASMModel"]

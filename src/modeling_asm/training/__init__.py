@@ -1,0 +1,1 @@
+"""What training needs beyond transformers' Trainer: data from folders, augmentation, metrics and model cards."""
