@@ -20,75 +20,16 @@ from tqdm.auto import tqdm
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029")
-TRAIN_VOICES = [
-    "Alex",
-    "Andy",
-    "Annie",
-    "Denis",
-    "Diogo",
-    "Gene",
-    "Henrique",
-    "Hugo",
-    "Jacky",
-    "Lee",
-    "Marco",
-    "Mario",
-    "Michael",
-    "Nguyen",
-    "adam",
-    "anika",
-    "antonio",
-    "aunty",
-    "belinda",
-    "benjamin",
-    "boris",
-    "caleb",
-    "david",
-    "ed",
-    "edward",
-    "f1",
-    "f2",
-    "f3",
-    "grandma",
-    "ian",
-    "iven",
-    "john",
-    "kaukovalta",
-    "linda",
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m8",
-    "marcelo",
-    "max",
-    "miguel",
-    "norbert",
-    "pablo",
-    "pedro",
-    "quincy",
-    "rob",
-    "sandro",
-    "shelby",
-    "steph",
-    "zac",
-]
-TEST_VOICES = [
-    "Alicia",
-    "Andrea",
-    "Mike",
-    "Tweaky",
-    "f4",
-    "f5",
-    "gustave",
-    "m6",
-    "m7",
-    "michel",
-    "paul",
-    "robert",
-    "travis",
-]
+TRAIN_VOICES = (
+    *("Alex", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario"),
+    *("Michael", "Nguyen", "adam", "anika", "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david"),
+    *("ed", "edward", "f1", "f2", "f3", "grandma", "ian", "iven", "john", "kaukovalta", "linda", "m1", "m2", "m3"),
+    *("m4", "m5", "m8", "marcelo", "max", "miguel", "norbert", "pablo", "pedro", "quincy", "rob", "sandro"),
+    *("shelby", "steph", "zac"),
+)
+TEST_VOICES = (
+    *("Alicia", "Andrea", "Mike", "Tweaky", "f4", "f5", "gustave", "m6", "m7", "michel", "paul", "robert", "travis"),
+)
 
 # From espeak-ng's public header, speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -128,7 +69,7 @@ class Speaker:
         return np.concatenate(self.chunks)
 
 
-def make_split(speaker: Speaker, folder: Path, voices: list[str], clips_per_word: int, rng: random.Random):
+def make_split(speaker: Speaker, folder: Path, voices: tuple[str, ...], clips_per_word: int, rng: random.Random):
     """Write a split: WAV files, and `metadata.csv` with file name, word, voice and accent."""
     folder.mkdir(parents=True)
     rows = []

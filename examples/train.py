@@ -60,9 +60,7 @@ class ScriptArguments:
     group_column: str | None = field(
         default=None, metadata={"help": "Column (speaker, session) whose values are kept together when train is cut."}
     )
-    test_fraction: float = field(
-        default=0.2, metadata={"help": "Share of train to report on, where there is no split."}
-    )
+    test_fraction: float = field(default=0.2, metadata={"help": "Share of train to report on, if it is alone."})
     dev_fraction: float = field(default=0.1, metadata={"help": "Share of train that chooses the best epoch."})
     on_bad_audio: str = field(
         default="error", metadata={"help": "What an unreadable file does.", "choices": ["error", "skip"]}
@@ -72,7 +70,7 @@ class ScriptArguments:
     drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
     seconds: float | None = field(
         default=None,
-        metadata={"help": "Window of the model; by default 95 % of the training clips fit, at most 10.24."},
+        metadata={"help": "Window of the model; by default 95 % of train fit, at most 10.24."},
     )
     padding: str = field(
         default="silence", metadata={"help": "What follows a short clip.", "choices": ["silence", "mean", "zero"]}

@@ -94,6 +94,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             TypeError: If a clip is not numbers.
         """
         self._check_sampling_rate(sampling_rate)
+        if return_tensors not in (None, "np", "pt"):
+            raise ValueError(f"`return_tensors` is {return_tensors!r}, expected 'pt', 'np' or None.")
         waveforms = [as_waveform(clip, index) for index, clip in enumerate(split_batch(raw_speech))]
         window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
         waveforms = [waveform[: self.nb_max_samples] for waveform in waveforms]
@@ -144,15 +146,18 @@ def split_batch(raw_speech) -> list:
                 "(num_samples,) or (batch_size, num_samples). Mix the channels down: `raw_speech.mean(axis)` with "
                 "the channels' axis."
             )
-        return list(raw_speech) if raw_speech.ndim == 2 else [raw_speech]
-    if isinstance(raw_speech, (list, tuple)):
-        if len(raw_speech) == 0:
-            raise ValueError("`raw_speech` is empty, expected at least one clip with at least one sample.")
-        return list(raw_speech) if isinstance(raw_speech[0], (list, tuple, np.ndarray, Tensor)) else [raw_speech]
-    raise TypeError(
-        f"`raw_speech` is a {type(raw_speech).__name__}, expected a waveform as a NumPy array, torch tensor or list of "
-        "numbers, or a list of waveforms. Decode a file first: `soundfile.read(path)`."
-    )
+        clips = list(raw_speech) if raw_speech.ndim == 2 else [raw_speech]
+    elif isinstance(raw_speech, (list, tuple)):
+        batched = len(raw_speech) == 0 or isinstance(raw_speech[0], (list, tuple, np.ndarray, Tensor))
+        clips = list(raw_speech) if batched else [raw_speech]
+    else:
+        raise TypeError(
+            f"`raw_speech` is a {type(raw_speech).__name__}, expected a waveform as a NumPy array, torch tensor or "
+            "list of numbers, or a list of waveforms. Decode a file first: `soundfile.read(path)`."
+        )
+    if not clips:
+        raise ValueError("`raw_speech` is empty, expected at least one clip with at least one sample.")
+    return clips
 
 
 def as_waveform(clip, index: int) -> Tensor:

@@ -14,21 +14,21 @@ class ASMSize(NamedTuple):
 # small: the width and depth of Mixer-S/16. base: the paper's model. Both have 16x16 patches and a window of 10.24 s.
 ASM_SIZES = {
     "tiny": ASMSize(
-        dict(
-            hidden_size=128,
-            num_hidden_layers=10,
-            tokens_mlp_dim=64,
-            channels_mlp_dim=512,
-            patch_size=(64, 3),
-            frequency_stride=64,
-            time_stride=2,
-            max_length=98,
-            num_mel_bins=64,
-        ),
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 10,
+            "tokens_mlp_dim": 64,
+            "channels_mlp_dim": 512,
+            "patch_size": (64, 3),
+            "frequency_stride": 64,
+            "time_stride": 2,
+            "max_length": 98,
+            "num_mel_bins": 64,
+        },
         parameters=0,
     ),
     "small": ASMSize(
-        dict(hidden_size=512, num_hidden_layers=8, tokens_mlp_dim=256, channels_mlp_dim=2048),
+        {"hidden_size": 512, "num_hidden_layers": 8, "tokens_mlp_dim": 256, "channels_mlp_dim": 2048},
         parameters=0,
     ),
     "base": ASMSize({}, parameters=61_634_304),

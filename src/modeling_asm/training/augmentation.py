@@ -16,8 +16,8 @@ class Augmentation:
             start is filled with silence.
         speed: Largest relative change of speed and pitch, either way: 0.1 plays a clip up to 10 % slower or faster.
         gain: Largest change of loudness to either side, in decibels.
-        noise: Loudest white noise, in decibels relative to full scale (negative); the quietest is 60 dB below it.
-            `None` switches it off.
+        noise: Lowest signal-to-noise ratio of added white noise, in decibels; the highest is 50 dB above it. `None`
+            switches it off.
         equalizer: Largest change of a mel bin's level, in decibels. The changes are drawn at four bins and run
             linearly between them, as the response of another microphone or room.
         time_warp: Largest relative stretch of the spectrogram along time, from the clip's start: another speaking rate.
@@ -32,7 +32,7 @@ class Augmentation:
     time_shift: float = 0.1
     speed: float = 0.1
     gain: float = 6.0
-    noise: float | None = -30.0
+    noise: float | None = 10.0
     equalizer: float = 6.0
     time_warp: float = 0.1
     frequency_warp: float = 0.1
@@ -49,7 +49,7 @@ class Augmentation:
         if self.gain > 0:
             waveform = waveform * 10 ** (self.gain * uniform(-1, 1) / 20)
         if self.noise is not None:
-            waveform = waveform + torch.randn_like(waveform) * 10 ** ((self.noise - 60 * uniform(0, 1)) / 20)
+            waveform = add_noise(waveform, self.noise + 50 * uniform(0, 1))
         return waveform
 
     def augment_features(self, input_values: Tensor, decibels: float) -> Tensor:
@@ -87,6 +87,11 @@ def shift(waveform: Tensor, num_samples: int) -> Tensor:
     return waveform[min(-num_samples, waveform.shape[0] // 2) :]
 
 
+def add_noise(waveform: Tensor, snr: float) -> Tensor:
+    """Add white noise, `snr` decibels below the waveform's own power."""
+    return waveform + torch.randn_like(waveform) * waveform.square().mean().sqrt() * 10 ** (-snr / 20)
+
+
 def equalizer_curve(input_values: Tensor, strength: float) -> Tensor:
     """Draw a piecewise linear curve over the mel bins for each clip: shape `(batch_size, 1, num_mel_bins)`."""
     knots = strength * (2 * torch.rand(input_values.shape[0], 1, 4) - 1)
@@ -117,8 +122,8 @@ def warp(input_values: Tensor, time: float, frequency: float) -> Tensor:
 def mask(input_values: Tensor, longest: int, axis: int) -> Tensor:
     """Set a random span along an axis, another for each clip and at most `longest` wide, to 0: the data's mean."""
     batch_size, size = input_values.shape[0], input_values.shape[axis]
-    width = torch.rand(batch_size, 1) * min(longest, size)
-    start = torch.rand(batch_size, 1) * (size - width)
+    width = (torch.rand(batch_size, 1) * (min(longest, size) + 1)).floor()
+    start = (torch.rand(batch_size, 1) * (size - width + 1)).floor()
     index = torch.arange(size)
     masked = (index >= start) & (index < start + width)  # (batch_size, size)
     return input_values.masked_fill(masked.unsqueeze(3 - axis), 0.0)

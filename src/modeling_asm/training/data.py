@@ -49,8 +49,8 @@ def load_audio_folder(data_dir: str | Path, label_column: str = "label") -> Data
     names = sorted({label for split in columns.values() for label in split["label"]})
     if len(names) < 2:
         raise ValueError(
-            f"{str(data_dir)!r} has {len(names)} labels {names}, expected at least two classes: one sub-folder a class, "
-            "or a metadata.csv, each in the folder itself or in one sub-folder a split (train, validation, test)."
+            f"{str(data_dir)!r} has {len(names)} labels {names}, expected at least two classes: one sub-folder a "
+            "class, or a metadata.csv, each in the folder itself or in a sub-folder a split (train, validation, test)."
         )
     dataset = DatasetDict({name: Dataset.from_dict(split) for name, split in columns.items()})
     return dataset.cast_column("audio", Audio(decode=False)).cast_column("label", ClassLabel(names=names))

@@ -1,0 +1,99 @@
+"""What the tests share: no network, small models, and recordings where `ASM_DATA` names a folder of them."""
+
+import os
+
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from transformers import set_seed  # noqa: E402
+
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification  # noqa: E402
+
+
+settings.register_profile(
+    "asm", deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("asm")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Every test starts from the same random state."""
+    set_seed(0)
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def config() -> ASMConfig:
+    """Three classes, 12 tokens, two layers: milliseconds a forward pass."""
+    return ASMConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        tokens_mlp_dim=8,
+        channels_mlp_dim=32,
+        patch_size=(8, 4),
+        frequency_stride=8,
+        time_stride=4,
+        max_length=16,
+        num_mel_bins=24,
+        id2label={0: "bird", 1: "cat", 2: "dog"},
+        label2id={"bird": 0, "cat": 1, "dog": 2},
+    )
+
+
+@pytest.fixture
+def model(config) -> ASMForAudioClassification:
+    return ASMForAudioClassification(config).eval()
+
+
+@pytest.fixture
+def feature_extractor(config) -> ASMFeatureExtractor:
+    return ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length, mean=-8.0, std=4.0)
+
+
+@pytest.fixture
+def checkpoint(model, feature_extractor, tmp_path) -> Path:
+    """A folder as `save_pretrained` of model and feature extractor leave it."""
+    model.save_pretrained(tmp_path / "checkpoint")
+    feature_extractor.save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def input_values(config) -> torch.Tensor:
+    return torch.randn(4, config.max_length, config.num_mel_bins)
+
+
+@pytest.fixture
+def tones(tmp_path) -> Path:
+    """An audiofolder of 20 short tones in noise a class, low and high, in one sub-folder a class: 8 kHz, stereo."""
+    rng = np.random.default_rng(0)
+    for label, frequency in (("high", 1500), ("low", 300)):
+        (tmp_path / "tones" / label).mkdir(parents=True)
+        for index in range(20):
+            time = np.arange(1600) / 8000
+            tone = 0.3 * np.sin(2 * np.pi * frequency * rng.uniform(0.9, 1.1) * time)
+            samples = tone[:, None] + 0.02 * rng.standard_normal((1600, 2))
+            soundfile.write(tmp_path / "tones" / label / f"{index:02d}.wav", samples, 8000)
+    return tmp_path / "tones"
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recorded data sets that the environment variable `ASM_DATA` names."""
+    if not os.environ.get("ASM_DATA"):
+        pytest.skip("set ASM_DATA to a folder with the recorded data sets")
+    return Path(os.environ["ASM_DATA"])

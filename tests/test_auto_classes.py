@@ -1,0 +1,171 @@
+"""What `import modeling_asm` registers, and what travels with a checkpoint to machines that do not have it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    pipeline,
+)
+
+import modeling_asm
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMModel
+
+
+WAVEFORM = np.sin(np.arange(4000) / 20).astype(np.float32)
+
+
+def run_without_package(code: str, folder, tmp_path) -> dict:
+    """Run code in a fresh process that cannot import modeling_asm, and return the JSON that it prints."""
+    blocked = tmp_path / "blocked" / "modeling_asm"
+    blocked.mkdir(parents=True, exist_ok=True)
+    (blocked / "__init__.py").write_text("raise ImportError('modeling_asm is not installed here')\n")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(blocked.parent),
+        "HF_HOME": str(tmp_path / "hf_home"),
+        "HF_MODULES_CACHE": str(tmp_path / "modules"),
+    }
+    code = "import json, sys\nfolder = sys.argv[1]\n" + code
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.strip().splitlines()[-1])
+
+
+EVERY_AUTO_CLASS = """
+import numpy as np, torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+try:
+    import modeling_asm
+    sys.exit("the package is there")
+except ImportError:
+    pass
+waveform = np.sin(np.arange(4000) / 20).astype(np.float32)
+trust = {"trust_remote_code": True}
+config = AutoConfig.from_pretrained(folder, **trust)
+feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **trust)
+inputs = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt")
+with torch.no_grad():
+    base = AutoModel.from_pretrained(folder, **trust).eval()(**inputs).pooler_output
+    head = AutoModelForAudioClassification.from_pretrained(folder, **trust).eval()(**inputs).logits
+scores = pipeline("audio-classification", model=folder, **trust)(waveform, top_k=3)
+"""
+PRINT = """
+print(json.dumps({"config": type(config).__name__, "num_patches": config.num_patches, "base": base.tolist(),
+                  "head": head.tolist(), "scores": scores, "feature_extractor": type(feature_extractor).__name__}))
+"""
+
+
+def check(answer: dict, checkpoint):
+    inputs = AutoFeatureExtractor.from_pretrained(checkpoint)(WAVEFORM, sampling_rate=16000, return_tensors="pt")
+    base = AutoModel.from_pretrained(checkpoint).eval()(**inputs).pooler_output
+    head = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()(**inputs).logits
+    assert (answer["config"], answer["feature_extractor"]) == ("ASMConfig", "ASMFeatureExtractor")
+    torch.testing.assert_close(torch.tensor(answer["base"]), base)
+    torch.testing.assert_close(torch.tensor(answer["head"]), head)
+    scores = {score["label"]: score["score"] for score in answer["scores"]}
+    expected = dict(zip(["bird", "cat", "dog"], head.softmax(1)[0].tolist()))
+    assert scores == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_import_registers_every_class(checkpoint):
+    assert type(AutoConfig.from_pretrained(checkpoint)) is ASMConfig
+    assert type(AutoFeatureExtractor.from_pretrained(checkpoint)) is ASMFeatureExtractor
+    assert type(AutoModel.from_pretrained(checkpoint)) is ASMModel
+    assert type(AutoModelForAudioClassification.from_pretrained(checkpoint)) is ASMForAudioClassification
+    config = AutoConfig.for_model("audio-spectrogram-mixer", num_hidden_layers=1, max_length=16)
+    assert type(AutoModelForAudioClassification.from_config(config)) is ASMForAudioClassification
+
+
+def test_the_installed_package_wins_over_the_checkpoints_code(checkpoint):
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint, trust_remote_code=True)
+    assert type(model) is ASMForAudioClassification
+
+
+def test_pipeline(checkpoint):
+    classifier = pipeline("audio-classification", model=str(checkpoint))
+    scores = classifier(WAVEFORM, top_k=2)
+    assert len(scores) == 2
+    assert {"label", "score"} == set(scores[0])
+    assert [result[0] for result in classifier([WAVEFORM, WAVEFORM], top_k=1)] == scores[:1] * 2
+    assert classifier({"raw": WAVEFORM, "sampling_rate": 16000}, top_k=2) == scores
+    with pytest.raises(ValueError, match="single channel"):
+        classifier(np.stack([WAVEFORM, WAVEFORM]))
+
+
+@pytest.mark.parametrize(("problem_type", "total"), [("multi_label_classification", None), (None, 1.0)])
+def test_pipeline_uses_sigmoid_for_several_labels(model, feature_extractor, problem_type, total):
+    model.config.problem_type = problem_type
+    classifier = pipeline("audio-classification", model=model, feature_extractor=feature_extractor)
+    scores = sum(score["score"] for score in classifier(WAVEFORM, top_k=3))
+    assert (scores == pytest.approx(1.0, abs=1e-5)) == (total == 1.0)
+
+
+def test_a_checkpoint_names_its_code(checkpoint):
+    auto_map = json.loads((checkpoint / "config.json").read_text())["auto_map"]
+    assert auto_map == {
+        "AutoConfig": "configuration_asm.ASMConfig",
+        "AutoModel": "modeling_asm.ASMModel",
+        "AutoModelForAudioClassification": "modeling_asm.ASMForAudioClassification",
+    }
+    preprocessor = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    assert preprocessor["auto_map"] == {"AutoFeatureExtractor": "feature_extraction_asm.ASMFeatureExtractor"}
+    assert {file.name for file in checkpoint.glob("*.py")} == {
+        "configuration_asm.py",
+        "fbank.py",
+        "feature_extraction_asm.py",
+        "modeling_asm.py",
+    }
+
+
+def test_a_checkpoint_loads_where_the_package_is_missing(checkpoint, tmp_path):
+    check(run_without_package(EVERY_AUTO_CLASS + PRINT, checkpoint, tmp_path), checkpoint)
+
+
+@pytest.mark.parametrize("saved", ["head", "base"])
+def test_and_again_after_it_was_loaded_and_saved_there(checkpoint, tmp_path, saved):
+    """The code travels on from a process that only had the code of the checkpoint."""
+    save = """
+model_class = AutoModelForAudioClassification if SAVED == "head" else AutoModel
+model_class.from_pretrained(folder, **trust).save_pretrained(folder + "-again")
+feature_extractor.save_pretrained(folder + "-again")
+"""
+    code = f"SAVED = {saved!r}\n" + EVERY_AUTO_CLASS + save + PRINT
+    run_without_package(code, checkpoint, tmp_path)
+    again = checkpoint.with_name(checkpoint.name + "-again")
+    if saved == "head":
+        check(run_without_package(EVERY_AUTO_CLASS + PRINT, again, tmp_path), checkpoint)
+    assert json.loads((again / "config.json").read_text())["auto_map"]["AutoModel"] == "modeling_asm.ASMModel"
+    assert {file.name for file in again.glob("*.py")} == {file.name for file in checkpoint.glob("*.py")}
+
+
+def test_without_trust_the_code_is_not_run(checkpoint, tmp_path):
+    code = """
+from transformers import AutoModel
+try:
+    AutoModel.from_pretrained(folder, trust_remote_code=False)
+except ValueError as error:
+    print(json.dumps({"error": str(error)}))
+"""
+    assert "trust_remote_code" in run_without_package(code, checkpoint, tmp_path)["error"]
+
+
+def test_version_is_the_installed_one():
+    from importlib.metadata import version
+
+    assert modeling_asm.__version__ == version("modeling_asm")

@@ -1,0 +1,99 @@
+import json
+import logging
+
+import pytest
+from transformers import AutoConfig
+
+from modeling_asm import ASMConfig
+from modeling_asm.configuration_asm import HIDDEN_ACTS
+
+
+def test_defaults_are_the_papers_model():
+    config = ASMConfig()
+    assert (config.hidden_size, config.num_hidden_layers) == (768, 12)
+    assert (config.tokens_mlp_dim, config.channels_mlp_dim) == (384, 3072)
+    assert (config.num_mel_bins, config.max_length, config.patch_size) == (128, 1024, 16)
+    assert (config.hidden_act, config.layer_norm_eps, config.initializer_range) == ("gelu", 1e-6, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "grid"),
+    [
+        pytest.param({"max_length": 128}, (8, 8), id="1-second"),
+        pytest.param({"max_length": 128, "frequency_stride": 10, "time_stride": 10}, (12, 12), id="ast-stride"),
+        pytest.param({}, (8, 64), id="10-seconds"),
+        pytest.param({"frequency_stride": 10, "time_stride": 10}, (12, 101), id="10-seconds-ast-stride"),
+        pytest.param({"patch_size": (128, 3), "time_stride": 2, "max_length": 98}, (1, 48), id="full-band"),
+    ],
+)
+def test_num_patches_counts_the_grid(arguments, grid):
+    """Sources: the tokens of AST's paper at a stride of 10 (1212 at 10.24 s), and counting."""
+    config = ASMConfig(**arguments)
+    assert config.patch_grid == grid
+    assert config.num_patches == grid[0] * grid[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"patch_size": (129, 16)}, ["patch_size", "129", "num_mel_bins", "128"]),
+        ({"max_length": 15}, ["patch_size", "16", "max_length", "15"]),
+        ({"patch_size": 0}, ["patch_size", "positive", "got 0"]),
+        ({"patch_size": (4, 4, 4)}, ["patch_size", "pair", "(4, 4, 4)"]),
+        ({"time_stride": 0}, ["time_stride", "at least 1", "got 0"]),
+        ({"hidden_size": -1}, ["hidden_size", "at least 1", "got -1"]),
+        ({"drop_path_rate": 1.0}, ["drop_path_rate", "below 1", "got 1.0"]),
+        ({"layer_norm_eps": 0.0}, ["layer_norm_eps", "above 0", "got 0.0"]),
+        ({"hidden_act": "relu6"}, ["hidden_act", "relu6", *HIDDEN_ACTS]),
+        ({"acon_c_init": "zeros"}, ["acon_c_init", "zeros", "swish", "random"]),
+        ({"problem_type": "multi_label"}, ["problem_type", "'multi_label'", "multi_label_classification"]),
+        ({"hidden_size": "768"}, ["hidden_size", "int", "'768'"]),
+        ({"num_hidden_layers": 2.5}, ["num_hidden_layers", "int", "2.5"]),
+        ({"hidden_act": None}, ["hidden_act", "str", "None"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_an_impossible_value_is_a_value_error_that_names_field_value_and_choice(arguments, words):
+    with pytest.raises(ValueError) as error:
+        ASMConfig(**arguments)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_assignment_is_checked_too():
+    config = ASMConfig()
+    with pytest.raises(ValueError, match="max_length"):
+        config.max_length = "long"
+    config.max_length = 3
+    with pytest.raises(ValueError, match="patch_size"):
+        config.validate()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("token_mlp_dim", "tokens_mlp_dim"), ("hidden_dim", "hidden_size"), ("num_mels_bins", "num_mel_bins")],
+)
+def test_a_misspelt_argument_warns_and_names_the_nearest_field(wrong, right, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("modeling_asm"), "propagate", True)
+    ASMConfig(**{wrong: 4})
+    assert f"`{wrong}`" in caplog.text
+    assert f"`{right}`" in caplog.text
+
+
+def test_what_transformers_passes_does_not_warn(caplog, tmp_path):
+    config = ASMConfig(num_labels=3, problem_type="regression", name_or_path="x", output_attentions=False)
+    config.save_pretrained(tmp_path)
+    AutoConfig.from_pretrained(tmp_path)
+    assert caplog.text == ""
+
+
+def test_round_trip_through_json(tmp_path):
+    config = ASMConfig(patch_size=(128, 3), time_stride=2, drop_path_rate=0.0, id2label={0: "no", 1: "yes"})
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is ASMConfig
+    assert loaded.patch_shape == (128, 3)
+    assert loaded.id2label == {0: "no", 1: "yes"}
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "audio-spectrogram-mixer"
+    different = {"patch_size", "_name_or_path"}  # JSON has no tuples
+    assert all(loaded.to_dict()[key] == value for key, value in config.to_dict().items() if key not in different)

@@ -1,0 +1,220 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import ASTFeatureExtractor, AutoFeatureExtractor
+
+from modeling_asm import ASMFeatureExtractor
+from modeling_asm.fbank import fbank
+
+
+RATE = 16000
+
+
+def noise(num_samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, num_samples).astype(np.float32)
+
+
+def extract(clips, **arguments) -> torch.Tensor:
+    return ASMFeatureExtractor(max_length=40)(clips, sampling_rate=RATE, return_tensors="pt", **arguments).input_values
+
+
+@pytest.mark.parametrize(("num_samples", "frames"), [(16000, 98), (5000, 29), (170000, 1024)])
+def test_equals_ast_inside_the_clip(num_samples, frames):
+    """Source: transformers' ASTFeatureExtractor, with AudioSet's mean and standard deviation, as is the default."""
+    clip = noise(num_samples)
+    ast = ASTFeatureExtractor()(clip, sampling_rate=RATE, return_tensors="np")["input_values"]
+    asm = ASMFeatureExtractor()(clip, sampling_rate=RATE, return_tensors="np")["input_values"]
+    assert asm.shape == ast.shape == (1, 1024, 128)
+    np.testing.assert_allclose(asm[:, :frames], ast[:, :frames], atol=1e-4, rtol=0)
+
+
+def test_normalisation_and_padding():
+    clip = noise(4000)
+    features = ASMFeatureExtractor(max_length=40, mean=-7.0, std=3.0, padding_value=-1.5)(clip, RATE)["input_values"][0]
+    expected = (fbank(torch.from_numpy(clip)[None])[0] + 7.0) / 6.0
+    np.testing.assert_allclose(features[:23], expected.numpy(), atol=1e-5)
+    assert (features[23:] == -1.5).all()
+    raw = ASMFeatureExtractor(max_length=40, do_normalize=False, padding_value=9.0)(clip, RATE)["input_values"][0]
+    np.testing.assert_allclose(raw[:23], expected.numpy() * 6.0 - 7.0, atol=1e-4)
+    assert (raw[23:] == 9.0).all()
+
+
+def test_padding_with_silence_is_what_recorded_silence_gives():
+    """The floor of the energies, normalised, continues a clip as zeros after it would."""
+    mean, std = -7.0, 3.0
+    silence = (math.log(torch.finfo(torch.float32).eps) - mean) / (2 * std)
+    extractor = ASMFeatureExtractor(max_length=60, mean=mean, std=std, padding_value=silence)
+    clip = noise(160 * 20 + 400)
+    short = extractor(clip, RATE, return_tensors="pt").input_values
+    silent = extractor(np.pad(clip, (0, 8000)), RATE, return_tensors="pt").input_values
+    same = torch.tensor([frame < 21 or frame >= 23 for frame in range(60)])  # two frames lie across the clip's end
+    torch.testing.assert_close(short[:, same], silent[:, same], atol=1e-5, rtol=0)
+
+
+def test_a_long_clip_is_cut_at_its_end():
+    clip = noise(20000)
+    torch.testing.assert_close(extract(clip), extract(clip[: 400 + 39 * 160]))
+    assert ASMFeatureExtractor(max_length=40).nb_max_samples == 400 + 39 * 160
+
+
+@given(lengths=st.lists(st.integers(1, 9000), min_size=1, max_size=5), row=st.integers(0, 4))
+def test_a_row_of_a_batch_equals_the_clip_alone(lengths, row):
+    clips = [noise(length, seed) for seed, length in enumerate(lengths)]
+    row %= len(clips)
+    torch.testing.assert_close(extract(clips)[row : row + 1], extract(clips[row]), atol=1e-5, rtol=0)
+
+
+KINDS = {
+    "float32": lambda clip: clip,
+    "float64": lambda clip: clip.astype(np.float64),
+    "big-endian": lambda clip: clip.astype(">f4"),
+    "strided": lambda clip: np.repeat(clip, 2)[::2],
+    "list": lambda clip: clip.tolist(),
+    "tuple": lambda clip: tuple(clip.tolist()),
+    "torch": lambda clip: torch.from_numpy(clip.copy()),
+    "torch-double": lambda clip: torch.from_numpy(clip.astype(np.float64)),
+    "torch-with-gradient": lambda clip: torch.from_numpy(clip.copy()).requires_grad_(),
+}
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), num_samples=st.integers(1, 5000), batched=st.booleans())
+def test_every_kind_of_input_gives_the_same(kind, num_samples, batched):
+    clip = noise(num_samples)
+    converted = KINDS[kind](clip)
+    torch.testing.assert_close(extract([converted] if batched else converted), extract(clip))
+
+
+@pytest.mark.parametrize("make", [np.stack, lambda clips: torch.from_numpy(np.stack(clips)), list, tuple])
+def test_a_batch_in_one_array_or_in_many(make):
+    clips = [noise(3000, seed) for seed in range(3)]
+    torch.testing.assert_close(extract(make(clips)), torch.cat([extract(clip) for clip in clips]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "zero", "full_scale"), [(np.int16, 0, 2**15), (np.int32, 0, 2**31), (np.uint8, 128, 2**7)]
+)
+def test_integer_pcm_is_scaled(dtype, zero, full_scale):
+    samples = np.round(noise(3000).astype(np.float64) * full_scale) + zero
+    expected = ((samples - zero) / full_scale).astype(np.float32)
+    for pcm in (samples.astype(dtype), torch.from_numpy(samples.astype(dtype))):
+        torch.testing.assert_close(extract(pcm), extract(expected), atol=1e-5, rtol=0)
+
+
+def test_half_precision_is_computed_in_float32():
+    clip = torch.from_numpy(noise(3000)).half()
+    assert extract(clip).dtype == torch.float32
+    torch.testing.assert_close(extract(clip), extract(clip.float()))
+
+
+def test_return_types():
+    extractor, clips = ASMFeatureExtractor(max_length=40), [noise(3000), noise(2000)]
+    as_list = extractor(clips, RATE)["input_values"]
+    assert isinstance(as_list, list)
+    assert [(type(row), row.shape, row.dtype) for row in as_list] == [(np.ndarray, (40, 128), np.float32)] * 2
+    assert isinstance(extractor(clips, RATE, return_tensors="np")["input_values"], np.ndarray)
+    assert isinstance(extractor(clips, RATE, return_tensors="pt")["input_values"], torch.Tensor)
+    assert list(extractor(clips, RATE)) == extractor.model_input_names == ["input_values"]
+    with pytest.raises(ValueError, match="return_tensors.*'tf'.*'pt'"):
+        extractor(clips, RATE, return_tensors="tf")
+
+
+def test_device():
+    assert extract(noise(3000), device="cpu").device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_device_of_the_computation():
+    clip = noise(3000)
+    on_gpu = extract(clip, device="cuda")
+    assert on_gpu.device.type == extract(torch.from_numpy(clip).cuda()).device.type == "cuda"
+    torch.testing.assert_close(on_gpu.cpu(), extract(clip), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("sampling_rate", "num_mel_bins"), [(8000, 64), (22050, 80), (44100, 128)])
+def test_other_rates_and_mel_bins(sampling_rate, num_mel_bins):
+    extractor = ASMFeatureExtractor(sampling_rate=sampling_rate, num_mel_bins=num_mel_bins, max_length=50)
+    clip = noise(sampling_rate // 4)
+    features = extractor(clip, sampling_rate=sampling_rate, return_tensors="pt").input_values
+    assert features.shape == (1, 50, num_mel_bins)
+    expected = fbank(torch.from_numpy(clip)[None], sampling_rate, num_mel_bins)
+    expected = (expected - extractor.mean) / (2 * extractor.std)
+    torch.testing.assert_close(features[:, : expected.shape[1]], expected)
+
+
+def test_a_clip_shorter_than_a_frame_is_filled_up_with_zeros():
+    clip = noise(100)
+    torch.testing.assert_close(extract(clip), extract(np.pad(clip, (0, 300))))
+
+
+@pytest.mark.parametrize(
+    ("clips", "error", "words"),
+    [
+        pytest.param(np.zeros((16000, 2)), ValueError, ["2 channels", "raw_speech.mean(1)"], id="channels-last"),
+        pytest.param(np.zeros((1, 2, 16000)), ValueError, ["mono", "(1, 2, 16000)", "Mix the channels"], id="3-axes"),
+        pytest.param([np.zeros((2, 16000))], ValueError, ["mono", "clip.mean(0)"], id="channels-first-in-list"),
+        pytest.param([np.zeros((16000, 2))], ValueError, ["mono", "clip.mean(1)"], id="channels-last-in-list"),
+        pytest.param([np.zeros(800), []], ValueError, ["Clip 1 is empty", "at least one sample"], id="empty-clip"),
+        pytest.param(np.zeros(0), ValueError, ["Clip 0 is empty"], id="empty-array"),
+        pytest.param(np.zeros((0, 16000)), ValueError, ["empty", "at least one clip"], id="no-rows"),
+        pytest.param([], ValueError, ["empty", "at least one clip"], id="empty-list"),
+        pytest.param([[0.0] * 500, [0.0, math.nan]], ValueError, ["Clip 1", "nan", "sample 1", "finite"], id="nan"),
+        pytest.param(np.array([0, 0, -np.inf]), ValueError, ["Clip 0", "-inf", "sample 2", "finite"], id="inf"),
+        pytest.param("speech.wav", TypeError, ["str", "waveform", "soundfile.read"], id="path"),
+        pytest.param(None, TypeError, ["NoneType", "waveform"], id="none"),
+        pytest.param({"array": np.zeros(9)}, TypeError, ["dict", "waveform"], id="dict"),
+        pytest.param(["a", "b"], TypeError, ["Clip 0", "list", "numbers"], id="words"),
+        pytest.param([np.zeros(9), None], TypeError, ["Clip 1", "NoneType", "numbers"], id="none-in-batch"),
+        pytest.param(np.zeros(9, bool), TypeError, ["bool", "numbers"], id="bool"),
+        pytest.param(torch.zeros(9, dtype=torch.bool), TypeError, ["bool", "full scale"], id="torch-bool"),
+        pytest.param(np.zeros(9, complex), TypeError, ["complex128", "numbers"], id="complex"),
+        pytest.param([1, 2, 3], TypeError, ["int64", "full scale", "int16"], id="int64"),
+    ],
+)
+def test_bad_input_is_a_clear_error(clips, error, words):
+    with pytest.raises(error) as raised:
+        extract(clips)
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_a_wrong_sampling_rate_says_how_to_resample():
+    with pytest.raises(ValueError, match=r"44100 Hz.*16000 Hz.*soxr\.resample\(waveform, 44100, 16000\)"):
+        ASMFeatureExtractor()(noise(4000), sampling_rate=44100)
+
+
+def test_a_missing_sampling_rate_warns(caplog):
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    ASMFeatureExtractor(sampling_rate=12345)(noise(4000))
+    assert "sampling_rate" in caplog.text
+    assert "12345" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["num_mel_bins", "sampling_rate", "max_length", "frame_shift", "std"])
+def test_impossible_arguments(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be above 0, got 0"):
+        ASMFeatureExtractor(**{name: 0})
+
+
+def test_round_trip(feature_extractor, tmp_path):
+    feature_extractor.save_pretrained(tmp_path)
+    loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert type(loaded) is ASMFeatureExtractor
+    assert loaded.to_dict() == feature_extractor.to_dict()
+    clip = noise(2000)
+    assert np.array_equal(loaded(clip, RATE)["input_values"], feature_extractor(clip, RATE)["input_values"])
+
+
+def test_pad_of_the_base_class(feature_extractor):
+    """`pad` batches features of different lengths, as data collators use it."""
+    features = [{"input_values": np.ones((length, 24), np.float32)} for length in (5, 9)]
+    padded = feature_extractor.pad(features, padding=True, return_tensors="np")
+    assert list(padded) == ["input_values"]
+    assert padded["input_values"].shape == (2, 9, 24)
+    assert (padded["input_values"][0, 5:] == feature_extractor.padding_value).all()
