@@ -7,7 +7,6 @@
 on three sets, and the commands. `--help` lists all arguments, those of transformers' `TrainingArguments` included.
 """
 
-import math
 import shlex
 import shutil
 import sys
@@ -29,7 +28,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_asm import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.fbank import EPSILON, frame_sizes, num_frames
+from modeling_asm.fbank import frame_sizes, num_frames
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_json, write_model_card
 from modeling_asm.training.data import (
@@ -61,7 +60,10 @@ class ScriptArguments:
         default=None, metadata={"help": "Column (speaker, session) whose values are kept together when train is cut."}
     )
     test_fraction: float = field(default=0.2, metadata={"help": "Share of train to report on, if it is alone."})
-    dev_fraction: float = field(default=0.1, metadata={"help": "Share of train that chooses the best epoch."})
+    dev_fraction: float = field(
+        default=0.1,
+        metadata={"help": "Share of train that chooses the best epoch; 0 trains on all and keeps the last."},
+    )
     on_bad_audio: str = field(
         default="error", metadata={"help": "What an unreadable file does.", "choices": ["error", "skip"]}
     )
@@ -73,7 +75,11 @@ class ScriptArguments:
         metadata={"help": "Window of the model; by default 95 % of train fit, at most 10.24."},
     )
     padding: str = field(
-        default="silence", metadata={"help": "What follows a short clip.", "choices": ["silence", "mean", "zero"]}
+        default="silence",
+        metadata={
+            "help": "What follows a short clip: see ASMFeatureExtractor.",
+            "choices": ["silence", "mean", "zero"],
+        },
     )
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Checkpoint to fine-tune, with its feature extractor, instead of `size`."}
@@ -94,7 +100,7 @@ class ASMTrainingArguments(TrainingArguments):
     weight_decay: float = 0.05
     warmup_steps: float = 0.1
     lr_scheduler_type: str = "cosine"
-    per_device_train_batch_size: int = 64
+    per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 128
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
@@ -111,6 +117,8 @@ def main():
     parser = HfArgumentParser((ScriptArguments, ASMTrainingArguments, Augmentation))
     args, training_args, augmentation = parser.parse_args_into_dataclasses()
     checkpoint = find_checkpoint(training_args)
+    if args.dev_fraction == 0:
+        training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
     set_seed(training_args.seed)
 
     splits, test_name = choose_splits(args, training_args.seed)
@@ -129,7 +137,7 @@ def main():
         model=model,
         args=training_args,
         train_dataset=splits["train"].with_transform(train_transform),
-        eval_dataset=splits["dev"].with_transform(eval_transform),
+        eval_dataset=splits["dev"].with_transform(eval_transform) if "dev" in splits else None,
         processing_class=feature_extractor,
         compute_metrics=lambda output: metric.compute(
             predictions=output.predictions.argmax(1), references=output.label_ids
@@ -145,32 +153,9 @@ def main():
     metrics["chance"] = max(Counter(splits["test"]["label"]).values()) / len(splits["test"])
     results = {
         "command": shlex.join(["python", "examples/train.py", *describe_arguments(sys.argv[1:])]),
-        "data": {
-            "name": Path(args.data_dir).resolve().name,
-            "test_split": test_name,
-            "clips": {name: len(split) for name, split in splits.items()},
-            "skipped_files": len(problems),
-            "labels": labels,
-            "licence": args.licence,
-            "credit": args.credit,
-        },
-        "model": {
-            "parameters": model.num_parameters(),
-            "window_seconds": feature_extractor.nb_max_samples / feature_extractor.sampling_rate,
-            "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
-            "feature_extractor": feature_extractor.to_dict(),
-        },
-        "training": {
-            "epochs": training_args.num_train_epochs,
-            "batch_size": training_args.train_batch_size,
-            "learning_rate": training_args.learning_rate,
-            "weight_decay": training_args.weight_decay,
-            "label_smoothing": args.label_smoothing if args.augment else 0.0,
-            "augmentation": asdict(augmentation) if args.augment else None,
-            "bf16": training_args.bf16,
-            "seed": training_args.seed,
-            "seconds": round(training.metrics["train_runtime"]),
-        },
+        "data": describe_data(args, splits, test_name, problems),
+        "model": describe_model(model, feature_extractor),
+        "training": describe_training(args, training_args, augmentation, training.metrics["train_runtime"]),
         "metrics": metrics,
         "confusion_matrix": confusion_matrix(predictions, output.label_ids, len(labels)).tolist(),
         "environment": describe_environment(),
@@ -202,7 +187,7 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
 
 
 def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
-    """Return the splits `train`, `dev` (which chooses the best epoch) and `test`, and what to call the latter."""
+    """Return the splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split."""
     dataset = load_audio_folder(args.data_dir, args.label_column)
     if args.hold_out is not None:
         column, _, values = args.hold_out.partition("=")
@@ -221,8 +206,13 @@ def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
     if test is None:
         train, test = split_groups(train, args.test_fraction, args.group_column, seed)
         test_name = f"{args.test_fraction:.0%} of train"
-    train, dev = split_groups(train, args.dev_fraction, args.group_column, seed)
-    return DatasetDict(train=train, dev=dev, test=test), test_name
+    splits = DatasetDict(test=test)
+    if args.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
+        splits["dev"] = dataset["validation"]
+    elif args.dev_fraction > 0:
+        train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
+    splits["train"] = train
+    return splits, test_name
 
 
 def check_splits(splits: DatasetDict, on_bad_audio: str) -> tuple[DatasetDict, list[str]]:
@@ -240,15 +230,15 @@ def create(args: ScriptArguments, splits: DatasetDict, labels: list[str]):
     """Make a feature extractor that knows the training clips' mean and deviation, and a model with random weights."""
     seconds = args.seconds or min(float(np.quantile(splits["train"]["seconds"], 0.95)), 10.24)
     size = ASM_SIZES[args.size].config
-    feature_extractor = ASMFeatureExtractor(num_mel_bins=size.get("num_mel_bins", 128))
-    rate = feature_extractor.sampling_rate
-    frame = frame_sizes(rate, feature_extractor.frame_length, feature_extractor.frame_shift)
-    feature_extractor.max_length = num_frames(round(seconds * rate), *frame)
-    feature_extractor.mean, feature_extractor.std = measure_features(splits["train"], feature_extractor)
-    energy = {"silence": math.log(EPSILON), "mean": feature_extractor.mean, "zero": 0.0}[args.padding]
-    feature_extractor.padding_value = (energy - feature_extractor.mean) / (2 * feature_extractor.std)
+    frames = {"num_mel_bins": size.get("num_mel_bins", 128)}
+    probe = ASMFeatureExtractor(**frames)
+    rate = probe.sampling_rate
+    frames["max_length"] = num_frames(round(seconds * rate), *frame_sizes(rate, probe.frame_length, probe.frame_shift))
+    mean, std = measure_features(splits["train"], probe)
+    padding_value = {"silence": None, "mean": 0.0, "zero": -mean / (2 * std)}[args.padding]
+    feature_extractor = ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
     config = ASMConfig(
-        **{**size, "max_length": feature_extractor.max_length},
+        **{**size, **frames},
         hidden_act=args.hidden_act,
         drop_path_rate=args.drop_path_rate,
         id2label=dict(enumerate(labels)),
@@ -281,6 +271,41 @@ def save(folder: Path, model, feature_extractor, results: dict, results_file: st
     write_model_card(folder, CARD_TEMPLATE, results)
     if results_file is not None:
         shutil.copyfile(folder / "results.json", results_file)
+
+
+def describe_data(args: ScriptArguments, splits: DatasetDict, test_name: str, problems: list[str]) -> dict:
+    return {
+        "name": Path(args.data_dir).resolve().name,
+        "test_split": test_name,
+        "clips": {name: len(split) for name, split in splits.items()},
+        "skipped_files": len(problems),
+        "labels": splits["train"].features["label"].names,
+        "licence": args.licence,
+        "credit": args.credit,
+    }
+
+
+def describe_model(model, feature_extractor) -> dict:
+    return {
+        "parameters": model.num_parameters(),
+        "window_seconds": feature_extractor.nb_max_samples / feature_extractor.sampling_rate,
+        "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
+        "feature_extractor": feature_extractor.to_dict(),
+    }
+
+
+def describe_training(args, training_args: TrainingArguments, augmentation: Augmentation, seconds: float) -> dict:
+    return {
+        "epochs": training_args.num_train_epochs,
+        "batch_size": training_args.train_batch_size,
+        "learning_rate": training_args.learning_rate,
+        "weight_decay": training_args.weight_decay,
+        "label_smoothing": args.label_smoothing if args.augment else 0.0,
+        "augmentation": asdict(augmentation) if args.augment else None,
+        "bf16": training_args.bf16,
+        "seed": training_args.seed,
+        "seconds": round(seconds),
+    }
 
 
 def describe_arguments(arguments: list[str]) -> list[str]:

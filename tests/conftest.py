@@ -5,16 +5,16 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import soundfile  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
-from transformers import set_seed  # noqa: E402
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, settings
+from transformers import set_seed
 
-from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification  # noqa: E402
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
 
 
 settings.register_profile(

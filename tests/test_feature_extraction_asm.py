@@ -43,16 +43,22 @@ def test_normalisation_and_padding():
     assert (raw[23:] == 9.0).all()
 
 
-def test_padding_with_silence_is_what_recorded_silence_gives():
+def test_padding_is_by_default_what_recorded_silence_gives():
     """The floor of the energies, normalised, continues a clip as zeros after it would."""
-    mean, std = -7.0, 3.0
-    silence = (math.log(torch.finfo(torch.float32).eps) - mean) / (2 * std)
-    extractor = ASMFeatureExtractor(max_length=60, mean=mean, std=std, padding_value=silence)
+    extractor = ASMFeatureExtractor(max_length=60, mean=-7.0, std=3.0)
+    assert extractor.padding_value == pytest.approx((math.log(2**-23) + 7.0) / 6.0)
     clip = noise(160 * 20 + 400)
     short = extractor(clip, RATE, return_tensors="pt").input_values
     silent = extractor(np.pad(clip, (0, 8000)), RATE, return_tensors="pt").input_values
     same = torch.tensor([frame < 21 or frame >= 23 for frame in range(60)])  # two frames lie across the clip's end
     torch.testing.assert_close(short[:, same], silent[:, same], atol=1e-5, rtol=0)
+    assert ASMFeatureExtractor(do_normalize=False).padding_value == pytest.approx(-15.942385)
+
+
+def test_the_values_of_the_docstrings_table():
+    assert round(ASMFeatureExtractor().padding_value, 3) == -1.278
+    ast = ASTFeatureExtractor(max_length=40)(noise(400), sampling_rate=RATE, return_tensors="np")["input_values"]
+    assert round(float(ast[0, -1, 0]), 3) == 0.467
 
 
 def test_a_long_clip_is_cut_at_its_end():
@@ -118,7 +124,7 @@ def test_return_types():
     assert isinstance(extractor(clips, RATE, return_tensors="np")["input_values"], np.ndarray)
     assert isinstance(extractor(clips, RATE, return_tensors="pt")["input_values"], torch.Tensor)
     assert list(extractor(clips, RATE)) == extractor.model_input_names == ["input_values"]
-    with pytest.raises(ValueError, match="return_tensors.*'tf'.*'pt'"):
+    with pytest.raises(ValueError, match=r"return_tensors.*'tf'.*'pt'"):
         extractor(clips, RATE, return_tensors="tf")
 
 

@@ -10,10 +10,26 @@ class ASMSize(NamedTuple):
     parameters: int
 
 
-# tiny: patches of the full band and three frames, for short clips and little data; the window is 1 s.
-# small: the width and depth of Mixer-S/16. base: the paper's model. Both have 16x16 patches and a window of 10.24 s.
+# tiny and small are for clips of about a second and little data, where 16x16 patches do badly.
+# tiny, for few speakers: 40 mel bins, which do not resolve a voice's pitch, in overlapping patches of half the band.
+# small: patches of the whole band and three frames, as in a keyword spotter, and a deeper encoder.
+# base: the paper's model, with a window of 10.24 s.
 ASM_SIZES = {
     "tiny": ASMSize(
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "tokens_mlp_dim": 64,
+            "channels_mlp_dim": 512,
+            "patch_size": (20, 16),
+            "frequency_stride": 10,
+            "time_stride": 4,
+            "max_length": 98,
+            "num_mel_bins": 40,
+        },
+        parameters=603_004,
+    ),
+    "small": ASMSize(
         {
             "hidden_size": 128,
             "num_hidden_layers": 10,
@@ -25,11 +41,7 @@ ASM_SIZES = {
             "max_length": 98,
             "num_mel_bins": 64,
         },
-        parameters=0,
-    ),
-    "small": ASMSize(
-        {"hidden_size": 512, "num_hidden_layers": 8, "tokens_mlp_dim": 256, "channels_mlp_dim": 2048},
-        parameters=0,
+        parameters=1_409_760,
     ),
     "base": ASMSize({}, parameters=61_634_304),
 }

@@ -31,14 +31,14 @@ class Augmentation:
 
     time_shift: float = 0.1
     speed: float = 0.1
-    gain: float = 6.0
+    gain: float = 10.0
     noise: float | None = 10.0
     equalizer: float = 6.0
     time_warp: float = 0.1
     frequency_warp: float = 0.1
-    frequency_mask: int = 16
+    frequency_mask: int = 8
     time_mask: int = 16
-    mixup: float = 0.3
+    mixup: float = 0.2
 
     def augment_waveform(self, waveform: Tensor, sampling_rate: int) -> Tensor:
         """Change speed, position, loudness and background of one float clip of shape `(num_samples,)` in [-1, 1]."""

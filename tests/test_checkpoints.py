@@ -1,0 +1,69 @@
+"""The checkpoints in the repository: whole, small, usable as they are, and as good as their cards say."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from test_auto_classes import EVERY_AUTO_CLASS, PRINT, run_without_package
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+from modeling_asm.audio import load_audio
+from modeling_asm.training.data import load_audio_folder
+
+
+CHECKPOINTS = ["asm-tiny-keywords"]
+
+
+@pytest.fixture(params=CHECKPOINTS)
+def folder(request, repository):
+    return repository / "checkpoints" / request.param
+
+
+def test_small_and_safe(folder):
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    assert sum(file.stat().st_size for file in files) < 12_000_000
+    assert {file.suffix for file in files} <= {".json", ".md", ".png", ".py", ".safetensors"}
+
+
+def test_its_code_is_the_packages(folder, repository):
+    for file in folder.glob("*.py"):
+        assert file.read_text() == (repository / "src" / "modeling_asm" / file.name).read_text(), file.name
+
+
+def test_the_card_tells_the_results(folder, repository):
+    card, results = ModelCard.load(folder / "README.md"), json.loads((folder / "results.json").read_text())
+    assert card.data.license == results["data"]["licence"]
+    assert round(results["metrics"]["accuracy"], 4) in [result.metric_value for result in card.data.eval_results]
+    assert f"| {results['metrics']['accuracy']:.3f} |" in card.text
+    assert results["data"]["credit"] in card.text
+    assert (repository / "model_cards" / f"{folder.name}.md").read_text() == (folder / "README.md").read_text()
+
+
+def test_pipeline_without_the_hub(folder):
+    results = json.loads((folder / "results.json").read_text())
+    classifier = pipeline("audio-classification", model=str(folder))
+    scores = classifier(torch.zeros(16000).numpy(), top_k=20)
+    assert {score["label"] for score in scores} == set(results["data"]["labels"])
+    assert scores[0]["label"] == "_silence_"
+
+
+def test_pipeline_without_the_package(folder, tmp_path):
+    answer = run_without_package(EVERY_AUTO_CLASS + PRINT, folder, tmp_path)
+    assert len(answer["scores"]) == 3
+
+
+def test_the_accuracy_of_the_card_is_measured_again(folder, recordings):
+    """Source: results.json, on the validation clips of speech_commands."""
+    results = json.loads((folder / "results.json").read_text())
+    dataset = load_audio_folder(recordings / results["data"]["name"])[results["data"]["test_split"]]
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
+    clips = [load_audio(audio["path"]) for audio in dataset["audio"]]
+    with torch.no_grad():
+        inputs = feature_extractor(clips, sampling_rate=16000, return_tensors="pt")
+        predictions = model(**inputs).logits.argmax(1)
+    names = dataset.features["label"].names
+    assert [model.config.id2label[index] for index in range(len(names))] == names
+    accuracy = (predictions == torch.tensor(dataset["label"][:])).float().mean().item()
+    assert accuracy == pytest.approx(results["metrics"]["accuracy"], abs=0.004)  # two clips: bf16 rounds elsewhere
