@@ -12,7 +12,7 @@ from modeling_asm.audio import load_audio
 from modeling_asm.training.data import load_audio_folder
 
 
-CHECKPOINTS = ["asm-tiny-keywords"]
+CHECKPOINTS = ["asm-small-keywords"]
 
 
 @pytest.fixture(params=CHECKPOINTS)
