@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BUILD ?= build
+EPOCHS ?= 25
+CLIPS ?= 156
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
@@ -12,17 +14,17 @@ help: ## list the targets
 
 env: $(INSTALLED) ## make the environment in .venv, with the versions of constraints.txt
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt src/modeling_asm/__init__.py
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 quickstart: env ## speak a small data set, train on it, and classify a file: about three minutes on two cores
-	rm -rf $(BUILD)/quickstart $(BUILD)/spoken_words
-	$(PYTHON) examples/make_spoken_words.py --output_dir $(BUILD)/spoken_words
+	rm -rf "$(BUILD)/quickstart" "$(BUILD)/spoken_words"
+	$(PYTHON) examples/make_spoken_words.py --output_dir $(BUILD)/spoken_words --clips_per_word $(CLIPS)
 	$(PYTHON) examples/train.py --data_dir $(BUILD)/spoken_words --output_dir $(BUILD)/quickstart \
-		--group_column voice --num_train_epochs 12
-	$(PYTHON) examples/classify.py $(BUILD)/quickstart $(BUILD)/spoken_words/test/*_000.wav
+		--group_column voice --num_train_epochs $(EPOCHS)
+	$(PYTHON) examples/classify.py $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
 test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds the tests that need them)
 	$(PYTHON) -m pytest
@@ -39,4 +41,4 @@ benchmark: env ## time the feature extraction beside transformers' AST
 	$(PYTHON) examples/benchmark.py --output examples/results/benchmark.json
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) $(BUILD)
+	rm -rf "$(VENV)" "$(BUILD)"

@@ -76,6 +76,8 @@ def main():
 
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
     results = {
+        "command": f"python examples/benchmark.py --repeats {args.repeats} --device {args.device}",
+        "data": "white noise from NumPy's generator, seed 0",
         "device": args.device,
         "torchaudio": is_speech_available(),
         "extraction": [compare(*case, args.repeats, args.device) for case in CASES],

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from datasets import DatasetDict
 from transformers import (
+    AutoConfig,
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
     HfArgumentParser,
@@ -82,7 +83,7 @@ class ScriptArguments:
         },
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune, with its feature extractor, instead of `size`."}
+        default=None, metadata={"help": "Checkpoint to fine-tune, window and padding included, instead of `size`."}
     )
     augment: bool = field(default=True, metadata={"help": "Whether to augment the training clips."})
     label_smoothing: float = field(default=0.1, metadata={"help": "Share of a target that is spread over all classes."})
@@ -152,10 +153,10 @@ def main():
     metrics = metric.compute(predictions=predictions, references=output.label_ids)
     metrics["chance"] = max(Counter(splits["test"]["label"]).values()) / len(splits["test"])
     results = {
-        "command": shlex.join(["python", "examples/train.py", *describe_arguments(sys.argv[1:])]),
-        "data": describe_data(args, splits, test_name, problems),
-        "model": describe_model(model, feature_extractor),
-        "training": describe_training(args, training_args, augmentation, training.metrics["train_runtime"]),
+        "command": describe_command(sys.argv[1:]),
+        "data": describe_data(args, splits, test_name, [problem.replace(args.data_dir, "") for problem in problems]),
+        "model": describe_model(args, model, feature_extractor),
+        "training": describe_training(args, training_args, augmentation, training, checkpoint),
         "metrics": metrics,
         "confusion_matrix": confusion_matrix(predictions, output.label_ids, len(labels)).tolist(),
         "environment": describe_environment(),
@@ -169,31 +170,38 @@ def main():
 
 
 def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """Return the checkpoint to go on from, if one was asked for, and refuse to overwrite one otherwise."""
-    folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    """Return the checkpoint to go on from, if one was asked for; refuse to write over anything otherwise."""
+    folder, resume = Path(training_args.output_dir), str(training_args.resume_from_checkpoint or "false")
     last = get_last_checkpoint(folder) if folder.is_dir() else None
-    if resume is not None and str(resume).lower() != "true":
-        return resume
-    if resume is not None:
+    if resume.lower() == "true":
         if last is None:
             sys.exit(f"There is no checkpoint in {str(folder)!r} to resume from; leave --resume_from_checkpoint out.")
         return last
-    if last is not None or (folder / "model.safetensors").exists():
+    checkpoint = None if resume.lower() == "false" else resume
+    inside = checkpoint is not None and Path(checkpoint).resolve().is_relative_to(folder.resolve())
+    if folder.is_dir() and any(folder.iterdir()) and not inside:
         sys.exit(
-            f"{str(folder)!r} holds a {'checkpoint' if last else 'trained model'} already. Go on with it by "
-            "--resume_from_checkpoint true, or choose another --output_dir."
+            f"{str(folder)!r} holds {'a checkpoint' if last else 'files'} already, and nothing is overwritten. "
+            f"{'Go on with it by --resume_from_checkpoint true, or choose' if last else 'Choose'} another --output_dir."
         )
-    return None
+    return checkpoint
 
 
 def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
     """Return the splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split."""
+    if not (0 < args.test_fraction < 1 and 0 <= args.dev_fraction < 1):
+        sys.exit(f"--test_fraction {args.test_fraction} and --dev_fraction {args.dev_fraction} must be below 1.")
     dataset = load_audio_folder(args.data_dir, args.label_column)
     if args.hold_out is not None:
-        column, _, values = args.hold_out.partition("=")
-        dataset = hold_out(dataset, column, values.split(","))
-        test_name = f"rows with {column} {values.replace(',', ' or ')}"
+        column, separator, values = args.hold_out.partition("=")
+        values = [value.strip() for value in values.split(",")]
+        if not separator:
+            sys.exit(f"--hold_out is {args.hold_out!r}, expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
+        dataset = hold_out(dataset, column, values)
+        test_name = f"rows with {column} {' or '.join(values)}"
         test = dataset["test"]
+    elif args.test_split == "train":
+        sys.exit("--test_split train would report on the clips that the model trains on.")
     else:
         candidates = [args.test_split] if args.test_split else ["test", "validation"]
         test_name = next((name for name in candidates if name in dataset), None)
@@ -233,7 +241,9 @@ def create(args: ScriptArguments, splits: DatasetDict, labels: list[str]):
     frames = {"num_mel_bins": size.get("num_mel_bins", 128)}
     probe = ASMFeatureExtractor(**frames)
     rate = probe.sampling_rate
-    frames["max_length"] = num_frames(round(seconds * rate), *frame_sizes(rate, probe.frame_length, probe.frame_shift))
+    window, shift = frame_sizes(rate, probe.frame_length, probe.frame_shift)
+    patch_frames = ASMConfig(**size).patch_shape[1]
+    frames["max_length"] = max(num_frames(round(seconds * rate), window, shift), patch_frames)
     mean, std = measure_features(splits["train"], probe)
     padding_value = {"silence": None, "mean": 0.0, "zero": -mean / (2 * std)}[args.padding]
     feature_extractor = ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
@@ -249,14 +259,22 @@ def create(args: ScriptArguments, splits: DatasetDict, labels: list[str]):
 
 
 def load_checkpoint(args: ScriptArguments, labels: list[str]):
-    """Load a checkpoint with a new classifier, and its feature extractor as it is."""
-    model = AutoModelForAudioClassification.from_pretrained(
+    """Load a checkpoint with its feature extractor as it is, and with a new classifier if its labels are others."""
+    id2label = dict(enumerate(labels))
+    same = AutoConfig.from_pretrained(args.model_name_or_path).id2label == id2label
+    model, info = AutoModelForAudioClassification.from_pretrained(
         args.model_name_or_path,
-        id2label=dict(enumerate(labels)),
+        id2label=id2label,
         label2id={label: index for index, label in enumerate(labels)},
         problem_type="single_label_classification",
-        ignore_mismatched_sizes=True,
+        ignore_mismatched_sizes=not same,
+        output_loading_info=True,
     )
+    wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
+    if wrong:
+        sys.exit(f"The weights of {args.model_name_or_path!r} do not fit its config.json: {', '.join(wrong)}.")
+    if not same:
+        model.classifier.reset_parameters()
     return AutoFeatureExtractor.from_pretrained(args.model_name_or_path), model
 
 
@@ -270,6 +288,7 @@ def save(folder: Path, model, feature_extractor, results: dict, results_file: st
     )
     write_model_card(folder, CARD_TEMPLATE, results)
     if results_file is not None:
+        Path(results_file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "results.json", results_file)
 
 
@@ -278,15 +297,18 @@ def describe_data(args: ScriptArguments, splits: DatasetDict, test_name: str, pr
         "name": Path(args.data_dir).resolve().name,
         "test_split": test_name,
         "clips": {name: len(split) for name, split in splits.items()},
-        "skipped_files": len(problems),
+        "skipped_files": problems,
         "labels": splits["train"].features["label"].names,
         "licence": args.licence,
         "credit": args.credit,
     }
 
 
-def describe_model(model, feature_extractor) -> dict:
+def describe_model(args: ScriptArguments, model, feature_extractor) -> dict:
+    base_model = args.model_name_or_path
     return {
+        "base_model": None if base_model is None or Path(base_model).exists() else base_model,
+        "fine_tuned_from": Path(base_model).name if base_model else None,
         "parameters": model.num_parameters(),
         "window_seconds": feature_extractor.nb_max_samples / feature_extractor.sampling_rate,
         "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
@@ -294,23 +316,37 @@ def describe_model(model, feature_extractor) -> dict:
     }
 
 
-def describe_training(args, training_args: TrainingArguments, augmentation: Augmentation, seconds: float) -> dict:
+def describe_training(args, training_args: TrainingArguments, augmentation: Augmentation, training, resumed) -> dict:
+    batch_size = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
     return {
         "epochs": training_args.num_train_epochs,
-        "batch_size": training_args.train_batch_size,
+        "steps": training.global_step,
+        "batch_size": batch_size,
+        "optimizer": str(training_args.optim.value),
         "learning_rate": training_args.learning_rate,
+        "schedule": str(training_args.lr_scheduler_type.value),
         "weight_decay": training_args.weight_decay,
         "label_smoothing": args.label_smoothing if args.augment else 0.0,
         "augmentation": asdict(augmentation) if args.augment else None,
         "bf16": training_args.bf16,
         "seed": training_args.seed,
-        "seconds": round(seconds),
+        "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
 
 
-def describe_arguments(arguments: list[str]) -> list[str]:
-    """Leave the folders' own paths out of the command that the results tell."""
-    return [Path(argument).name if "/" in argument else argument for argument in arguments]
+def describe_command(arguments: list[str]) -> str:
+    """Return the command without the paths of this machine: of files and folders it keeps the names."""
+    paths = ("--data_dir", "--output_dir", "--results_file", "--model_name_or_path", "--resume_from_checkpoint")
+    described, previous = ["python", "examples/train.py"], ""
+    for argument in arguments:
+        flag, separator, value = argument.partition("=")
+        if flag in paths and separator:
+            argument = f"{flag}={Path(value).name}"
+        elif previous in paths:
+            argument = Path(argument).name
+        described.append(argument)
+        previous = argument
+    return shlex.join(described)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm.audio import AudioFileError, load_audio, read_audio
 
 
 def tone(sampling_rate: int, seconds: float = 0.5, frequency: float = 440.0) -> np.ndarray:
@@ -67,5 +67,17 @@ def test_a_bad_file_is_named(tmp_path, kind):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.wav"):
+    with pytest.raises(AudioFileError, match=r"no audio file .*nowhere\.wav"):
         load_audio(tmp_path / "nowhere.wav")
+
+
+def test_a_name_that_promises_headerless_audio(tmp_path):
+    (tmp_path / "bare.raw").write_bytes(bytes(100))
+    with pytest.raises(AudioFileError, match=r"Cannot decode .*bare\.raw"):
+        load_audio(tmp_path / "bare.raw")
+
+
+def test_reading_at_the_files_own_rate(tmp_path):
+    soundfile.write(tmp_path / "tone.wav", tone(8000), 8000)
+    waveform, sampling_rate = read_audio(tmp_path / "tone.wav")
+    assert (waveform.shape, waveform.dtype, sampling_rate) == ((4000,), np.float32, 8000)

@@ -1,10 +1,9 @@
 import json
-import logging
 
 import pytest
 from transformers import AutoConfig
 
-from modeling_asm import ASMConfig
+from modeling_asm import ASMConfig, ASMForAudioClassification
 from modeling_asm.configuration_asm import HIDDEN_ACTS
 
 
@@ -71,10 +70,15 @@ def test_assignment_is_checked_too():
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("token_mlp_dim", "tokens_mlp_dim"), ("hidden_dim", "hidden_size"), ("num_mels_bins", "num_mel_bins")],
+    [
+        ("token_mlp_dim", "tokens_mlp_dim"),
+        ("hidden_dim", "hidden_size"),
+        ("num_mels_bins", "num_mel_bins"),
+        ("num_label", "num_labels"),
+        ("dropout", "hidden_dropout_prob"),
+    ],
 )
-def test_a_misspelt_argument_warns_and_names_the_nearest_field(wrong, right, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("modeling_asm"), "propagate", True)
+def test_a_misspelt_argument_warns_and_names_the_nearest_field(wrong, right, caplog):
     ASMConfig(**{wrong: 4})
     assert f"`{wrong}`" in caplog.text
     assert f"`{right}`" in caplog.text
@@ -85,6 +89,14 @@ def test_what_transformers_passes_does_not_warn(caplog, tmp_path):
     config.save_pretrained(tmp_path)
     AutoConfig.from_pretrained(tmp_path)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"), [({"max_length": 2}, "max_length"), ({"problem_type": "bogus"}, "problem_type")]
+)
+def test_a_model_is_not_built_from_fields_that_were_set_wrongly(checkpoint, arguments, field):
+    with pytest.raises(ValueError, match=field):
+        ASMForAudioClassification.from_pretrained(checkpoint, **arguments)
 
 
 def test_round_trip_through_json(tmp_path):

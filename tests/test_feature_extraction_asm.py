@@ -128,10 +128,6 @@ def test_return_types():
         extractor(clips, RATE, return_tensors="tf")
 
 
-def test_device():
-    assert extract(noise(3000), device="cpu").device.type == "cpu"
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_of_the_computation():
@@ -160,7 +156,10 @@ def test_a_clip_shorter_than_a_frame_is_filled_up_with_zeros():
 @pytest.mark.parametrize(
     ("clips", "error", "words"),
     [
-        pytest.param(np.zeros((16000, 2)), ValueError, ["2 channels", "raw_speech.mean(1)"], id="channels-last"),
+        pytest.param(np.zeros((16000, 2)), ValueError, ["mono", "Mix the channels down", "axis=1"], id="channels-last"),
+        pytest.param([[0.0, 0.1]] * 900, ValueError, ["mono", "900 rows of 2", "Mix"], id="list-of-pairs"),
+        pytest.param([[0.0, [0.1]]], ValueError, ["Clip 0", "plain sequence"], id="ragged"),
+        pytest.param(np.zeros((16000, 0)), ValueError, ["Clip 0 is empty"], id="no-channels"),
         pytest.param(np.zeros((1, 2, 16000)), ValueError, ["mono", "(1, 2, 16000)", "Mix the channels"], id="3-axes"),
         pytest.param([np.zeros((2, 16000))], ValueError, ["mono", "clip.mean(0)"], id="channels-first-in-list"),
         pytest.param([np.zeros((16000, 2))], ValueError, ["mono", "clip.mean(1)"], id="channels-last-in-list"),
@@ -202,10 +201,50 @@ def test_a_missing_sampling_rate_warns(caplog):
     assert "12345" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["num_mel_bins", "sampling_rate", "max_length", "frame_shift", "std"])
-def test_impossible_arguments(name):
-    with pytest.raises(ValueError, match=f"`{name}` must be above 0, got 0"):
-        ASMFeatureExtractor(**{name: 0})
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_mel_bins": 0}, "`num_mel_bins` must be an integer above 0, got 0"),
+        ({"max_length": 2.5}, r"`max_length` must be an integer above 0, got 2\.5"),
+        ({"sampling_rate": -1}, "`sampling_rate` must be an integer above 0, got -1"),
+        ({"std": 0}, "`std` must be above 0, got 0"),
+        ({"frame_shift": 0.01}, "`frame_shift` of 0.01 ms is 0 samples at 16000 Hz, expected at least 1"),
+        ({"frame_length": 0.01}, "`frame_length` of 0.01 ms is 0 samples at 16000 Hz, expected at least 2"),
+    ],
+    ids=str,
+)
+def test_impossible_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ASMFeatureExtractor(**arguments)
+
+
+def test_a_misspelt_argument_warns(caplog):
+    ASMFeatureExtractor(num_mel_bin=64)
+    assert "`num_mel_bin`" in caplog.text
+    assert "`num_mel_bins`" in caplog.text
+
+
+def test_the_default_padding_follows_mean_and_deviation(tmp_path):
+    extractor = ASMFeatureExtractor(mean=-7.0, std=3.0)
+    extractor.mean, extractor.std = -2.0, 1.0
+    assert extractor.padding_value == pytest.approx((math.log(2**-23) + 2.0) / 2.0)
+    extractor.save_pretrained(tmp_path)
+    again = ASMFeatureExtractor.from_pretrained(tmp_path, mean=-1.0)
+    assert again.padding_value == pytest.approx((math.log(2**-23) + 1.0) / 2.0)
+    extractor.padding_value = 0.5
+    extractor.save_pretrained(tmp_path)
+    assert ASMFeatureExtractor.from_pretrained(tmp_path, mean=-1.0).padding_value == 0.5
+
+
+def test_the_callers_torch_state_does_not_matter():
+    clip, expected = noise(3000), extract(noise(3000))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(extract(clip), expected)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.testing.assert_close(extract(clip), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_round_trip(feature_extractor, tmp_path):

@@ -56,6 +56,8 @@ def test_outputs(config, model, input_values):
     assert head.logits.shape == (4, 3)
     assert len(head.hidden_states) == config.num_hidden_layers + 1
     torch.testing.assert_close(model(input_values, return_dict=False)[0], head.logits)
+    config.return_dict = False
+    torch.testing.assert_close(model(input_values)[0], head.logits)
 
 
 def test_forward_is_the_papers_figure(config, model, input_values):
@@ -87,9 +89,14 @@ def test_rows_are_independent(model, input_values):
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
-def test_activations_differ_and_train(config, input_values, hidden_act):
+def test_activations(config, input_values, hidden_act):
+    """Sources: torch's own; x tanh(log(1 + exp(x))) for Mish; Acon-C starts as Swish."""
     config.hidden_act = hidden_act
+    x = torch.linspace(-4, 4, config.channels_mlp_dim)
+    expected = {"gelu": torch.nn.functional.gelu(x), "mish": x * torch.tanh(torch.log1p(x.exp()))}
     model = ASMForAudioClassification(config)
+    activation_fn = model.audio_spectrogram_mixer.layers[0].channel_mixing.activation_fn
+    torch.testing.assert_close(activation_fn(x), expected.get(hidden_act, x / (1 + torch.exp(-x))))
     model(input_values, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -138,10 +145,12 @@ def test_initialisation(config):
             assert abs(parameter.std() - config.initializer_range) < 0.005
 
 
-def test_dropout_and_stochastic_depth_act_in_training_only(config, input_values):
-    config.hidden_dropout_prob, config.drop_path_rate = 0.5, 0.5
-    model = ASMForAudioClassification(config)
-    assert [layer.drop_path.drop_prob for layer in model.audio_spectrogram_mixer.layers] == [0.0, 0.5]
+@pytest.mark.parametrize("name", ["hidden_dropout_prob", "drop_path_rate"])
+def test_dropout_and_stochastic_depth_act_in_training_only(config, input_values, name):
+    setattr(config, name, 0.5)
+    model = ASMForAudioClassification(config).train()
+    probabilities = [layer.drop_path.drop_prob for layer in model.audio_spectrogram_mixer.layers]
+    assert probabilities == ([0.0, 0.5] if name == "drop_path_rate" else [0.0, 0.0])
     assert not torch.equal(model(input_values).logits, model(input_values).logits)
     model.eval()
     assert torch.equal(model(input_values).logits, model(input_values).logits)
@@ -190,16 +199,32 @@ def test_regression_with_one_label(config, input_values):
     assert config.problem_type == "regression"
 
 
-@pytest.mark.parametrize("label", [3, -1])
-def test_labels_outside_the_range(model, input_values, label):
-    with pytest.raises(ValueError, match=rf"contains {label}, but `num_labels`=3 allows 0 to 2"):
-        model(input_values, labels=torch.tensor([0, 1, 2, label]))
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
-def test_labels_of_the_wrong_shape(config, model, input_values):
-    config.problem_type = "multi_label_classification"
-    with pytest.raises(ValueError, match=r"\(4,\).*\(4, 3\)"):
-        model(input_values, labels=torch.zeros(4))
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "message"),
+    [
+        pytest.param(None, torch.tensor([0, 1, 2, 3]), "contains 3, but `num_labels`=3 allows 0 to 2", id="too-high"),
+        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), "contains -1, but `num_labels`=3", id="negative"),
+        pytest.param(SINGLE, torch.zeros(4, 3).long(), r"\(4, 3\), but class indices must have.*\(4,\)", id="one-hot"),
+        pytest.param(SINGLE, torch.zeros(4), r"\(4,\), but class probabilities must have.*\(4, 3\)", id="soft"),
+        pytest.param(MULTI, torch.zeros(4), r"\(4,\), but multi_label_classification must have.*\(4, 3\)", id="many"),
+        pytest.param(MULTI, torch.full((4, 3), 7.0), "contains 7.0, but multi-label targets are between 0", id="seven"),
+        pytest.param(REGRESSION, torch.zeros(4), r"\(4,\), but regression must have.*\(4, 3\)", id="regression"),
+    ],
+)
+def test_labels_that_do_not_fit(config, model, input_values, problem_type, labels, message):
+    config.problem_type = problem_type
+    with pytest.raises(ValueError, match=message):
+        model(input_values, labels=labels)
+
+
+def test_integer_labels_of_any_width_and_loss(config, model, input_values):
+    classes, many = torch.tensor([0, 1, 2, 0]), torch.randint(2, (4, 3))
+    assert model(input_values, labels=classes.int()).loss == model(input_values, labels=classes).loss
+    config.problem_type = MULTI
+    assert model(input_values, labels=many).loss == model(input_values, labels=many.float()).loss
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression", "single_label_classification"])
@@ -263,13 +288,19 @@ def test_autocast_trains(model, input_values):
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-def test_compile_fullgraph(model, input_values):
+@pytest.mark.parametrize("hidden_act", ["gelu", "acon_c"])
+def test_compile_fullgraph(config, input_values, hidden_act):
+    """Forward, loss and gradients in training mode, in one graph."""
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True)
-    labels = torch.tensor([0, 1, 2, 0])
-    outputs, expected = compiled(input_values, labels=labels), model(input_values, labels=labels)
-    torch.testing.assert_close(outputs.logits, expected.logits)
-    torch.testing.assert_close(outputs.loss, expected.loss)
+    config.hidden_act, labels = hidden_act, torch.tensor([0, 1, 2, 0])
+    model = ASMForAudioClassification(config).train()
+    results = []
+    for function in (model, torch.compile(model, fullgraph=True)):
+        model.zero_grad()
+        outputs = function(input_values, labels=labels)
+        outputs.loss.backward()
+        results.append([outputs.logits, outputs.loss, *(parameter.grad.clone() for parameter in model.parameters())])
+    torch.testing.assert_close(results[0], results[1])
 
 
 def test_export_with_any_batch_size(model, input_values):

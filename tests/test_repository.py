@@ -32,6 +32,32 @@ def test_the_readme_quotes_the_benchmark(repository):
         assert f"| {row['clips']} | {row['seconds_each']} s | {row['ratio']} ({low} to {high}) |" in readme
 
 
+def test_the_benchmark_reaches_what_is_asked_of_it(repository):
+    """Without torchaudio: 5 times ASTFeatureExtractor's throughput at 32 clips of 1 s, 4 times at 8 clips of 10 s."""
+    results = json.loads((repository / "examples" / "results" / "benchmark.json").read_text())
+    ratios = {(row["clips"], row["seconds_each"]): row["ratio"] for row in results["extraction"]}
+    assert not results["torchaudio"]
+    assert ratios[32, 1] >= 5
+    assert ratios[8, 10] >= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("spoken_digits", 0.985), ("spoken_digits_unseen_speakers", 0.80), ("speech_commands", 0.80)],
+)
+def test_the_trainings_reach_what_is_asked_of_them(repository, name, least):
+    results = json.loads((repository / "examples" / "results" / f"train_{name}.json").read_text())
+    assert results["metrics"]["accuracy"] >= least
+    assert results["training"]["seconds"] < 40 * 60
+    assert results["environment"]["cores"] == 2
+
+
+def test_silence_is_the_padding_that_did_best(repository):
+    files = {name: repository / "examples" / "results" / f"padding_{name}.json" for name in ("silence", "mean", "zero")}
+    accuracy = {name: json.loads(file.read_text())["metrics"]["accuracy"] for name, file in files.items()}
+    assert max(accuracy, key=accuracy.get) == "silence"
+
+
 def test_the_readme_lists_the_sizes(repository):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     for name, size in ASM_SIZES.items():

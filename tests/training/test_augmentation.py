@@ -23,7 +23,7 @@ OFF = Augmentation(
     time_shift=0,
     speed=0,
     gain=0,
-    noise=None,
+    noise=100,
     equalizer=0,
     time_warp=0,
     frequency_warp=0,
@@ -41,6 +41,12 @@ def test_everything_off_changes_nothing():
     waveform, features = torch.randn(1000), torch.randn(3, 20, 24)
     assert torch.equal(OFF.augment_waveform(waveform, 16000), waveform)
     assert torch.equal(OFF.augment_features(features, 0.1), features)
+
+
+@pytest.mark.parametrize("arguments", [{"gain": -1.0}, {"speed": 1.0}, {"time_warp": 1.5}])
+def test_impossible_strengths(arguments):
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}` must be at least 0"):
+        Augmentation(**arguments)
 
 
 def test_a_seed_repeats_the_draws():

@@ -26,6 +26,8 @@ def results():
         "training": {
             "epochs": 3.0,
             "batch_size": 8,
+            "optimizer": "adamw_torch",
+            "schedule": "cosine",
             "learning_rate": 0.001,
             "weight_decay": 0.05,
             "label_smoothing": 0.1,

@@ -29,7 +29,7 @@ def with_metadata(tmp_path):
         for index, speaker in enumerate(speakers):
             name = f"audio/{index} é.wav"
             soundfile.write(tmp_path / split / name, 0.1 * np.random.default_rng(index).standard_normal(800), 16000)
-            rows.append((name, str(index % 2), speaker, "x"))
+            rows.append((name, str(index % 2), speaker, "xy"[index % 2]))
         with open(tmp_path / split / "metadata.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
     return tmp_path
@@ -63,8 +63,44 @@ def test_metadata(with_metadata):
 
 
 def test_another_label_column(with_metadata):
-    dataset = load_audio_folder(with_metadata, label_column="speaker")
-    assert dataset["test"].features["label"].names == ["", "ann", "bob", "eve", "zoe"]
+    dataset = load_audio_folder(with_metadata, label_column="室")
+    assert dataset["test"].features["label"].names == ["x", "y"]
+
+
+def test_what_operating_systems_leave_behind(tones):
+    for name in ("__MACOSX/low/._1.wav", "low/.DS_Store", ".cache/low/1.wav"):
+        (tones / name).parent.mkdir(parents=True, exist_ok=True)
+        (tones / name).write_text("not audio")
+    assert len(load_audio_folder(tones)["train"]) == 40
+
+
+def test_no_file_of_a_class_vanishes(tones):
+    (tones / "other").mkdir()
+    (tones / "other" / "1.m4a").write_text("a format that cannot be decoded")
+    dataset = load_audio_folder(tones)["train"]
+    assert dataset.features["label"].names == ["high", "low", "other"]
+    with pytest.raises(AudioFileError, match=r"1\.m4a"):
+        check_audio(dataset)
+
+
+def test_splits_beside_classes(tones):
+    (tones / "train").mkdir()
+    (tones / "high").rename(tones / "train" / "high")
+    with pytest.raises(ValueError, match=r"splits \['train'\] beside classes \['low'\]"):
+        load_audio_folder(tones)
+
+
+@pytest.mark.parametrize(("row", "column"), [(("audio/0 é.wav", ""), "label"), (("", "a"), "file_name"), ((), "label")])
+def test_metadata_with_a_gap_names_the_row(with_metadata, row, column):
+    rewrite(with_metadata / "train", ("file_name", "label"), ("audio/1 é.wav", "b"), row or ("audio/0 é.wav",))
+    with pytest.raises(ValueError, match=rf"metadata\.csv' has no '{column}' in row 3"):
+        load_audio_folder(with_metadata)
+
+
+def test_a_column_of_ones_own_named_seconds(with_metadata):
+    rewrite(with_metadata / "train", ("file_name", "label", "seconds"), ("audio/0 é.wav", "a", "7"))
+    good, _ = check_audio(load_audio_folder(with_metadata)["train"])
+    assert good["seconds"][:] == [0.05]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +126,11 @@ def test_metadata_cannot_leave_its_folder(with_metadata):
 
 
 def test_metadata_that_names_a_missing_file(with_metadata):
-    rewrite(with_metadata / "train", ("file_name", "label"), ("nowhere.wav", "a"))
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.wav"):
-        load_audio_folder(with_metadata)
+    rewrite(with_metadata / "train", ("file_name", "label"), ("nowhere.wav", "a"), ("audio/0 é.wav", "b"))
+    dataset = load_audio_folder(with_metadata)["train"]
+    with pytest.raises(AudioFileError, match=r"nowhere\.wav"):
+        check_audio(dataset)
+    assert len(check_audio(dataset, "skip")[0]) == 1
 
 
 def test_folders_without_classes(tmp_path):
@@ -109,6 +147,8 @@ def test_hold_out_pools_the_splits(with_metadata):
     assert dataset["train"].num_rows + dataset["test"].num_rows == 8
     with pytest.raises(ValueError, match=r"\['tim'\].*'speaker'.*'ann'"):
         hold_out(load_audio_folder(with_metadata), "speaker", ["tim"])
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        hold_out(load_audio_folder(with_metadata), "室", ["x", "y"])
     with pytest.raises(ValueError, match=r"no column 'kit'.*speaker"):
         hold_out(load_audio_folder(with_metadata), "kit", ["tim"])
 
@@ -132,7 +172,7 @@ def test_without_groups_the_share_is_met(tones):
 
 def test_one_group_cannot_be_split(with_metadata):
     dataset = load_audio_folder(with_metadata)["test"]
-    with pytest.raises(ValueError, match="'speaker' has one group only"):
+    with pytest.raises(ValueError, match="50% of 2 clips in 1 groups leave nothing"):
         split_groups(dataset, 0.5, "speaker", 0)
 
 

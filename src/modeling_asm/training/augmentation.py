@@ -1,44 +1,45 @@
 """Augmentation of training clips: of waveforms one by one, and of batches of features. All draws come from torch's
 global generator, so that `transformers.set_seed` makes them repeatable."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 
+def strength(default: float, description: str):
+    """A field of [`Augmentation`], with the help that `HfArgumentParser` prints."""
+    return field(default=default, metadata={"help": description})
+
+
 @dataclass
 class Augmentation:
-    """What is done to training clips, and how strongly; a strength of 0 switches a step off.
+    """What is done to training clips, and how strongly. A strength of 0 switches a step off; noise goes by 100 dB.
 
-    Args:
-        time_shift: Largest shift of a clip to either side, in seconds. What leaves at the start is lost; room at the
-            start is filled with silence.
-        speed: Largest relative change of speed and pitch, either way: 0.1 plays a clip up to 10 % slower or faster.
-        gain: Largest change of loudness to either side, in decibels.
-        noise: Lowest signal-to-noise ratio of added white noise, in decibels; the highest is 50 dB above it. `None`
-            switches it off.
-        equalizer: Largest change of a mel bin's level, in decibels. The changes are drawn at four bins and run
-            linearly between them, as the response of another microphone or room.
-        time_warp: Largest relative stretch of the spectrogram along time, from the clip's start: another speaking rate.
-        frequency_warp: Largest relative stretch along frequency, from the lowest bin: another length of the vocal tract
-            (Jaitly and Hinton 2013, "Vocal Tract Length Perturbation improves speech recognition").
-        frequency_mask: Widest mask along frequency, in mel bins; there are two a clip (SpecAugment,
-            https://arxiv.org/abs/1904.08779).
-        time_mask: Longest mask along time, in frames; there are two a clip.
-        mixup: Parameter alpha of mixup's Beta(alpha, alpha) (https://arxiv.org/abs/1710.09412).
+    The equalizer is a curve over the mel bins, as the response of another microphone or room; the warps and masks are
+    those of SpecAugment (https://arxiv.org/abs/1904.08779) and, along frequency, of vocal tract length perturbation
+    (Jaitly and Hinton, 2013); mixup is of https://arxiv.org/abs/1710.09412.
+
+    Raises:
+        ValueError: If a strength is negative, or a relative one is not below 1.
     """
 
-    time_shift: float = 0.1
-    speed: float = 0.1
-    gain: float = 10.0
-    noise: float | None = 10.0
-    equalizer: float = 6.0
-    time_warp: float = 0.1
-    frequency_warp: float = 0.1
-    frequency_mask: int = 8
-    time_mask: int = 16
-    mixup: float = 0.2
+    time_shift: float = strength(0.1, "Largest shift of a clip to either side, in seconds; at most half of it is lost.")
+    speed: float = strength(0.1, "Largest relative change of speed and pitch.")
+    gain: float = strength(10.0, "Largest change of loudness, in decibels.")
+    noise: float = strength(10.0, "Lowest ratio of signal to white noise, in decibels; the highest is 50 above it.")
+    equalizer: float = strength(6.0, "Largest change of a mel bin's level, in decibels.")
+    time_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along time.")
+    frequency_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along frequency.")
+    frequency_mask: int = strength(8, "Widest of two masks along frequency, in mel bins.")
+    time_mask: int = strength(16, "Longest of two masks along time, in frames.")
+    mixup: float = strength(0.2, "Parameter alpha of mixup's Beta(alpha, alpha).")
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            relative = name in ("speed", "time_warp", "frequency_warp")
+            if not value >= 0 or (relative and value >= 1):
+                raise ValueError(f"`{name}` must be at least 0{' and below 1' if relative else ''}, got {value}.")
 
     def augment_waveform(self, waveform: Tensor, sampling_rate: int) -> Tensor:
         """Change speed, position, loudness and background of one float clip of shape `(num_samples,)` in [-1, 1]."""
@@ -48,7 +49,7 @@ class Augmentation:
             waveform = shift(waveform, round(self.time_shift * uniform(-1, 1) * sampling_rate))
         if self.gain > 0:
             waveform = waveform * 10 ** (self.gain * uniform(-1, 1) / 20)
-        if self.noise is not None:
+        if self.noise < 100:
             waveform = add_noise(waveform, self.noise + 50 * uniform(0, 1))
         return waveform
 
@@ -92,9 +93,9 @@ def add_noise(waveform: Tensor, snr: float) -> Tensor:
     return waveform + torch.randn_like(waveform) * waveform.square().mean().sqrt() * 10 ** (-snr / 20)
 
 
-def equalizer_curve(input_values: Tensor, strength: float) -> Tensor:
+def equalizer_curve(input_values: Tensor, largest: float) -> Tensor:
     """Draw a piecewise linear curve over the mel bins for each clip: shape `(batch_size, 1, num_mel_bins)`."""
-    knots = strength * (2 * torch.rand(input_values.shape[0], 1, 4) - 1)
+    knots = largest * (2 * torch.rand(input_values.shape[0], 1, 4) - 1)
     return nn.functional.interpolate(knots, size=input_values.shape[2], mode="linear", align_corners=True)
 
 
@@ -102,8 +103,7 @@ def warp(input_values: Tensor, time: float, frequency: float) -> Tensor:
     """Stretch each spectrogram of `(batch_size, max_length, num_mel_bins)` by its own factors of 1 plus or minus
     `time` and `frequency`, from its first frame and its lowest bin; beyond its edge the last values are repeated."""
     batch_size, max_length, num_mel_bins = input_values.shape
-    strength = torch.tensor([time, frequency])
-    scale = 1 + strength * (2 * torch.rand(batch_size, 2) - 1)
+    scale = 1 + torch.tensor([time, frequency]) * (2 * torch.rand(batch_size, 2) - 1)
     rows = torch.arange(max_length) * scale[:, :1] / max(max_length - 1, 1)  # 0 to 1 is first to last frame
     columns = torch.arange(num_mel_bins) * scale[:, 1:] / max(num_mel_bins - 1, 1)
     grid = torch.stack(

@@ -10,21 +10,20 @@ import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from tqdm.auto import tqdm
 
-from ..audio import AudioFileError, load_audio
+from ..audio import AudioFileError, load_audio, read_audio
 from ..fbank import fbank, frame_sizes
 from ..feature_extraction_asm import ASMFeatureExtractor
 from .augmentation import Augmentation, mixup
 
 
-CHECK_RATE = 16000  # hertz; only lengths and errors matter there
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
+OWN_COLUMNS = ("file_name", "audio", "label", "seconds")  # names that columns of a metadata.csv cannot keep
 
 
 def load_audio_folder(data_dir: str | Path, label_column: str = "label") -> DatasetDict:
     """Index an `audiofolder`: one sub-folder a split, or a single one that is then named `train`.
 
     A split has either a `metadata.csv` with the columns `file_name` (relative to the split) and `label_column`, or one
-    sub-folder a class. No audio is decoded here.
+    sub-folder a class, in which every file is a clip. Hidden files are left out. No audio is decoded here.
 
     Args:
         data_dir: The folder.
@@ -35,16 +34,14 @@ def load_audio_folder(data_dir: str | Path, label_column: str = "label") -> Data
         sorted) and the other columns of `metadata.csv`, as text.
 
     Raises:
-        FileNotFoundError: If the folder, or a file that `metadata.csv` names, is not there.
-        ValueError: If `metadata.csv` lacks a column or leaves the folder, or there is nothing labelled in the folder.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If `metadata.csv` lacks a column or a value or leaves the folder, splits and classes stand side by
+            side, or there are fewer than two classes.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise FileNotFoundError(f"There is no data folder {str(data_dir)!r}.")
-    folders = sorted(folder for folder in data_dir.iterdir() if folder.is_dir())
-    splits = {folder.name: folder for folder in folders if is_split(folder)}
-    if (data_dir / "metadata.csv").is_file() or not splits:
-        splits = {"train": data_dir}
+    splits = {"train": data_dir} if (data_dir / "metadata.csv").is_file() else find_splits(data_dir)
     columns = {name: read_split(folder, label_column) for name, folder in splits.items()}
     names = sorted({label for split in columns.values() for label in split["label"]})
     if len(names) < 2:
@@ -56,47 +53,64 @@ def load_audio_folder(data_dir: str | Path, label_column: str = "label") -> Data
     return dataset.cast_column("audio", Audio(decode=False)).cast_column("label", ClassLabel(names=names))
 
 
-def is_split(folder: Path) -> bool:
-    """Whether a folder has a `metadata.csv`, or sub-folders with audio: then it is a split, and not a class."""
-    return (folder / "metadata.csv").is_file() or any(audio_files(child) for child in folder.iterdir())
+def find_splits(data_dir: Path) -> dict[str, Path]:
+    """Return the sub-folders that are splits, by name; or the folder itself, as `train`, where they are classes."""
+    folders = [child for child in visible(data_dir) if child.is_dir()]
+    splits = {
+        folder.name: folder
+        for folder in folders
+        if (folder / "metadata.csv").is_file() or any(audio_files(child) for child in visible(folder) if child.is_dir())
+    }
+    classes = [folder.name for folder in folders if folder.name not in splits and audio_files(folder)]
+    if splits and classes:
+        raise ValueError(
+            f"{str(data_dir)!r} has splits {sorted(splits)} beside classes {classes}. Move the latter into a split."
+        )
+    return splits or {"train": data_dir}
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without what operating systems hide or leave there."""
+    return sorted(child for child in folder.iterdir() if not child.name.startswith((".", "__MACOSX")))
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The audio files in a folder, itself only, sorted; an empty list where it is not a folder."""
-    return sorted(file for file in folder.glob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+    """The visible files in a folder itself."""
+    return [child for child in visible(folder) if child.is_file()]
 
 
 def read_split(folder: Path, label_column: str) -> dict[str, list[str]]:
     """Read one split as columns: paths as `audio`, classes as `label`, and the rest of `metadata.csv`."""
-    if not (folder / "metadata.csv").is_file():
-        classes = sorted(child for child in folder.iterdir() if child.is_dir())
+    metadata = folder / "metadata.csv"
+    if not metadata.is_file():
+        classes = [child for child in visible(folder) if child.is_dir()]
         files = [(str(file), child.name) for child in classes for file in audio_files(child)]
         return {"audio": [path for path, _ in files], "label": [label for _, label in files]}
-    with open(folder / "metadata.csv", newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open(metadata, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="", strict=True)
         rows, found = list(reader), list(reader.fieldnames or [])
     for column in ("file_name", label_column):
         if column not in found:
             raise ValueError(
-                f"{str(folder / 'metadata.csv')!r} has no column {column!r}; it has: {', '.join(found) or 'none'}. "
+                f"{str(metadata)!r} has no column {column!r}; it has: {', '.join(found) or 'none'}. "
                 "Rename a column, or name the one with the classes by --label_column."
             )
-    others = [column for column in found if column not in ("file_name", label_column, "audio", "label")]
-    columns = {column: [row[column] or "" for row in rows] for column in others}
+        for line, row in enumerate(rows, start=2):
+            if not row[column]:
+                raise ValueError(f"{str(metadata)!r} has no {column!r} in row {line}. Fill it in, or remove the row.")
+    others = [column for column in found if column not in (*OWN_COLUMNS, label_column)]
     return {
         "audio": [str(resolve_inside(folder, row["file_name"])) for row in rows],
-        "label": [row[label_column] or "" for row in rows],
-        **columns,
+        "label": [row[label_column] for row in rows],
+        **{column: [row[column] for row in rows] for column in others},
     }
 
 
 def resolve_inside(folder: Path, file_name: str) -> Path:
-    """Join a folder and a name from its `metadata.csv`, which must be a file inside the folder."""
+    """Join a folder and a name from its `metadata.csv`, which must not leave the folder."""
     path = folder / file_name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{str(folder / 'metadata.csv')!r} names {file_name!r}, which lies outside its folder.")
-    if not path.is_file():
-        raise FileNotFoundError(f"{str(folder / 'metadata.csv')!r} names {file_name!r}, but there is no such file.")
     return path
 
 
@@ -112,6 +126,8 @@ def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> DatasetDic
     if missing:
         raise ValueError(f"{missing} not found in column {column!r}, which has: {sorted(set(pool[column]))}.")
     held = set(values)
+    if held == set(pool[column]):
+        raise ValueError(f"{sorted(held)} are all values of column {column!r}: nothing is left to train on.")
     rows = {"train": [], "test": []}
     for index, value in enumerate(pool[column]):
         rows["test" if value in held else "train"].append(index)
@@ -147,7 +163,10 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
             chosen += members[group]
     rest = sorted(set(range(len(dataset))) - set(chosen))
     if not rest:
-        raise ValueError(f"Column {column!r} has one group only; it cannot be split.")
+        raise ValueError(
+            f"{fraction:.0%} of {len(dataset)} clips in {len(members)} groups leave nothing to train on. Take a "
+            "smaller fraction, or a column with more groups."
+        )
     return dataset.select(rest), dataset.select(sorted(chosen))
 
 
@@ -165,7 +184,7 @@ def check_audio(dataset: Dataset, on_bad_audio: str = "error") -> tuple[Dataset,
         on_bad_audio: `"error"` raises at the first clip that cannot be read; `"skip"` goes on without it.
 
     Returns:
-        The readable clips with a new column `seconds`, and a message for each other one.
+        The readable clips with a new column `seconds`, and a message for each other one, which names the file.
 
     Raises:
         AudioFileError: If a clip cannot be read and `on_bad_audio` is `"error"`.
@@ -174,7 +193,8 @@ def check_audio(dataset: Dataset, on_bad_audio: str = "error") -> tuple[Dataset,
     good, seconds, problems = [], [], []
     for index, audio in enumerate(tqdm(dataset["audio"], desc="Checking audio", unit="clip")):
         try:
-            seconds.append(load_audio(audio["path"], CHECK_RATE).size / CHECK_RATE)
+            waveform, rate = read_audio(audio["path"])
+            seconds.append(waveform.size / rate)
             good.append(index)
         except AudioFileError as error:
             if on_bad_audio == "error":

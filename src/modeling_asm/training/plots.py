@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 
 def plot_confusion_matrix(counts: np.ndarray, labels: list[str], path: str | Path):
@@ -13,8 +14,6 @@ def plot_confusion_matrix(counts: np.ndarray, labels: list[str], path: str | Pat
         labels: Names of the classes.
         path: Where to write the picture.
     """
-    from matplotlib.figure import Figure
-
     size = 2.5 + 0.42 * len(labels)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.add_subplot()
