@@ -3,8 +3,9 @@
     python examples/benchmark.py --output examples/results/benchmark.json
 
 Both make float32 features of 128 mel bins from white noise at 16 kHz, without padding, in one process; the latter runs
-as it does where torchaudio is not installed. Runs are interleaved, A B A B, so that both meet the same noise of the
-machine, and the ratio is the median of those of neighbouring runs. `--device cuda` times ASM's extraction there.
+as it does where torchaudio is not installed. Rounds of some runs of one and some of the other alternate, so that both
+meet the same noise of the machine; the ratio is the median of the rounds' ratios. A round starts with a pause and an
+uncounted run, because the idle threads of the other's library spin for a while. `--device cuda` times ASM there.
 """
 
 import argparse
@@ -24,18 +25,24 @@ from modeling_asm.training.cards import describe_environment, write_json
 
 SAMPLING_RATE = 16000
 CASES = ((1, 1), (32, 1), (8, 10))  # clips, seconds of each
+RUNS_PER_ROUND = 5
+PAUSE = 0.2  # seconds
 
 
-def seconds(function: Callable, device: str) -> float:
-    """Wall-clock time of one call, with all work on the device done."""
-    start = time.perf_counter()
-    function()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def time_round(function: Callable, device: str) -> float:
+    """Return the median wall-clock seconds of some calls, each with all work on the device done."""
+    time.sleep(PAUSE)
+    times = []
+    for _ in range(RUNS_PER_ROUND + 1):
+        start = time.perf_counter()
+        function()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])
 
 
-def compare(num_clips: int, length: int, repeats: int, device: str) -> dict:
+def compare(num_clips: int, length: int, rounds: int, device: str) -> dict:
     """Time both extractors on `num_clips` clips of `length` seconds."""
     rng = np.random.default_rng(0)
     clips = [rng.uniform(-0.5, 0.5, length * SAMPLING_RATE).astype(np.float32) for _ in range(num_clips)]
@@ -51,9 +58,9 @@ def compare(num_clips: int, length: int, repeats: int, device: str) -> dict:
 
     difference = float(np.abs(extract("asm").cpu().numpy() - extract("ast")).max())  # warms both up, too
     times = {"asm": [], "ast": []}
-    for _ in range(repeats):
+    for _ in range(rounds):
         for name in times:
-            times[name].append(seconds(lambda name=name: extract(name), device))
+            times[name].append(time_round(lambda name=name: extract(name), device))
     ratios = [ast / asm for asm, ast in zip(times["asm"], times["ast"])]
     return {
         "clips": num_clips,
@@ -63,24 +70,25 @@ def compare(num_clips: int, length: int, repeats: int, device: str) -> dict:
         "ast_milliseconds": round(1000 * median(times["ast"]), 2),
         "ratio": round(median(ratios), 1),
         "ratio_range": [round(min(ratios), 1), round(max(ratios), 1)],
-        "repeats": repeats,
+        "rounds": rounds,
+        "runs_per_round": RUNS_PER_ROUND,
     }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15, help="Runs of each extractor.")
+    parser.add_argument("--rounds", type=int, default=9, help="Rounds of each extractor.")
     parser.add_argument("--device", default="cpu", help="Where ASM extracts: cpu or cuda.")
     parser.add_argument("--output", help="JSON file to write.")
     args = parser.parse_args()
 
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
     results = {
-        "command": f"python examples/benchmark.py --repeats {args.repeats} --device {args.device}",
+        "command": f"python examples/benchmark.py --rounds {args.rounds} --device {args.device}",
         "data": "white noise from NumPy's generator, seed 0",
         "device": args.device,
         "torchaudio": is_speech_available(),
-        "extraction": [compare(*case, args.repeats, args.device) for case in CASES],
+        "extraction": [compare(*case, args.rounds, args.device) for case in CASES],
         "environment": describe_environment(),
     }
     print("| clips | seconds each | ASM, ms | AST, ms | AST / ASM | range | largest difference |")

@@ -14,6 +14,15 @@ logger = logging.get_logger(__name__)
 
 HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
 ACON_C_INITS = ("swish", "random")
+# What transformers passes or saves beside the fields; any other name is taken for a slip.
+ACCEPTED_NAMES = (
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "torch_dtype",
+    "use_cache",
+)
 PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
 
 
@@ -87,8 +96,8 @@ class ASMConfig(PreTrainedConfig):
     acon_c_init: str = "swish"
     hidden_dropout_prob: float | int = 0.0
     drop_path_rate: float | int = 0.0
-    layer_norm_eps: float = 1e-6
-    initializer_range: float = 0.02
+    layer_norm_eps: float | int = 1e-6
+    initializer_range: float | int = 0.02
     patch_size: int | list[int] | tuple[int, ...] = 16
     frequency_stride: int = 16
     time_stride: int = 16
@@ -96,13 +105,12 @@ class ASMConfig(PreTrainedConfig):
     num_mel_bins: int = 128
 
     def __post_init__(self, **kwargs):
-        names = [field.name for field in fields(self)]
+        names = [*(field.name for field in fields(self)), "num_labels"]
         for name in kwargs:
-            if name.startswith("_") or hasattr(type(self), name):
+            if name.startswith("_") or name in ACCEPTED_NAMES or hasattr(type(self), name):
                 continue
-            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            if nearest:
-                logger.warning(f"ASMConfig has no field `{name}`; did you mean `{nearest[0]}`?")
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+            logger.warning(f"ASMConfig has no field `{name}`, so it has no effect; did you mean `{nearest}`?")
         super().__post_init__(**kwargs)
 
     @property

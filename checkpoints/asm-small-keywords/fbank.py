@@ -38,9 +38,9 @@ def mel_filters(sampling_rate: int, num_mel_bins: int, fft_length: int) -> Tenso
     """
     low, high = (1127.0 * math.log(1.0 + hertz / 700.0) for hertz in (LOW_FREQUENCY, sampling_rate / 2))
     step = (high - low) / (num_mel_bins + 1)
-    index = torch.arange(num_mel_bins, dtype=torch.float32)
+    index = torch.arange(num_mel_bins, dtype=torch.float32, device="cpu")
     left, center, right = low + index * step, low + (index + 1) * step, low + (index + 2) * step
-    hertz = sampling_rate / fft_length * torch.arange(fft_length // 2 + 1, dtype=torch.float32)
+    hertz = sampling_rate / fft_length * torch.arange(fft_length // 2 + 1, dtype=torch.float32, device="cpu")
     mel = (1127.0 * (1.0 + hertz / 700.0).log())[:, None]  # (fft_length // 2 + 1, 1)
     filters = torch.minimum((mel - left) / (center - left), (right - mel) / (right - center)).clamp_(min=0)
     filters[-1] = 0
@@ -88,7 +88,7 @@ def fbank(
     device = waveform.device
     fft_length = 2 ** math.ceil(math.log2(window))
     filters = mel_filters(sampling_rate, num_mel_bins, fft_length).to(device)
-    hann = torch.hann_window(window, periodic=False, device=device)
+    hann = torch.hann_window(window, periodic=False, dtype=torch.float32, device=device)
 
     frames = waveform.unfold(1, window, shift)  # (batch_size, num_frames, window), a view
     batch_size, length = frames.shape[:2]
@@ -105,6 +105,7 @@ def fbank(
             x[..., 1:] -= PREEMPHASIS * x[..., :-1]  # the product is complete before it is subtracted
             x *= hann  # the first sample needs no pre-emphasis: the window is zero there
             spectrum = torch.view_as_real(torch.fft.rfft(buffer))  # (rows, columns, fft_length // 2 + 1, 2)
-            energies = spectrum.square_().sum(-1) @ filters  # (rows, columns, num_mel_bins)
+            with torch.autocast(device.type, enabled=False):
+                energies = spectrum.square_().sum(-1) @ filters  # (rows, columns, num_mel_bins)
             features[row : row + rows, column : column + columns] = energies.clamp_(min=EPSILON).log_()
     return features

@@ -1,5 +1,6 @@
 """Feature extractor of the Audio Spectrogram Mixer: waveforms to padded, normalised log-mel spectrograms."""
 
+import difflib
 import math
 
 import numpy as np
@@ -12,6 +13,13 @@ from .fbank import EPSILON, fbank, frame_sizes, num_frames
 
 
 logger = logging.get_logger(__name__)
+
+FIELDS = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "padding_value", "mean", "std")
+# What the base class takes and transformers saves beside the fields; any other name is taken for a slip.
+ACCEPTED_NAMES = {"feature_size", "return_attention_mask", "padding_side", "processor_class", "feature_extractor_type"}
+ACCEPTED_NAMES |= {"auto_map", "image_processor_type", "name_or_path"}
+
+MAX_CHANNELS = 8  # an array of more rows than that, none longer than that, has the channels on its last axis
 
 # Integer PCM: the value that stands for zero, and the one that stands for full scale.
 PCM_SCALES = {torch.uint8: (128, 128), torch.int16: (0, 2**15), torch.int32: (0, 2**31)}
@@ -66,24 +74,57 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         std: float = 4.5689974,
         **kwargs,
     ):
-        positive = {"num_mel_bins": num_mel_bins, "sampling_rate": sampling_rate, "max_length": max_length}
-        positive |= {"frame_length": frame_length, "frame_shift": frame_shift, "std": std}
-        for name, value in positive.items():
-            if not value > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value}.")
-        if padding_value is None:
-            silence = math.log(EPSILON)
-            padding_value = (silence - mean) / (2 * std) if do_normalize else silence
         kwargs["feature_size"] = num_mel_bins  # what `pad` of the base class calls the last axis
         kwargs.setdefault("return_attention_mask", False)
+        for name in set(kwargs) - ACCEPTED_NAMES:
+            if not name.startswith("_"):
+                nearest = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0)[0]
+                logger.warning(
+                    f"ASMFeatureExtractor has no field `{name}`, so it has no effect; did you mean `{nearest}`?"
+                )
+        self.do_normalize = do_normalize
+        self.mean = mean
+        self.std = std
         super().__init__(sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.num_mel_bins = num_mel_bins
         self.max_length = max_length
         self.frame_length = frame_length
         self.frame_shift = frame_shift
-        self.do_normalize = do_normalize
-        self.mean = mean
-        self.std = std
+        self._check_fields()
+
+    @property
+    def padding_value(self) -> float:
+        """Value of padded frames; where none was set, it follows `mean` and `std`, and is silence."""
+        if self._padding_value is not None:
+            return self._padding_value
+        silence = math.log(EPSILON)
+        return (silence - self.mean) / (2 * self.std) if self.do_normalize else silence
+
+    @padding_value.setter
+    def padding_value(self, value: float | None):
+        self._padding_value = value
+
+    def to_dict(self) -> dict:
+        """Return the fields as they were set: a `padding_value` of `None` stays one."""
+        fields = super().to_dict()
+        fields["padding_value"] = fields.pop("_padding_value")
+        return fields
+
+    def _check_fields(self):
+        for name in ("num_mel_bins", "sampling_rate", "max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be an integer above 0, got {value!r}.")
+        if not self.std > 0:
+            raise ValueError(f"`std` must be above 0, got {self.std}.")
+        sizes = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
+        for name, samples in zip(("frame_length", "frame_shift"), sizes):
+            least = 2 if name == "frame_length" else 1
+            if samples < least:
+                raise ValueError(
+                    f"`{name}` of {getattr(self, name)} ms is {samples} samples at {self.sampling_rate} Hz, expected "
+                    f"at least {least}."
+                )
 
     @property
     def nb_max_samples(self) -> int:
@@ -104,9 +145,9 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             raw_speech: One clip (a sequence of numbers, or an array or tensor of shape `(num_samples,)`) or several (a
-                sequence of clips, or an array or tensor of shape `(batch_size, num_samples)`). Floating point samples
-                are in [-1, 1]; `uint8`, `int16` and `int32` are PCM and are scaled to it. A clip shorter than one frame
-                is filled up with zeros to one frame.
+                sequence of clips, or an array or tensor of shape `(batch_size, num_samples)`; never channels). Floating
+                point samples are in [-1, 1]; `uint8`, `int16` and `int32` are PCM and are scaled to it. A clip shorter
+                than one frame is filled up with zeros to one frame.
             sampling_rate: Samples per second of `raw_speech`; give it, so that a wrong rate is an error.
             return_tensors: `"pt"` for a torch tensor, `"np"` for a NumPy array, `None` for a list of NumPy arrays.
             device: Where to compute, and to leave the result of `return_tensors="pt"`; by default where the clips are.
@@ -116,7 +157,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             ValueError: If the sampling rate is another one, a clip has more than one channel, no samples, or samples
-                that are not finite.
+                in the window that are not finite.
             TypeError: If a clip is not numbers.
         """
         self._check_sampling_rate(sampling_rate)
@@ -128,7 +169,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         device = torch.device(device) if device is not None else waveforms[0].device
 
         lengths = [max(waveform.shape[0], window) for waveform in waveforms]
-        batch = torch.zeros(len(waveforms), max(lengths), device=device)
+        batch = torch.zeros(len(waveforms), max(lengths), dtype=torch.float32, device=device)
         for row, waveform in zip(batch, waveforms):
             row[: waveform.shape[0]] = waveform
         check_finite(batch)
@@ -161,11 +202,6 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 def split_batch(raw_speech) -> list:
     """Split the input of the feature extractor into single clips, unconverted."""
     if isinstance(raw_speech, (np.ndarray, Tensor)):
-        if raw_speech.ndim == 2 and raw_speech.shape[1] <= 8 < raw_speech.shape[0]:
-            raise ValueError(
-                f"`raw_speech` of shape {tuple(raw_speech.shape)} looks like {raw_speech.shape[1]} channels of "
-                "(num_samples, num_channels). Mix them down: `raw_speech.mean(1)`."
-            )
         if raw_speech.ndim == 3:
             raise ValueError(
                 f"`raw_speech` of shape {tuple(raw_speech.shape)} has three axes, but only mono audio is supported: "
@@ -183,13 +219,21 @@ def split_batch(raw_speech) -> list:
         )
     if not clips:
         raise ValueError("`raw_speech` is empty, expected at least one clip with at least one sample.")
+    if len(clips) > MAX_CHANNELS and all(np.ndim(clip) == 1 and 1 <= len(clip) <= MAX_CHANNELS for clip in clips):
+        raise ValueError(
+            f"`raw_speech` has {len(clips)} rows of {len(clips[0])} numbers, which looks like (num_samples, "
+            "num_channels), but only mono audio is supported. Mix the channels down: `numpy.mean(raw_speech, axis=1)`."
+        )
     return clips
 
 
 def as_waveform(clip, index: int) -> Tensor:
     """Convert one clip to a float32 tensor of shape `(num_samples,)` in [-1, 1]; `index` is for the messages."""
     if not isinstance(clip, Tensor):
-        array = np.asarray(clip)
+        try:
+            array = np.asarray(clip)
+        except ValueError as error:  # nested sequences of different lengths
+            raise ValueError(f"Clip {index} is not a plain sequence of numbers: {error}") from error
         if array.dtype.kind not in "fiu":
             raise TypeError(f"Clip {index} holds {array.dtype} values ({type(clip).__name__}), expected numbers.")
         clip = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))

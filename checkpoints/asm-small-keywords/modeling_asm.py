@@ -7,6 +7,8 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -130,6 +132,10 @@ class ASMPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": ASMLayer}
 
+    def __init__(self, config: ASMConfig, *args, **kwargs):
+        config.validate()  # fields may have been set since the configuration was made
+        super().__init__(config, *args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
@@ -172,7 +178,7 @@ class ASMModel(ASMPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_values: Tensor, **kwargs) -> BaseModelOutputWithPooling:
+    def forward(self, input_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutputWithPooling:
         """Encode a batch of spectrograms.
 
         Args:
@@ -213,7 +219,9 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         self.post_init()
 
     @can_return_tuple
-    def forward(self, input_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
+    def forward(
+        self, input_values: Tensor, labels: Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SequenceClassifierOutput:
         """Classify a batch of spectrograms.
 
         Args:
@@ -235,30 +243,48 @@ class ASMForAudioClassification(ASMPreTrainedModel):
             ValueError: If `input_values` does not have the configuration's frames and mel bins, or the labels do not
                 fit the problem type or lie outside the range.
         """
-        outputs = self.audio_spectrogram_mixer(input_values, **kwargs)
+        outputs = self.audio_spectrogram_mixer(input_values, return_dict=True, **kwargs)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self._compute_loss(logits, labels, **kwargs)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
     def _compute_loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
-        labels = labels.to(logits.device)
-        soft = self.config.problem_type == "single_label_classification" and labels.is_floating_point()
-        if soft or self.config.problem_type == "multi_label_classification":
-            if labels.shape != logits.shape:
-                raise ValueError(
-                    f"`labels` has shape {tuple(labels.shape)}, but {self.config.problem_type} with floating point "
-                    f"labels expects (batch_size, num_labels) = {tuple(logits.shape)}."
-                )
-        elif not labels.is_floating_point() and self.num_labels > 1 and not torch.compiler.is_compiling():
-            outside = labels[(labels != -100) & ((labels < 0) | (labels >= self.num_labels))]
-            if outside.numel() > 0:
-                raise ValueError(
-                    f"`labels` contains {outside[0].item()}, but `num_labels`={self.num_labels} allows 0 to "
-                    f"{self.num_labels - 1} (and -100, which is left out of the loss)."
-                )
-        if soft:
+        labels, top = labels.to(logits.device), self.num_labels - 1
+        if self.config.problem_type is None:
+            integers = not labels.is_floating_point()
+            several = "single_label_classification" if integers else "multi_label_classification"
+            self.config.problem_type = "regression" if self.num_labels == 1 else several
+        problem_type = self.config.problem_type
+        if problem_type == "single_label_classification" and labels.is_floating_point():
+            check_shape(labels, logits.shape, "class probabilities")
             return nn.functional.cross_entropy(logits.float(), labels.float())
+        if problem_type == "single_label_classification":
+            check_shape(labels, logits.shape[:1], "class indices")
+            check_range(labels, 0, top, f"`num_labels`={top + 1} allows 0 to {top}, and -100 for none", ignored=-100)
+            labels = labels.long()
+        else:
+            labels = labels.to(logits.dtype)
+            labels = labels[:, None] if self.num_labels == 1 and labels.ndim == 1 else labels
+            check_shape(labels, logits.shape, problem_type)
+        if problem_type == "multi_label_classification":
+            check_range(labels, 0, 1, "multi-label targets are between 0 and 1")
         return self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+
+
+def check_shape(labels: Tensor, shape: torch.Size, kind: str):
+    """Raise `ValueError` where labels do not have the shape that the loss needs."""
+    if labels.shape != shape:
+        raise ValueError(f"`labels` has shape {tuple(labels.shape)}, but {kind} must have shape {tuple(shape)}.")
+
+
+def check_range(labels: Tensor, low: int, high: int, allowed: str, ignored: int | None = None):
+    """Raise `ValueError` where a label is outside the range; compiled graphs, which cannot look, skip this."""
+    if torch.compiler.is_compiling():
+        return
+    wrong = (labels < low) | (labels > high)
+    outside = labels[wrong if ignored is None else wrong & (labels != ignored)]
+    if outside.numel() > 0:
+        raise ValueError(f"`labels` contains {outside[0].item()}, but {allowed}.")
 
 
 __all__ = ["ASMConfig", "ASMForAudioClassification", "ASMModel", "ASMPreTrainedModel"]

@@ -5,7 +5,7 @@ import sys
 
 def test_one_run_compares_both_extractors(repository, tmp_path):
     output = tmp_path / "benchmark.json"
-    command = [sys.executable, str(repository / "examples" / "benchmark.py"), "--repeats", "3", "--output", str(output)]
+    command = [sys.executable, str(repository / "examples" / "benchmark.py"), "--rounds", "2", "--output", str(output)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     rows = json.loads(output.read_text())["extraction"]

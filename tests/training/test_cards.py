@@ -68,12 +68,14 @@ def test_body_has_the_numbers_and_no_holes(results, tmp_path, repository):
 
 def test_what_is_not_known_is_left_out(results, tmp_path, repository):
     results["data"].update(licence=None, credit=None)
-    results["training"]["augmentation"] = None
+    results["training"].update(augmentation=None, optimizer=None, seconds=None)
     write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "None" not in text
     assert "icence" not in text
     assert "Augmentation" not in text
+    assert "optimizer" not in text
+    assert " s on " not in text
 
 
 def test_environment_tells_versions_and_no_paths():
