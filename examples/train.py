@@ -7,6 +7,7 @@
 on three sets, and the commands. `--help` lists all arguments, those of transformers' `TrainingArguments` included.
 """
 
+import math
 import shlex
 import shutil
 import sys
@@ -29,7 +30,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_asm import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.fbank import frame_sizes, num_frames
+from modeling_asm.fbank import EPSILON, frame_sizes, num_frames
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_json, write_model_card
 from modeling_asm.training.data import (
@@ -45,6 +46,8 @@ from modeling_asm.training.plots import plot_confusion_matrix
 
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
+
+FEW_STEPS = 200
 
 
 @dataclass
@@ -73,13 +76,13 @@ class ScriptArguments:
     drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
     seconds: float | None = field(
         default=None,
-        metadata={"help": "Window of the model; by default 95 % of train fit, at most 10.24."},
+        metadata={"help": "Window of the model; by default what 95 in 100 training clips need."},
     )
     padding: str = field(
-        default="silence",
+        default="zero",
         metadata={
             "help": "What follows a short clip: see ASMFeatureExtractor.",
-            "choices": ["silence", "mean", "zero"],
+            "choices": ["zero", "mean", "silence"],
         },
     )
     model_name_or_path: str | None = field(
@@ -118,13 +121,17 @@ def main():
     parser = HfArgumentParser((ScriptArguments, ASMTrainingArguments, Augmentation))
     args, training_args, augmentation = parser.parse_args_into_dataclasses()
     checkpoint = find_checkpoint(training_args)
+    check_start(args)
     if args.dev_fraction == 0:
         training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
     set_seed(training_args.seed)
 
-    splits, test_name = choose_splits(args, training_args.seed)
+    try:
+        splits, test_name = choose_splits(args, training_args.seed)
+        splits, problems = check_splits(splits, args.on_bad_audio)
+    except (FileNotFoundError, ValueError) as error:  # what is wrong with the data, in one line
+        sys.exit(str(error))
     labels = splits["train"].features["label"].names
-    splits, problems = check_splits(splits, args.on_bad_audio)
     feature_extractor, model = (
         load_checkpoint(args, labels) if args.model_name_or_path else create(args, splits, labels)
     )
@@ -144,6 +151,9 @@ def main():
             predictions=output.predictions.argmax(1), references=output.label_ids
         ),
     )
+    steps = math.ceil(len(trainer.get_train_dataloader()) * training_args.num_train_epochs)
+    if steps < FEW_STEPS:
+        print(f"Only {steps} steps: a model from random weights needs hundreds. Raise --num_train_epochs.")
     training = trainer.train(resume_from_checkpoint=checkpoint)
     output = trainer.predict(splits["test"].with_transform(eval_transform))
     if not trainer.is_world_process_zero():
@@ -185,6 +195,14 @@ def find_checkpoint(training_args: TrainingArguments) -> str | None:
             f"{'Go on with it by --resume_from_checkpoint true, or choose' if last else 'Choose'} another --output_dir."
         )
     return checkpoint
+
+
+def check_start(args: ScriptArguments):
+    """Refuse arguments of a new model beside a checkpoint, which has its own."""
+    new = ("size", "hidden_act", "drop_path_rate", "seconds", "padding")
+    given = [f"--{name}" for name in new if getattr(args, name) != ScriptArguments.__dataclass_fields__[name].default]
+    if args.model_name_or_path and given:
+        sys.exit(f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its window.")
 
 
 def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
@@ -245,7 +263,7 @@ def create(args: ScriptArguments, splits: DatasetDict, labels: list[str]):
     patch_frames = ASMConfig(**size).patch_shape[1]
     frames["max_length"] = max(num_frames(round(seconds * rate), window, shift), patch_frames)
     mean, std = measure_features(splits["train"], probe)
-    padding_value = {"silence": None, "mean": 0.0, "zero": -mean / (2 * std)}[args.padding]
+    padding_value = {"zero": None, "mean": 0.0, "silence": (math.log(EPSILON) - mean) / (2 * std)}[args.padding]
     feature_extractor = ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
     config = ASMConfig(
         **{**size, **frames},

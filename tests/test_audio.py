@@ -67,8 +67,13 @@ def test_a_bad_file_is_named(tmp_path, kind):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(AudioFileError, match=r"no audio file .*nowhere\.wav"):
+    with pytest.raises(AudioFileError, match=r"nowhere\.wav' is not there, expected an audio file"):
         load_audio(tmp_path / "nowhere.wav")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(AudioFileError, match="is a folder, expected an audio file"):
+        load_audio(tmp_path)
 
 
 def test_a_name_that_promises_headerless_audio(tmp_path):

@@ -25,7 +25,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """
     name = repr(os.fspath(path))
     if not os.path.isfile(path):
-        raise AudioFileError(f"There is no audio file {name}.")
+        raise AudioFileError(f"{name} is {'a folder' if os.path.isdir(path) else 'not there'}, expected an audio file.")
     try:
         waveform, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (RuntimeError, TypeError) as error:  # soundfile's own errors; and a name that promises headerless audio

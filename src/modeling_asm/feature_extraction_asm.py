@@ -1,7 +1,6 @@
 """Feature extractor of the Audio Spectrogram Mixer: waveforms to padded, normalised log-mel spectrograms."""
 
 import difflib
-import math
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from .fbank import EPSILON, fbank, frame_sizes, num_frames
+from .fbank import fbank, frame_sizes, num_frames
 
 
 logger = logging.get_logger(__name__)
@@ -38,11 +37,11 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     | `padding_value` | the rest of the window is | with AudioSet's mean and std |
     | --- | --- | --- |
-    | `(log(eps) - mean) / (2 std)`, the default | silence: what zeros after the clip would give | -1.278 |
+    | `-mean / (2 std)`, the default | a log-mel energy of 0, as in AST: louder than most sounds | +0.467 |
     | `0` | the mean of the training clips | 0 |
-    | `-mean / (2 std)` | what ASTFeatureExtractor pads with: louder than most sounds | +0.467 |
+    | `(log(eps) - mean) / (2 std)` | silence: what zeros after the clip would give | -1.278 |
 
-    The default is the one that did best on short clips of an unseen speaker (`examples/results/padding_*.json`).
+    The default did best on the short clips of two speakers who were not in train (`examples/results/padding_*.json`).
 
     Args:
         num_mel_bins: Number of mel bins.
@@ -50,7 +49,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         max_length: Number of frames of the output. Longer clips are cut at their end, shorter ones padded there.
         frame_length: Length of the analysis window, in milliseconds.
         frame_shift: Step from one window to the next, in milliseconds.
-        padding_value: Value of the frames after a clip's end, in the units of the output; `None` computes silence's.
+        padding_value: Value of the frames after a clip's end, in the units of the output; `None` is AST's, the first
+            row of the table.
         do_normalize: Whether to return `(features - mean) / (2 * std)` instead of log-mel energies.
         mean: Mean of the log-mel energies of the training clips; the default is AudioSet's, as in AST.
         std: Their standard deviation.
@@ -94,11 +94,10 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def padding_value(self) -> float:
-        """Value of padded frames; where none was set, it follows `mean` and `std`, and is silence."""
+        """Value of padded frames; where none was set, it is a log-mel energy of 0, and follows `mean` and `std`."""
         if self._padding_value is not None:
             return self._padding_value
-        silence = math.log(EPSILON)
-        return (silence - self.mean) / (2 * self.std) if self.do_normalize else silence
+        return -self.mean / (2 * self.std) if self.do_normalize else 0.0
 
     @padding_value.setter
     def padding_value(self, value: float | None):

@@ -59,8 +59,10 @@ def test_from_a_folder_to_a_label(repository, tones, tmp_path):
 
     classifier = pipeline("audio-classification", model=str(tmp_path / "model"))
     assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
-    process = run(repository, "classify.py", tmp_path / "model", tones / "low" / "01.wav", tones / "high" / "02.wav")
-    assert process.returncode == 0, process.stderr
+    files = (tones / "low" / "01.wav", tones / "nowhere.wav", tones / "high" / "02.wav")
+    process = run(repository, "classify.py", tmp_path / "model", *files)
+    assert process.returncode == 1
+    assert "nowhere.wav' is not there" in process.stderr
     assert [line.split(": ")[1].split()[0] for line in process.stdout.splitlines()] == ["low", "high"]
 
     again = train(repository, tones, tmp_path / "model")
@@ -132,7 +134,18 @@ def test_refusals(repository, tones, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     full = train(repository, tones, tmp_path / "full", "--resume_from_checkpoint", "false")
     assert "holds files already, and nothing is overwritten" in full.stderr
-    assert all(process.returncode for process in (missing, split, held, seen, full))
+    both = train(repository, tones, tmp_path / "new", "--model_name_or_path", "some-model", "--size", "small")
+    assert "--size would have no effect" in both.stderr
+    refused = (missing, split, held, seen, full, both)
+    assert all(process.returncode for process in refused)
+    assert not any("Traceback" in process.stderr for process in refused)
+
+
+def test_help(repository):
+    process = run(repository, "train.py", "--help")
+    assert process.returncode == 0, process.stderr
+    for argument in ("--hold_out", "--time_shift", "--num_train_epochs"):
+        assert argument in process.stdout
 
 
 def test_the_recorded_command_keeps_flags_and_names_but_no_paths(repository):
