@@ -41,7 +41,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
     | `0` | the mean of the training clips | 0 |
     | `(log(eps) - mean) / (2 std)` | silence: what zeros after the clip would give | -1.278 |
 
-    The default did best on the short clips of two speakers who were not in train (`examples/results/padding_*.json`).
+    The default did best on short clips of most, not all, speakers who were not in train; the README has the figures.
 
     Args:
         num_mel_bins: Number of mel bins.
