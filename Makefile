@@ -19,7 +19,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt src/modeling_asm/__init__
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-quickstart: env ## speak a small data set, train on it, and classify a file: about three minutes on two cores
+quickstart: env ## speak a small data set, train on it, and classify a file: less than three minutes on two cores
 	rm -rf "$(BUILD)/quickstart" "$(BUILD)/spoken_words"
 	$(PYTHON) examples/make_spoken_words.py --output_dir $(BUILD)/spoken_words --clips_per_word $(CLIPS)
 	$(PYTHON) examples/train.py --data_dir $(BUILD)/spoken_words --output_dir $(BUILD)/quickstart \
