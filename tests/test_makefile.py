@@ -9,7 +9,16 @@ import pytest
 @pytest.mark.slow
 def test_quickstart(repository, tmp_path):
     variables = [f"PYTHON={sys.executable}", f"INSTALLED={repository}/setup.cfg", f"BUILD={tmp_path}"]
-    command = ["make", "quickstart", *variables, "EPOCHS=2", "CLIPS=30", "--old-file", f"{repository}/setup.cfg"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "quickstart",
+        *variables,
+        "EPOCHS=2",
+        "CLIPS=30",
+        "--old-file",
+        f"{repository}/setup.cfg",
+    ]
     process = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     assert "always guessing the most frequent class: 0.100" in process.stdout

@@ -107,5 +107,7 @@ def test_every_source_file_has_its_tests(repository):
 def test_make_help_lists_every_target(repository):
     makefile = (repository / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE).group(1).split()
-    output = subprocess.run(["make", "help"], cwd=repository, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout
     assert [line.split()[1] for line in output.splitlines()] == targets
