@@ -8,6 +8,7 @@ on three sets, and the commands. `--help` lists all arguments, those of transfor
 """
 
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -47,7 +48,7 @@ from modeling_asm.training.plots import plot_confusion_matrix
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
 
-FEW_STEPS = 200
+FEW_STEPS = 200  # fewer than that hardly move random weights
 
 
 @dataclass
@@ -151,9 +152,6 @@ def main():
             predictions=output.predictions.argmax(1), references=output.label_ids
         ),
     )
-    steps = math.ceil(len(trainer.get_train_dataloader()) * training_args.num_train_epochs)
-    if steps < FEW_STEPS:
-        print(f"Only {steps} steps: a model from random weights needs hundreds. Raise --num_train_epochs.")
     training = trainer.train(resume_from_checkpoint=checkpoint)
     output = trainer.predict(splits["test"].with_transform(eval_transform))
     if not trainer.is_world_process_zero():
@@ -164,7 +162,7 @@ def main():
     metrics["chance"] = max(Counter(splits["test"]["label"]).values()) / len(splits["test"])
     results = {
         "command": describe_command(sys.argv[1:]),
-        "data": describe_data(args, splits, test_name, [problem.replace(args.data_dir, "") for problem in problems]),
+        "data": describe_data(args, splits, test_name, problems),
         "model": describe_model(args, model, feature_extractor),
         "training": describe_training(args, training_args, augmentation, training, checkpoint),
         "metrics": metrics,
@@ -177,6 +175,8 @@ def main():
         f"{metrics['accuracy_high']:.3f}) on {len(splits['test'])} clips of {test_name}; always guessing the most "
         f"frequent class: {metrics['chance']:.3f}.\nModel, card and confusion matrix: {training_args.output_dir}"
     )
+    if training.global_step < FEW_STEPS and not args.model_name_or_path:
+        print(f"It took {training.global_step} steps only, from random weights. Raise --num_train_epochs.")
 
 
 def find_checkpoint(training_args: TrainingArguments) -> str | None:
@@ -208,7 +208,10 @@ def check_start(args: ScriptArguments):
 def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
     """Return the splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split."""
     if not (0 < args.test_fraction < 1 and 0 <= args.dev_fraction < 1):
-        sys.exit(f"--test_fraction {args.test_fraction} and --dev_fraction {args.dev_fraction} must be below 1.")
+        sys.exit(
+            f"--test_fraction is {args.test_fraction} and --dev_fraction {args.dev_fraction}; the first must be above "
+            "0, the second at least 0, and both below 1."
+        )
     dataset = load_audio_folder(args.data_dir, args.label_column)
     if args.hold_out is not None:
         column, separator, values = args.hold_out.partition("=")
@@ -315,7 +318,7 @@ def describe_data(args: ScriptArguments, splits: DatasetDict, test_name: str, pr
         "name": Path(args.data_dir).resolve().name,
         "test_split": test_name,
         "clips": {name: len(split) for name, split in splits.items()},
-        "skipped_files": problems,
+        "skipped_files": [problem.replace(f"{Path(args.data_dir)}{os.sep}", "") for problem in problems],
         "labels": splits["train"].features["label"].names,
         "licence": args.licence,
         "credit": args.credit,
@@ -344,7 +347,7 @@ def describe_training(args, training_args: TrainingArguments, augmentation: Augm
         "learning_rate": training_args.learning_rate,
         "schedule": str(training_args.lr_scheduler_type.value),
         "weight_decay": training_args.weight_decay,
-        "label_smoothing": args.label_smoothing if args.augment else 0.0,
+        "label_smoothing": args.label_smoothing,
         "augmentation": asdict(augmentation) if args.augment else None,
         "bf16": training_args.bf16,
         "seed": training_args.seed,

@@ -13,7 +13,8 @@ from .fbank import fbank, frame_sizes, num_frames
 
 logger = logging.get_logger(__name__)
 
-FIELDS = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "padding_value", "mean", "std")
+FIELDS = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift")
+FIELDS += ("padding_value", "do_normalize", "mean", "std")
 # What the base class takes and transformers saves beside the fields; any other name is taken for a slip.
 ACCEPTED_NAMES = {"feature_size", "return_attention_mask", "padding_side", "processor_class", "feature_extractor_type"}
 ACCEPTED_NAMES |= {"auto_map", "image_processor_type", "name_or_path"}
@@ -56,7 +57,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         std: Their standard deviation.
 
     Raises:
-        ValueError: If a size, a rate or `std` is not above 0.
+        ValueError: If a size or a rate is no integer above 0, a frame is too short, or `std` is not above 0.
     """
 
     model_input_names = ["input_values"]

@@ -10,7 +10,7 @@ class ASMSize(NamedTuple):
     parameters: int
 
 
-# tiny and small are for clips of about a second and little data, where 16x16 patches do badly.
+# tiny and small are for clips of about a second and little data.
 # tiny, for few speakers: 40 mel bins, which do not resolve a voice's pitch, in overlapping patches of half the band.
 # small: patches of the whole band and three frames, as in a keyword spotter, and a deeper encoder.
 # base: the paper's model, with a window of 10.24 s.

@@ -35,6 +35,7 @@ def test_from_a_folder_to_a_label(repository, tones, tmp_path):
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["metrics"]["accuracy"] >= 0.9
     assert f"Accuracy {results['metrics']['accuracy']:.3f}" in process.stdout
+    first_output = process.stdout
     assert results["data"]["clips"] == {"train": 22, "dev": 6, "test": 12}
     assert results["data"]["test_split"] == "30% of train"
     assert str(tmp_path) not in json.dumps(results)
@@ -75,6 +76,8 @@ def test_from_a_folder_to_a_label(repository, tones, tmp_path):
     tuned_results = json.loads((tmp_path / "tuned" / "results.json").read_text())
     assert tuned_results["model"]["feature_extractor"]["mean"] == results["model"]["feature_extractor"]["mean"]
     assert tuned_results["training"]["augmentation"] is None
+    assert "steps only" not in tuned.stdout
+    assert "steps only, from random weights" in first_output  # 48 steps
 
 
 def test_an_interrupted_run_goes_on_and_ends_alike(repository, tones, tmp_path):
@@ -148,12 +151,19 @@ def test_help(repository):
         assert argument in process.stdout
 
 
-def test_the_recorded_command_keeps_flags_and_names_but_no_paths(repository):
+def test_the_recorded_command_keeps_flags_and_names_but_no_paths(repository, tmp_path):
     spec = importlib.util.spec_from_file_location("train", repository / "examples" / "train.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     command = module.describe_command(
-        ["--data_dir=/home/me/tones", "--output_dir", "/tmp/out", "--credit", "see https://example.org/a", "--bf16"]
+        [
+            f"--data_dir={tmp_path}/tones",
+            "--output_dir",
+            f"{tmp_path}/out",
+            "--credit",
+            "see https://example.org/a",
+            "--bf16",
+        ]
     )
     expected = "python examples/train.py --data_dir=tones --output_dir out --credit 'see https://example.org/a' --bf16"
     assert command == expected
@@ -169,7 +179,9 @@ def test_an_unreadable_file_stops_or_is_skipped(repository, tones, tmp_path):
     assert skipped.returncode == 0, skipped.stderr
     assert "Skipped 1 unreadable files" in skipped.stdout
     assert "05.wav" in skipped.stdout
-    assert json.loads((tmp_path / "model" / "results.json").read_text())["data"]["skipped_files"] != []
+    skipped_files = json.loads((tmp_path / "model" / "results.json").read_text())["data"]["skipped_files"]
+    assert len(skipped_files) == 1
+    assert "'low/05.wav'" in skipped_files[0]
 
 
 def test_two_processes(repository, tones, tmp_path):

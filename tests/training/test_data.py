@@ -237,6 +237,11 @@ def test_transform_for_training(tones, feature_extractor):
     assert ((labels > 0.01) & (labels < 0.99)).any()
 
 
+def test_label_smoothing_without_augmentation(tones, feature_extractor):
+    dataset = load_audio_folder(tones)["train"].with_transform(make_transform(feature_extractor, 2, None, 0.2))
+    torch.testing.assert_close(dataset[0]["labels"], torch.tensor([0.9, 0.1]))
+
+
 def test_padding_of_the_transform_is_the_extractors(tones):
     extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=50, padding_value=math.pi)
     row = load_audio_folder(tones)["train"].with_transform(make_transform(extractor, 2))[0]

@@ -14,7 +14,7 @@ def strength(default: float, description: str):
 
 @dataclass
 class Augmentation:
-    """What is done to training clips, and how strongly. A strength of 0 switches a step off; noise goes by 100 dB.
+    """What is done to training clips, and how strongly. A strength of 0 switches a step off, and a noise of 100 dB.
 
     The equalizer is a curve over the mel bins, as the response of another microphone or room; the warps and masks are
     those of SpecAugment (https://arxiv.org/abs/1904.08779) and, along frequency, of vocal tract length perturbation
@@ -53,17 +53,17 @@ class Augmentation:
             waveform = add_noise(waveform, self.noise + 50 * uniform(0, 1))
         return waveform
 
-    def augment_features(self, input_values: Tensor, decibels: float) -> Tensor:
-        """Equalise and mask a batch of features of shape `(batch_size, max_length, num_mel_bins)`.
+    def augment_features(self, input_values: Tensor, decibel: float) -> Tensor:
+        """Warp, equalise and mask a batch of features of shape `(batch_size, max_length, num_mel_bins)`.
 
         Args:
             input_values: Normalised log-mel features.
-            decibels: How much a feature grows by one decibel: `log(10) / 10 / (2 * std)` for normalised features.
+            decibel: How much a feature grows by one decibel: `log(10) / 10 / (2 * std)` for normalised features.
         """
         if self.time_warp > 0 or self.frequency_warp > 0:
             input_values = warp(input_values, self.time_warp, self.frequency_warp)
         if self.equalizer > 0:
-            input_values = input_values + equalizer_curve(input_values, self.equalizer * decibels)
+            input_values = input_values + equalizer_curve(input_values, self.equalizer * decibel)
         for _ in range(2):
             input_values = mask(input_values, self.time_mask, axis=1)
             input_values = mask(input_values, self.frequency_mask, axis=2)

@@ -233,7 +233,7 @@ def make_transform(
 ) -> Callable[[dict], dict]:
     """Make a function for [`datasets.Dataset.set_transform`]: a batch of rows to `input_values` and `labels`.
 
-    Without augmentation the labels are class indices. With it they are the classes' probabilities, smoothed and mixed.
+    The labels are class indices or, with augmentation or label smoothing, the classes' probabilities.
     """
     rate = feature_extractor.sampling_rate
 
@@ -243,9 +243,10 @@ def make_transform(
         if augmentation is not None:
             waveforms = [augmentation.augment_waveform(waveform, rate) for waveform in waveforms]
         input_values = feature_extractor(waveforms, sampling_rate=rate, return_tensors="pt")["input_values"]
-        if augmentation is not None:
+        if augmentation is not None or label_smoothing > 0:
             one_hot = torch.nn.functional.one_hot(labels, num_labels).float()
             labels = one_hot * (1 - label_smoothing) + label_smoothing / num_labels
+        if augmentation is not None:
             decibel = math.log(10) / 10 / (2 * feature_extractor.std)
             input_values = augmentation.augment_features(input_values, decibel)
             if augmentation.mixup > 0:
