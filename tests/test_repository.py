@@ -32,6 +32,15 @@ def test_the_readme_quotes_the_benchmark(repository):
         assert f"| {row['clips']} | {row['seconds_each']} s | {row['ratio']} ({low} to {high}) |" in readme
 
 
+def test_the_readme_quotes_the_quickstart(repository):
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    results = json.loads((repository / "examples" / "results" / "quickstart.json").read_text())
+    assert f"{results['training']['seconds']} s of them for the training" in readme
+    accuracy, clips = f"{results['metrics']['accuracy']:.3f}"[1:], results["data"]["clips"]["test"]
+    assert f"reached {accuracy} on {clips} clips where chance is .100" in readme
+    assert results["metrics"]["chance"] == 0.1
+
+
 def test_the_benchmark_reaches_what_is_asked_of_it(repository):
     """Without torchaudio: 5 times ASTFeatureExtractor's throughput at 32 clips of 1 s, 4 times at 8 clips of 10 s."""
     results = json.loads((repository / "examples" / "results" / "benchmark.json").read_text())
