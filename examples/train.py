@@ -1,373 +1,445 @@
-"""Train an Audio Spectrogram Mixer on a folder of labelled recordings.
+"""Train or fine-tune an audio classifier on any labelled audio, report it, and publish it.
 
     python examples/train.py --data_dir recordings --output_dir my-model
+    python examples/train.py recipes/esc50.yaml --output_dir esc50 --learning_rate 1e-4
 
 `recordings` is an `audiofolder`: `recordings/<class>/*.wav`, `recordings/<split>/<class>/*.wav`, or
-`recordings/<split>/metadata.csv` with the columns `file_name` and `label`. The README has the scores that it reaches
-on three sets, and the commands. `--help` lists all arguments, those of transformers' `TrainingArguments` included.
+`recordings/<split>/metadata.csv` with the columns `file_name` and `label`. Manifests, saved data sets and those on the
+Hub load as well. An interrupted run goes on where it was when the same command is given again. The README has the
+scores that it reaches, and the commands; `--help` lists all arguments, those of transformers' `TrainingArguments`
+included. `accelerate launch` runs it on several processors.
 """
 
-import math
-import os
-import shlex
-import shutil
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import DatasetDict
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForAudioClassification,
-    HfArgumentParser,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+from transformers import AutoConfig, EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from modeling_asm import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.fbank import EPSILON, frame_sizes, num_frames
+from modeling_asm import ASMForAudioClassification
+from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
-from modeling_asm.training.cards import describe_environment, write_json, write_model_card
-from modeling_asm.training.data import (
-    check_audio,
-    hold_out,
-    load_audio_folder,
-    make_transform,
-    measure_features,
-    split_groups,
+from modeling_asm.training.cards import describe_environment, write_model_card
+from modeling_asm.training.clips import (
+    ClipDataset,
+    ClipStream,
+    ClipTransform,
+    clip_name,
+    count_classes,
+    decode_audio,
 )
-from modeling_asm.training.metrics import ClassificationMetric, confusion_matrix
-from modeling_asm.training.plots import plot_confusion_matrix
+from modeling_asm.training.cost import measure_cost
+from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset
+from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE, align_labels, label_names, problem_type_of
+from modeling_asm.training.metrics import compute_scores, confusion_matrix
+from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
+from modeling_asm.training.publishing import PublishingError, code_license, prepare_repository, publish
+from modeling_asm.training.report import format_scores, format_table, write_json, write_report, write_worst_clips
+from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run
+from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, column_as_text, fold_names
+from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
 
 FEW_STEPS = 200  # fewer than that hardly move random weights
+FEW_GROUPS = 5  # fewer speakers than that say nothing about others
+DESCRIBED = ("command", "data", "model", "training", "cost", "environment")  # of a run, beside its scores
+STREAMED_CLIPS = 1000  # of a stream are looked at to set window, mean and deviation
+
+# The arguments of transformers that a result depends on.
+DECISIVE = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+DECISIVE += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
+DECISIVE += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
+DECISIVE += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
 
 
 @dataclass
 class ScriptArguments:
-    data_dir: str = field(metadata={"help": "Folder of labelled recordings (an audiofolder)."})
-    label_column: str = field(default="label", metadata={"help": "Column of metadata.csv that holds the class."})
-    test_split: str | None = field(
-        default=None, metadata={"help": "Split to report; by default test, else validation, else a part of train."}
+    cross_validate: bool = field(
+        default=False,
+        metadata={"help": "Report on each value of --fold_column in turn, with their mean and deviation."},
     )
-    hold_out: str | None = field(
-        default=None, metadata={"help": "COLUMN=VALUE,VALUE: report on these rows of all splits, train on the others."}
+    seeds: list[int] = field(
+        default_factory=list, metadata={"help": "Repeat everything with these seeds, and report mean and deviation."}
     )
-    group_column: str | None = field(
-        default=None, metadata={"help": "Column (speaker, session) whose values are kept together when train is cut."}
+    evaluate_only: bool = field(
+        default=False, metadata={"help": "Train nothing: report --model_name_or_path on the test split."}
     )
-    test_fraction: float = field(default=0.2, metadata={"help": "Share of train to report on, if it is alone."})
-    dev_fraction: float = field(
-        default=0.1,
-        metadata={"help": "Share of train that chooses the best epoch; 0 trains on all and keeps the last."},
-    )
+    augment: bool = field(default=True, metadata={"help": "Whether to augment the training clips."})
     on_bad_audio: str = field(
         default="error", metadata={"help": "What an unreadable file does.", "choices": ["error", "skip"]}
     )
-    size: str = field(default="tiny", metadata={"help": "Named size of the model.", "choices": list(ASM_SIZES)})
-    hidden_act: str = field(default="gelu", metadata={"help": "Activation: gelu, mish, silu, swish or acon_c."})
-    drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
-    seconds: float | None = field(
-        default=None,
-        metadata={"help": "Window of the model; by default what 95 in 100 training clips need."},
+    keep_audio: bool = field(
+        default=True, metadata={"help": "Keep decoded samples in datasets' cache; otherwise decode in each epoch."}
     )
-    padding: str = field(
-        default="zero",
-        metadata={
-            "help": "What follows a short clip: see ASMFeatureExtractor.",
-            "choices": ["zero", "mean", "silence"],
-        },
-    )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune, window and padding included, instead of `size`."}
-    )
-    augment: bool = field(default=True, metadata={"help": "Whether to augment the training clips."})
-    label_smoothing: float = field(default=0.1, metadata={"help": "Share of a target that is spread over all classes."})
+    resamples: int = field(default=1000, metadata={"help": "Draws of the bootstrap; 0 leaves the intervals out."})
+    measure_cost: bool = field(default=True, metadata={"help": "Time the model beside AST, for the card."})
     results_file: str | None = field(default=None, metadata={"help": "Copy results.json there, too."})
     licence: str | None = field(default=None, metadata={"help": "Licence of the model, for its card: cc-by-4.0."})
     credit: str | None = field(default=None, metadata={"help": "Source and makers of the recordings, for the card."})
 
 
 @dataclass
-class ASMTrainingArguments(TrainingArguments):
-    """transformers' arguments, with defaults for a small Mixer that starts at random."""
+class Arguments:
+    """All arguments of one run."""
 
-    num_train_epochs: float = 40
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_steps: float = 0.1
-    lr_scheduler_type: str = "cosine"
-    per_device_train_batch_size: int = 32
-    per_device_eval_batch_size: int = 128
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    logging_strategy: str = "epoch"
-    save_total_limit: int = 1
-    load_best_model_at_end: bool = True
-    metric_for_best_model: str = "accuracy"
-    remove_unused_columns: bool = False
-    report_to: str = "none"
-    dataloader_pin_memory: bool = torch.cuda.is_available()
+    script: ScriptArguments
+    data: DataArguments
+    split: SplitArguments
+    model: ModelArguments
+    training: AudioTrainingArguments
+    augmentation: Augmentation
+
+    def settings(self) -> dict:
+        """What the result depends on, without paths of this machine."""
+        training = {name: getattr(self.training, name) for name in DECISIVE}
+        parts = {
+            **asdict(self.data),
+            **asdict(self.split),
+            **asdict(self.model),
+            **asdict(self.augmentation),
+            **training,
+        }
+        names = {"data_dir": self.data.name, "manifest": Path(self.data.manifest or "").name}
+        return {**parts, **names, "model_name_or_path": self.model.start, "augment": self.script.augment}
 
 
 def main():
-    parser = HfArgumentParser((ScriptArguments, ASMTrainingArguments, Augmentation))
-    args, training_args, augmentation = parser.parse_args_into_dataclasses()
-    checkpoint = find_checkpoint(training_args)
-    check_start(args)
-    if args.dev_fraction == 0:
-        training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
-    set_seed(training_args.seed)
-
+    classes = (ScriptArguments, DataArguments, SplitArguments, ModelArguments, AudioTrainingArguments, Augmentation)
+    args = Arguments(*parse_arguments(*classes))
     try:
-        splits, test_name = choose_splits(args, training_args.seed)
-        splits, problems = check_splits(splits, args.on_bad_audio)
-    except (FileNotFoundError, ValueError) as error:  # what is wrong with the data, in one line
-        sys.exit(str(error))
-    labels = splits["train"].features["label"].names
-    feature_extractor, model = (
-        load_checkpoint(args, labels) if args.model_name_or_path else create(args, splits, labels)
-    )
+        if args.script.evaluate_only and not args.model.model_name_or_path:
+            raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
+        repository = open_repository(args.training)
+        dataset = load_audio_dataset(args.data)
+        runs = plan_runs(args, dataset)
+        problems = []
+        if not is_streamed(dataset):
+            for run in runs:
+                divide(run, dataset)  # what is wrong with a split is said before hours of decoding
+            dataset, problems = decode(args, dataset)
+        results = [train(run, dataset, problems) for run in runs]
+        if args.training.process_index > 0:
+            return
+        reported = results[0] if len(results) == 1 else summarise(results, Path(args.training.output_dir))
+        for run, result in zip(runs, results):
+            write_card(Path(run.training.output_dir), result, reported, args.training.hub_model_id)
+        if args.script.results_file:
+            Path(args.script.results_file).parent.mkdir(parents=True, exist_ok=True)
+            write_json(reported, args.script.results_file)
+        if repository:
+            publish(runs[0].training.output_dir, repository, args.training.hub_token, args.training.hub_revision)
+            print(f"Published: {repository}")
+    except (OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
+        sys.exit(str(error))  # what is wrong, in one line
+    print_summary(reported, args.training.output_dir)
 
-    train_transform = make_transform(
-        feature_extractor, len(labels), augmentation if args.augment else None, args.label_smoothing
-    )
-    eval_transform = make_transform(feature_extractor, len(labels))
-    metric = ClassificationMetric()
-    trainer = Trainer(
+
+def open_repository(training_args: AudioTrainingArguments) -> str | None:
+    """Make sure that the Hub will take the checkpoint; `Trainer` itself need not push."""
+    if not training_args.push_to_hub:
+        return None
+    training_args.push_to_hub = False
+    name = training_args.hub_model_id or Path(training_args.output_dir).resolve().name
+    if training_args.process_index > 0:
+        return name
+    return prepare_repository(name, training_args.hub_private_repo, training_args.hub_token)
+
+
+def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:
+    """List the runs: one for each seed and fold, each in a folder of its own, or a single one."""
+    if args.script.cross_validate and args.split.fold_column is None:
+        raise ValueError("--cross_validate needs the column with the folds, speakers or kits: --fold_column.")
+    if args.script.cross_validate and is_streamed(dataset):
+        raise ValueError("A streamed data set cannot be divided into folds; leave --streaming out.")
+    column, folder = args.split.fold_column, Path(args.training.output_dir)
+    folds = fold_names(dataset, column) if args.script.cross_validate else [None]
+    seeds = args.script.seeds or [args.training.seed]
+    runs = []
+    for seed in seeds:
+        for fold in folds:
+            names = [f"seed-{seed}"] * (len(seeds) > 1) + [f"{column}-{fold}"] * (len(folds) > 1)
+            split = args.split if fold is None else replace(args.split, hold_out=f"{column}={fold}")
+            training = copy(args.training)
+            training.seed, training.output_dir = seed, str(folder.joinpath(*names))
+            runs.append(replace(args, split=split, training=training))
+    return runs
+
+
+def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
+    """Train one model, report it, and write everything about it into its folder."""
+    training_args, folder = args.training, Path(args.training.output_dir)
+    with training_args.main_process_first(desc="opening the run"):
+        open_run(folder, args.settings())
+    if (results := finished_results(folder)) is not None:
+        return results
+    set_seed(training_args.seed)
+    if is_streamed(dataset):
+        splits, clips, test_name = prepare_stream(args, dataset)
+    else:
+        splits, test_name = divide(args, dataset)
+        clips = splits["train"]
+    features, problem_type = clips.features, problem_type_of(clips.features)
+    model, feature_extractor = make_model(args.model, clips)
+    window = window_samples(feature_extractor, choose_seconds(args.model, clips))
+    if "dev" not in splits:
+        training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
+    smoothing = 0.0 if problem_type == REGRESSION else training_args.label_smoothing_factor
+    augmentation = args.augmentation if args.script.augment else None
+    train_transform = ClipTransform(feature_extractor, clips.features, window, augmentation, smoothing)
+    eval_transform = ClipTransform(feature_extractor, features, window)
+    inputs = {
+        name: as_inputs(split, train_transform if name == "train" else eval_transform, args)
+        for name, split in splits.items()
+    }
+    patience = training_args.early_stopping_patience
+    trainer = AudioTrainer(
         model=model,
         args=training_args,
-        train_dataset=splits["train"].with_transform(train_transform),
-        eval_dataset=splits["dev"].with_transform(eval_transform) if "dev" in splits else None,
+        train_dataset=inputs["train"],
+        eval_dataset=inputs.get("dev"),
         processing_class=feature_extractor,
-        compute_metrics=lambda output: metric.compute(
-            predictions=output.predictions.argmax(1), references=output.label_ids
-        ),
+        compute_metrics=lambda output: compute_scores(problem_type, output.predictions, output.label_ids),
+        callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+        class_weights=class_weights(clips) if training_args.class_balance == "weights" else None,
+        clip_names=None
+        if is_streamed(dataset)
+        else [clip_name(audio, row) for row, audio in enumerate(clips["audio"])],
     )
-    training = trainer.train(resume_from_checkpoint=checkpoint)
-    output = trainer.predict(splits["test"].with_transform(eval_transform))
+    training = checkpoint = None
+    if not args.script.evaluate_only:
+        checkpoint = get_last_checkpoint(folder)
+        training = trainer.train(resume_from_checkpoint=checkpoint)
+        if training_args.average_last > 0:
+            trainer.average_checkpoints()
+    output = trainer.predict(inputs["test"])
     if not trainer.is_world_process_zero():
-        return
+        return {}
 
-    predictions = output.predictions.argmax(1)
-    metrics = metric.compute(predictions=predictions, references=output.label_ids)
-    metrics["chance"] = max(Counter(splits["test"]["label"]).values()) / len(splits["test"])
+    references, logits = output.label_ids, output.predictions
     results = {
-        "command": describe_command(sys.argv[1:]),
-        "data": describe_data(args, splits, test_name, problems),
-        "model": describe_model(args, model, feature_extractor),
-        "training": describe_training(args, training_args, augmentation, training, checkpoint),
-        "metrics": metrics,
-        "confusion_matrix": confusion_matrix(predictions, output.label_ids, len(labels)).tolist(),
+        "command": describe_command("train.py", sys.argv[1:]),
+        "data": describe_data(args, splits, features, test_name, problems, len(references)),
+        "model": describe_model(args, model, feature_extractor, window),
+        "training": describe_training(args, training, checkpoint),
+        "metrics": score(args, problem_type, logits, references, splits["test"]),
         "environment": describe_environment(),
     }
-    save(Path(training_args.output_dir), model, feature_extractor, results, args.results_file)
-    print(
-        f"\nAccuracy {metrics['accuracy']:.3f} (95 % interval {metrics['accuracy_low']:.3f} to "
-        f"{metrics['accuracy_high']:.3f}) on {len(splits['test'])} clips of {test_name}; always guessing the most "
-        f"frequent class: {metrics['chance']:.3f}.\nModel, card and confusion matrix: {training_args.output_dir}"
-    )
-    if training.global_step < FEW_STEPS and not args.model_name_or_path:
-        print(f"It took {training.global_step} steps only, from random weights. Raise --num_train_epochs.")
+    if args.script.measure_cost:
+        results["cost"] = measure_cost(model, feature_extractor, window)
+    if problem_type == SINGLE:
+        counts = confusion_matrix(logits.argmax(1), references, len(label_names(features)))
+        results["confusion_matrix"] = counts.tolist()
+    staging = folder / f"{UNFINISHED}model"
+    model.save_pretrained(staging)
+    feature_extractor.save_pretrained(staging)
+    write_report(staging, features, references, logits, trainer.state.log_history)
+    if isinstance(splits["test"], Dataset):
+        rate = feature_extractor.sampling_rate
+        write_worst_clips(staging, splits["test"], references, logits, rate, args.data.data_dir)
+    (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+    write_json(results, staging / "results.json")
+    move_into(staging, folder)
+    return results
 
 
-def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """Return the checkpoint to go on from, if one was asked for; refuse to write over anything otherwise."""
-    folder, resume = Path(training_args.output_dir), str(training_args.resume_from_checkpoint or "false")
-    last = get_last_checkpoint(folder) if folder.is_dir() else None
-    if resume.lower() == "true":
-        if last is None:
-            sys.exit(f"There is no checkpoint in {str(folder)!r} to resume from; leave --resume_from_checkpoint out.")
-        return last
-    checkpoint = None if resume.lower() == "false" else resume
-    inside = checkpoint is not None and Path(checkpoint).resolve().is_relative_to(folder.resolve())
-    if folder.is_dir() and any(folder.iterdir()) and not inside:
-        sys.exit(
-            f"{str(folder)!r} holds {'a checkpoint' if last else 'files'} already, and nothing is overwritten. "
-            f"{'Go on with it by --resume_from_checkpoint true, or choose' if last else 'Choose'} another --output_dir."
-        )
-    return checkpoint
-
-
-def check_start(args: ScriptArguments):
-    """Refuse arguments of a new model beside a checkpoint, which has its own."""
-    new = ("size", "hidden_act", "drop_path_rate", "seconds", "padding")
-    given = [f"--{name}" for name in new if getattr(args, name) != ScriptArguments.__dataclass_fields__[name].default]
-    if args.model_name_or_path and given:
-        sys.exit(f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its window.")
-
-
-def choose_splits(args: ScriptArguments, seed: int) -> tuple[DatasetDict, str]:
-    """Return the splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split."""
-    if not (0 < args.test_fraction < 1 and 0 <= args.dev_fraction < 1):
-        sys.exit(
-            f"--test_fraction is {args.test_fraction} and --dev_fraction {args.dev_fraction}; the first must be above "
-            "0, the second at least 0, and both below 1."
-        )
-    dataset = load_audio_folder(args.data_dir, args.label_column)
-    if args.hold_out is not None:
-        column, separator, values = args.hold_out.partition("=")
-        values = [value.strip() for value in values.split(",")]
-        if not separator:
-            sys.exit(f"--hold_out is {args.hold_out!r}, expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
-        dataset = hold_out(dataset, column, values)
-        test_name = f"rows with {column} {' or '.join(values)}"
-        test = dataset["test"]
-    elif args.test_split == "train":
-        sys.exit("--test_split train would report on the clips that the model trains on.")
-    else:
-        candidates = [args.test_split] if args.test_split else ["test", "validation"]
-        test_name = next((name for name in candidates if name in dataset), None)
-        if test_name is None and args.test_split:
-            sys.exit(f"There is no split {args.test_split!r} in {args.data_dir!r}, which has: {', '.join(dataset)}.")
-        test = dataset[test_name] if test_name else None
-    if "train" not in dataset:
-        sys.exit(f"There is no split 'train' in {args.data_dir!r}, which has: {', '.join(dataset)}.")
-    train = dataset["train"]
-    if test is None:
-        train, test = split_groups(train, args.test_fraction, args.group_column, seed)
-        test_name = f"{args.test_fraction:.0%} of train"
-    splits = DatasetDict(test=test)
-    if args.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
-        splits["dev"] = dataset["validation"]
-    elif args.dev_fraction > 0:
-        train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
-    splits["train"] = train
-    return splits, test_name
-
-
-def check_splits(splits: DatasetDict, on_bad_audio: str) -> tuple[DatasetDict, list[str]]:
-    """Decode every clip once, and list the files that were skipped."""
-    checked, problems = DatasetDict(), []
-    for name, split in splits.items():
-        checked[name], skipped = check_audio(split, on_bad_audio)
-        problems += skipped
+def decode(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, list[str]]:
+    """Decode all clips, on one process first; return them, and what was wrong with those that are left out."""
+    decoded, problems = DatasetDict(), []
+    with args.training.main_process_first(desc="decoding"):
+        for name, split in dataset.items():
+            decoded[name], skipped = decode_audio(
+                split, 16000, args.script.on_bad_audio, args.script.keep_audio, torch.get_num_threads()
+            )
+            problems += skipped
     if problems:
         print(f"Skipped {len(problems)} unreadable files:", *problems, sep="\n  ")
-    return checked, problems
+    return decoded, problems
 
 
-def create(args: ScriptArguments, splits: DatasetDict, labels: list[str]):
-    """Make a feature extractor that knows the training clips' mean and deviation, and a model with random weights."""
-    seconds = args.seconds or min(float(np.quantile(splits["train"]["seconds"], 0.95)), 10.24)
-    size = ASM_SIZES[args.size].config
-    frames = {"num_mel_bins": size.get("num_mel_bins", 128)}
-    probe = ASMFeatureExtractor(**frames)
-    rate = probe.sampling_rate
-    window, shift = frame_sizes(rate, probe.frame_length, probe.frame_shift)
-    patch_frames = ASMConfig(**size).patch_shape[1]
-    frames["max_length"] = max(num_frames(round(seconds * rate), window, shift), patch_frames)
-    mean, std = measure_features(splits["train"], probe)
-    padding_value = {"zero": None, "mean": 0.0, "silence": (math.log(EPSILON) - mean) / (2 * std)}[args.padding]
-    feature_extractor = ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
-    config = ASMConfig(
-        **{**size, **frames},
-        hidden_act=args.hidden_act,
-        drop_path_rate=args.drop_path_rate,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
-    )
-    return feature_extractor, ASMForAudioClassification(config)
+def divide(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
+    """Return the splits `train`, `test` and perhaps `dev`, and what is reported."""
+    if args.script.evaluate_only:
+        return choose_reported(args, dataset)
+    return choose_splits(dataset, args.split, args.training.seed)
 
 
-def load_checkpoint(args: ScriptArguments, labels: list[str]):
-    """Load a checkpoint with its feature extractor as it is, and with a new classifier if its labels are others."""
-    id2label = dict(enumerate(labels))
-    same = AutoConfig.from_pretrained(args.model_name_or_path).id2label == id2label
-    model, info = AutoModelForAudioClassification.from_pretrained(
-        args.model_name_or_path,
-        id2label=id2label,
-        label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
-        ignore_mismatched_sizes=not same,
-        output_loading_info=True,
-    )
-    wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
-    if wrong:
-        sys.exit(f"The weights of {args.model_name_or_path!r} do not fit its config.json: {', '.join(wrong)}.")
-    if not same:
-        model.classifier.reset_parameters()
-    return AutoFeatureExtractor.from_pretrained(args.model_name_or_path), model
+def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
+    """Return the clips to report a checkpoint on, with its own classes; they stand in for those to train on, too."""
+    _, test, name = choose_test(dataset, args.split)
+    if test is None and len(dataset) > 1:
+        raise ValueError(f"The data has the splits {', '.join(dataset)}; choose one by --test_split.")
+    name, test = (name, test) if test is not None else next(iter(dataset.items()))
+    options = {"revision": args.model.model_revision, "trust_remote_code": args.model.trust_remote_code}
+    config = AutoConfig.from_pretrained(args.model.model_name_or_path, **options)
+    test = align_labels(test, config.id2label, args.model.start)
+    return DatasetDict(train=test, test=test), name
 
 
-def save(folder: Path, model, feature_extractor, results: dict, results_file: str | None):
-    """Write the checkpoint, its results, the picture of the confusion matrix and the card."""
-    model.save_pretrained(folder)
-    feature_extractor.save_pretrained(folder)
-    write_json(results, folder / "results.json")
-    plot_confusion_matrix(
-        np.array(results["confusion_matrix"]), results["data"]["labels"], folder / "confusion_matrix.png"
-    )
-    write_model_card(folder, CARD_TEMPLATE, results)
-    if results_file is not None:
-        Path(results_file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "results.json", results_file)
+def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
+    """Choose among the splits of a stream, and read its first clips, which set window, mean and deviation."""
+    test_name = args.split.test_split or next((name for name in ("test", "validation") if name in dataset), "test")
+    missing = [name for name in (args.split.train_split, test_name) if name not in dataset]
+    if missing:
+        raise ValueError(f"There is no split {missing[0]!r}; the data has: {', '.join(dataset)}.")
+    if args.training.max_steps <= 0:
+        raise ValueError("A streamed data set has no length: give --max_steps, instead of a number of epochs.")
+    splits = {"train": dataset[args.split.train_split], "test": dataset[test_name]}
+    if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
+        splits["dev"] = dataset["validation"]
+    first = Dataset.from_list(list(splits["train"].take(STREAMED_CLIPS)), features=splits["train"].features)
+    clips, _ = decode_audio(first, 16000, args.script.on_bad_audio, keep=False)
+    return splits, clips, test_name
 
 
-def describe_data(args: ScriptArguments, splits: DatasetDict, test_name: str, problems: list[str]) -> dict:
+def as_inputs(split, transform: ClipTransform, args: Arguments) -> torch.utils.data.Dataset:
+    """Wrap a split such that it gives the model's inputs."""
+    training = args.training
+    if isinstance(split, Dataset):
+        balanced = training.class_balance == "sampling" and transform.augmentation is not None
+        return ClipDataset(split, transform, training.seed, balanced)
+    return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio)
+
+
+def class_weights(clips: Dataset) -> torch.Tensor:
+    """Weight each class by the inverse of its number of clips; with several labels, absent against present ones."""
+    if problem_type_of(clips.features) == REGRESSION:
+        raise ValueError("--class_balance weights needs classes, and a regression has none.")
+    counts = torch.from_numpy(count_classes(clips)).clamp(min=1)
+    if problem_type_of(clips.features) == MULTI:
+        return (len(clips) - counts) / counts
+    return len(clips) / (len(counts) * counts)
+
+
+def score(args: Arguments, problem_type: str, logits, references, test) -> dict:
+    """Compute the metrics with intervals: of the clips and, where they have groups, of groups."""
+    draws, column = args.script.resamples, args.split.group_column
+    scores = compute_scores(problem_type, logits, references, draws)
+    if draws > 0 and column and isinstance(test, Dataset) and column in test.column_names:
+        groups = column_as_text(test, column)
+        if len(set(groups)) >= FEW_GROUPS:
+            grouped = compute_scores(problem_type, logits, references, draws, groups)
+            scores["by_group"] = {"column": column, "groups": len(set(groups)), **grouped}
+    if problem_type == SINGLE:
+        scores["chance"] = max(Counter(references.tolist()).values()) / len(references)
+    return scores
+
+
+def describe_data(args: Arguments, splits, features, test_name: str, problems: list[str], tested: int) -> dict:
+    data, root = args.data, f"{Path(args.data.data_dir or Path(args.data.manifest or '.').parent)}/"
+    clips = {name: len(split) for name, split in splits.items() if isinstance(split, Dataset)} | {"test": tested}
     return {
-        "name": Path(args.data_dir).resolve().name,
+        "name": data.name,
+        "dataset_name": data.dataset_name,
+        "dataset_config": data.dataset_config,
+        "dataset_revision": data.dataset_revision,
         "test_split": test_name,
-        "clips": {name: len(split) for name, split in splits.items()},
-        "skipped_files": [problem.replace(f"{Path(args.data_dir)}{os.sep}", "") for problem in problems],
-        "labels": splits["train"].features["label"].names,
-        "licence": args.licence,
-        "credit": args.credit,
+        "clips": clips,
+        "skipped_files": [problem.replace(root, "") for problem in problems],
+        "labels": label_names(features),
+        "licence": args.script.licence,
+        "credit": args.script.credit,
     }
 
 
-def describe_model(args: ScriptArguments, model, feature_extractor) -> dict:
-    base_model = args.model_name_or_path
+def describe_model(args: Arguments, model, feature_extractor, window: int) -> dict:
+    path = args.model.model_name_or_path
+    mixer = isinstance(model, ASMForAudioClassification)
     return {
-        "base_model": None if base_model is None or Path(base_model).exists() else base_model,
-        "fine_tuned_from": Path(base_model).name if base_model else None,
+        "base_model": None if path is None or Path(path).exists() else path,
+        "fine_tuned_from": args.model.start,
+        "architecture": type(model).__name__,
+        "tags": ["audio-spectrogram-mixer", "mlp-mixer"] if mixer else [],
         "parameters": model.num_parameters(),
-        "window_seconds": feature_extractor.nb_max_samples / feature_extractor.sampling_rate,
+        "window_seconds": window / feature_extractor.sampling_rate,
         "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
         "feature_extractor": feature_extractor.to_dict(),
     }
 
 
-def describe_training(args, training_args: TrainingArguments, augmentation: Augmentation, training, resumed) -> dict:
-    batch_size = training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+def describe_training(args: Arguments, training, resumed: str | None) -> dict | None:
+    if training is None:
+        return None
+    decisive = {name: getattr(args.training, name) for name in DECISIVE}
+    described = {name: value for name, value in decisive.items() if value is not None}
     return {
-        "epochs": training_args.num_train_epochs,
+        **{name: getattr(value, "value", value) for name, value in described.items()},
         "steps": training.global_step,
-        "batch_size": batch_size,
-        "optimizer": str(training_args.optim.value),
-        "learning_rate": training_args.learning_rate,
-        "schedule": str(training_args.lr_scheduler_type.value),
-        "weight_decay": training_args.weight_decay,
-        "label_smoothing": args.label_smoothing,
-        "augmentation": asdict(augmentation) if args.augment else None,
-        "bf16": training_args.bf16,
-        "seed": training_args.seed,
+        "batch_size": args.training.train_batch_size
+        * args.training.gradient_accumulation_steps
+        * args.training.world_size,
+        "processes": args.training.world_size,
+        "augmentation": asdict(args.augmentation) if args.script.augment else None,
+        "freeze_encoder": args.model.freeze_encoder,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
 
 
-def describe_command(arguments: list[str]) -> str:
-    """Return the command without the paths of this machine: of files and folders it keeps the names."""
-    paths = ("--data_dir", "--output_dir", "--results_file", "--model_name_or_path", "--resume_from_checkpoint")
-    described, previous = ["python", "examples/train.py"], ""
-    for argument in arguments:
-        flag, separator, value = argument.partition("=")
-        if flag in paths and separator:
-            argument = f"{flag}={Path(value).name}"
-        elif previous in paths:
-            argument = Path(argument).name
-        described.append(argument)
-        previous = argument
-    return shlex.join(described)
+def summarise(results: list[dict], folder: Path) -> dict:
+    """Put the results of several seeds and folds together: each one's, and their mean and standard deviation."""
+    names = [name for name, value in results[0]["metrics"].items() if is_score(name, value)]
+    values = {name: [result["metrics"][name] for result in results] for name in names}
+    summary = {
+        **{key: results[0][key] for key in DESCRIBED if key in results[0]},
+        "runs": [
+            {
+                "seed": (result["training"] or {}).get("seed"),
+                "test_split": result["data"]["test_split"],
+                "clips": result["data"]["clips"],
+                "seconds": (result["training"] or {}).get("seconds"),
+                "metrics": result["metrics"],
+            }
+            for result in results
+        ],
+        "mean": {name: float(np.mean(scores)) for name, scores in values.items()},
+        "std": {name: float(np.std(scores, ddof=1)) for name, scores in values.items()},
+    }
+    write_json(summary, folder / "results.json")
+    return summary
+
+
+def write_card(folder: Path, results: dict, reported: dict, repository: str | None):
+    """Write the card of one run; where it has sisters, with what all of them gave."""
+    if "runs" in reported and "repeats" not in results:
+        seeds = list(dict.fromkeys(run["seed"] for run in reported["runs"]))
+        repeats = {"runs": len(reported["runs"]), "seeds": seeds, "mean": reported["mean"], "std": reported["std"]}
+        results["repeats"] = repeats
+        write_json(results, folder / "results.json")
+    write_model_card(folder, CARD_TEMPLATE, results, repository)
+
+
+def is_score(name: str, value) -> bool:
+    """Tell a metric from the ends of its interval, and from what it is compared with."""
+    return isinstance(value, float) and not name.endswith(("_low", "_high")) and name != "chance"
+
+
+def print_summary(results: dict, folder: str):
+    """Print what came out as a table."""
+    rows = [("run", "clips", *results.get("mean", {"score": None}))]
+    if "runs" in results:
+        for run in results["runs"]:
+            scores = [f"{run['metrics'][name]:.3f}" for name in results["mean"]]
+            rows.append((f"seed {run['seed']}, {run['test_split']}", run["clips"]["test"], *scores))
+        spread = [f"{results['mean'][name]:.3f} +- {results['std'][name]:.3f}" for name in results["mean"]]
+        rows.append((f"mean and deviation of {len(results['runs'])}", "", *spread))
+    else:
+        metrics, data = results["metrics"], results["data"]
+        rows = [("tested on", f"{data['clips']['test']} clips of {data['name']}, {data['test_split']}")]
+        rows += format_scores({name: value for name, value in metrics.items() if name != "chance"})
+        if "chance" in metrics:
+            rows.append(("always the most frequent class", f"{metrics['chance']:.3f}"))
+        rows.append(("parameters", f"{results['model']['parameters']:,}"))
+    print("\n" + format_table(rows) + f"\n\nEverything about it: {folder}")
+    training = results["training"]
+    if training and training["steps"] < FEW_STEPS and not results["model"]["fine_tuned_from"]:
+        print(f"It took {training['steps']} steps only, from random weights. Raise --num_train_epochs.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,19 @@
 """What the tests share: no network, small models, and recordings where `ASM_DATA` names a folder of them."""
 
 import os
+import tempfile
 
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(HF_DATASETS_CACHE=tempfile.mkdtemp(prefix="modeling_asm-tests-"))
 
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +29,12 @@ settings.register_profile(
     "asm", deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("asm")
+
+
+def pytest_sessionfinish():
+    """Decoded clips of the tests do not stay behind."""
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -89,6 +103,50 @@ def tones(tmp_path) -> Path:
             samples = tone[:, None] + 0.02 * rng.standard_normal((1600, 2))
             soundfile.write(tmp_path / "tones" / label / f"{index:02d}.wav", samples, 8000)
     return tmp_path / "tones"
+
+
+class Outcome(NamedTuple):
+    """What a script printed, and why it ended early: its last words, or `None`."""
+
+    stdout: str
+    error: str | None
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run a script of `examples` in this process, as its users do in theirs."""
+
+    def run(name: str, *arguments) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            runpy.run_path(str(REPOSITORY / "examples" / name), run_name="__main__")
+            error = None
+        except SystemExit as stop:
+            error = None if stop.code in (None, 0) else str(stop.code)
+        return Outcome(capsys.readouterr().out, error)
+
+    return run
+
+
+@pytest.fixture
+def launch() -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of `examples` in two processes that talk over gloo, by `accelerate launch`."""
+    accelerate = ("-m", "accelerate.commands.launch", "--config_file")
+    config = str(REPOSITORY / "examples" / "accelerate" / "two_cpus.yaml")
+
+    def run(name: str, *arguments) -> subprocess.CompletedProcess:
+        script = str(REPOSITORY / "examples" / name)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, *accelerate, config, script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

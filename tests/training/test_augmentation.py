@@ -10,11 +10,10 @@ from modeling_asm.fbank import fbank
 from modeling_asm.training.augmentation import (
     Augmentation,
     add_noise,
-    change_speed,
     equalizer_curve,
     mask,
     mixup,
-    shift,
+    move,
     warp,
 )
 
@@ -33,14 +32,23 @@ OFF = Augmentation(
 )
 
 
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def column(*values) -> torch.Tensor:
+    return torch.tensor(values)[:, None]
+
+
 def peak_frequency(waveform: torch.Tensor) -> float:
     return torch.fft.rfft(waveform).abs().argmax().item() * 16000 / waveform.shape[0]
 
 
-def test_everything_off_changes_nothing():
-    waveform, features = torch.randn(1000), torch.randn(3, 20, 24)
-    assert torch.equal(OFF.augment_waveform(waveform, 16000), waveform)
-    assert torch.equal(OFF.augment_features(features, 0.1), features)
+def test_everything_off_changes_nothing(rng):
+    waveforms, features = [torch.randn(1000), torch.randn(700)], torch.randn(3, 20, 24)
+    assert all(map(torch.equal, OFF.augment_waveforms(waveforms, 16000, rng), waveforms))
+    assert torch.equal(OFF.augment_features(features, 0.1, rng), features)
 
 
 @pytest.mark.parametrize("arguments", [{"gain": -1.0}, {"speed": 1.0}, {"time_warp": 1.5}])
@@ -50,55 +58,68 @@ def test_impossible_strengths(arguments):
 
 
 def test_a_seed_repeats_the_draws():
-    augmentation, waveform, features = Augmentation(), torch.randn(8000), torch.randn(3, 20, 24)
+    augmentation, waveforms, features = Augmentation(), [torch.randn(8000)], torch.randn(3, 20, 24)
     draws = []
-    for _ in range(2):
-        torch.manual_seed(1)
-        draws.append((augmentation.augment_waveform(waveform, 16000), augmentation.augment_features(features, 0.1)))
+    for seed in (1, 1, 2):
+        rng = np.random.default_rng(seed)
+        torch.manual_seed(seed + len(draws))  # torch's own generator has no say
+        waveform = augmentation.augment_waveforms(waveforms, 16000, rng)[0]
+        draws.append((waveform, augmentation.augment_features(features, 0.1, rng)))
     torch.testing.assert_close(draws[0], draws[1], atol=0, rtol=0)
-    assert not torch.equal(augmentation.augment_features(features, 0.1), draws[0][1])
+    assert not torch.equal(draws[0][1], draws[2][1])
 
 
-@given(num_samples=st.integers(1, 20000))
-def test_any_length_survives(num_samples):
-    waveform = Augmentation(time_shift=0.5, speed=0.3).augment_waveform(torch.rand(num_samples), 16000)
-    assert waveform.ndim == 1
-    assert waveform.shape[0] >= 1
-    assert torch.isfinite(waveform).all()
+@given(lengths=st.lists(st.integers(1, 20000), min_size=1, max_size=5))
+def test_any_lengths_survive(lengths):
+    augmentation = Augmentation(time_shift=0.5, speed=0.3)
+    augmented = augmentation.augment_waveforms([torch.rand(n) for n in lengths], 16000, np.random.default_rng(1))
+    assert len(augmented) == len(lengths)
+    for waveform in augmented:
+        assert waveform.ndim == 1
+        assert waveform.shape[0] >= 1
+        assert torch.isfinite(waveform).all()
 
 
 @pytest.mark.parametrize("speed", [0.8, 1.25])
 def test_speed_changes_length_and_pitch(speed):
     tone = torch.sin(2 * math.pi * 500 * torch.arange(16000) / 16000)
-    changed = change_speed(tone, speed)
-    assert changed.shape == (round(16000 / speed),)
-    assert peak_frequency(changed) == pytest.approx(500 * speed, abs=2)
+    batch, lengths = move(torch.stack([tone, tone]), column(16000, 16000), column(speed, 1.0), column(0.0, 0.0))
+    assert lengths.tolist() == [[round(16000 / speed)], [16000]]
+    assert peak_frequency(batch[0, : lengths[0]]) == pytest.approx(500 * speed, abs=2)
+    torch.testing.assert_close(batch[1, :16000], tone)
 
 
-def test_shift():
-    waveform = torch.arange(1.0, 11.0)
-    assert shift(waveform, 3).tolist() == [0, 0, 0, *range(1, 11)]
-    assert shift(waveform, -3).tolist() == [*range(4, 11)]
-    assert shift(waveform, -9).tolist() == [*range(6, 11)]
+def test_shift_within_a_batch():
+    batch = torch.arange(1.0, 11.0).expand(4, 10)
+    moved, lengths = move(batch, column(10, 10, 10, 6), column(1.0, 1.0, 1.0, 1.0), column(3.0, -3.0, -9.0, 2.0))
+    rows = [row[:length].tolist() for row, length in zip(moved, lengths[:, 0])]
+    assert rows[0] == [0, 0, 0, *range(1, 11)]
+    assert rows[1] == [*range(4, 11)]
+    assert rows[2] == [*range(6, 11)]  # at least half of it stays
+    assert rows[3] == [0, 0, *range(1, 7)]  # a shorter clip keeps its own end
 
 
-def test_gain_stays_within_its_range():
+def test_gain_stays_within_its_range(rng):
     augmentation = Augmentation(**{**vars(OFF), "gain": 6.0})
-    gains = [20 * math.log10(augmentation.augment_waveform(torch.ones(1), 16000).item()) for _ in range(200)]
+    ones = [torch.ones(1)] * 200
+    gains = [20 * math.log10(clip.item()) for clip in augmentation.augment_waveforms(ones, 16000, rng)]
     assert -6 <= min(gains) < -5
     assert 5 < max(gains) <= 6
 
 
-def test_noise_has_the_signal_to_noise_ratio():
+def test_noise_has_the_signal_to_noise_ratio_of_each_clip(rng):
     tone = torch.sin(torch.arange(100000) / 10)
-    for snr in (0.0, 20.0):
-        noise = add_noise(tone, snr) - tone
-        assert 10 * math.log10(tone.square().mean() / noise.square().mean()) == pytest.approx(snr, abs=0.2)
-    assert (add_noise(torch.zeros(10), 0.0) == 0).all()
+    batch = torch.stack([tone, 0.01 * tone, torch.zeros(100000)])
+    batch[1, 50000:] = 0  # behind its end
+    noisy = add_noise(batch, column(100000, 50000, 100000), column(0.0, 20.0, 0.0), rng)
+    for row, (length, snr) in enumerate(((100000, 0), (50000, 20))):
+        clean, noise = batch[row, :length], (noisy - batch)[row, :length]
+        assert 10 * math.log10(clean.square().mean() / noise.square().mean()) == pytest.approx(snr, abs=0.2)
+    assert (noisy[2] == 0).all()
 
 
-def test_equalizer_is_a_smooth_curve_within_its_strength():
-    curves = equalizer_curve(torch.zeros(50, 10, 64), 2.0)
+def test_equalizer_is_a_smooth_curve_within_its_strength(rng):
+    curves = equalizer_curve(torch.zeros(50, 10, 64), 2.0, rng)
     assert curves.shape == (50, 1, 64)
     assert 1.5 < curves.abs().max() <= 2.0
     steps = curves.diff(dim=2)
@@ -113,21 +134,21 @@ def test_a_decibel_of_the_equalizer_is_one_of_the_waveform():
     torch.testing.assert_close(difference, torch.full_like(difference, math.log(10) / 10), atol=1e-4, rtol=0)
 
 
-def test_warp_stretches_from_the_first_frame_and_the_lowest_bin():
+def test_warp_stretches_from_the_first_frame_and_the_lowest_bin(rng):
     ramp = torch.arange(10.0)[:, None] + 100 * torch.arange(8.0)
-    warped = warp(ramp.expand(300, 10, 8), 0.2, 0.1)
+    warped = warp(ramp.expand(300, 10, 8), 0.2, 0.1, rng)
     assert (warped[:, 0, 0] == 0).all()
     time, frequency = warped[:, 1, 0], warped[:, 0, 1] / 100  # the slopes are the factors
     assert 0.8 <= time.min() < 0.82
     assert 1.18 < time.max() <= 1.2001
     assert 0.9 <= frequency.min() < 0.91
     assert 1.09 < frequency.max() <= 1.1001
-    torch.testing.assert_close(warp(ramp[None], 0.0, 0.0), ramp[None], atol=1e-3, rtol=0)
+    torch.testing.assert_close(warp(ramp[None], 0.0, 0.0, rng), ramp[None], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_mask_covers_one_span_of_at_most_its_width(axis):
-    masked = mask(torch.ones(200, 30, 40), 8, axis) == 0
+def test_mask_covers_one_span_of_at_most_its_width(axis, rng):
+    masked = mask(torch.ones(200, 30, 40), 8, axis, rng) == 0
     assert (masked.any(3 - axis) == masked.all(3 - axis)).all()
     widths = masked.any(3 - axis).sum(1)
     assert (widths.min(), widths.max()) == (0, 8)
@@ -136,10 +157,20 @@ def test_mask_covers_one_span_of_at_most_its_width(axis):
     assert masked.any(3 - axis).any(0).all()  # every frame or bin is hidden at some time
 
 
-def test_mixup_blends_features_and_targets_alike():
+def test_a_mask_wider_than_the_features(rng):
+    assert mask(torch.ones(50, 3, 4), 100, 1, rng).shape == (50, 3, 4)
+
+
+def test_mixup_blends_features_and_targets_alike(rng):
     features = torch.eye(6)[:, :, None].expand(6, 6, 4)
-    mixed, targets = mixup(features, torch.eye(6), 0.3)
+    mixed, targets = mixup(features, torch.eye(6), 0.3, rng)
     torch.testing.assert_close(mixed[..., 0], targets)
     torch.testing.assert_close(targets.sum(1), torch.ones(6))
     assert (targets.diagonal() >= 0.5).all()
     assert ((targets > 0) & (targets < 1)).any()
+
+
+def test_mixup_of_waveforms_and_numbers(rng):
+    waveforms, numbers = torch.arange(5.0)[:, None].expand(5, 100), torch.arange(5.0)
+    mixed, targets = mixup(waveforms, numbers, 1.0, rng)
+    torch.testing.assert_close(mixed[:, 7], targets)

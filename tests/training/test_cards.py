@@ -1,81 +1,167 @@
-import json
+import copy
 
 import pytest
 from huggingface_hub import ModelCard
 
-from modeling_asm.training.cards import describe_environment, write_json, write_model_card
+from modeling_asm.training.cards import describe_environment, write_model_card
+
+
+RESULTS = {
+    "command": "python examples/train.py --data_dir tones",
+    "data": {
+        "name": "tones",
+        "dataset_name": None,
+        "test_split": "test",
+        "clips": {"train": 80, "dev": 10, "test": 40},
+        "labels": ["high", "low"],
+        "licence": "cc-by-4.0",
+        "credit": "Made of sines.",
+    },
+    "model": {
+        "base_model": None,
+        "fine_tuned_from": None,
+        "architecture": "ASMForAudioClassification",
+        "tags": ["audio-spectrogram-mixer", "mlp-mixer"],
+        "parameters": 12345,
+        "window_seconds": 0.995,
+        "feature_extractor": {"sampling_rate": 16000, "mean": -8.25, "std": 4.5},
+    },
+    "training": {
+        "num_train_epochs": 3.0,
+        "max_steps": -1,
+        "batch_size": 8,
+        "optim": "adamw_torch",
+        "lr_scheduler_type": "cosine",
+        "learning_rate": 0.001,
+        "weight_decay": 0.05,
+        "label_smoothing_factor": 0.1,
+        "class_balance": "sampling",
+        "augmentation": {"gain": 6.0, "mixup": 0.3},
+        "bf16": False,
+        "seed": 42,
+        "seconds": 12,
+    },
+    "metrics": {
+        "accuracy": 0.925,
+        "accuracy_low": 0.801,
+        "accuracy_high": 0.974,
+        "macro_f1": 0.9,
+        "macro_f1_low": 0.8,
+        "macro_f1_high": 1.0,
+        "chance": 0.5,
+        "by_group": {"column": "speaker", "groups": 7, "accuracy_low": 0.7, "accuracy_high": 0.99}
+        | {"macro_f1_low": 0.6, "macro_f1_high": 0.99},
+    },
+    "cost": {
+        "model": {"parameters": 12345, "gmacs": 0.01, "milliseconds": 2.0},
+        "ast": {"parameters": 85000000, "gmacs": 5.0, "milliseconds": 50.0},
+        "ratio": 25.0,
+    },
+    "environment": describe_environment(),
+}
 
 
 @pytest.fixture
 def results():
-    return {
-        "command": "python examples/train.py --data_dir tones",
-        "data": {
-            "name": "tones",
-            "test_split": "test",
-            "clips": {"train": 80, "dev": 10, "test": 40},
-            "labels": ["high", "low"],
-            "licence": "cc-by-4.0",
-            "credit": "Made of sines.",
-        },
-        "model": {
-            "parameters": 12345,
-            "window_seconds": 0.995,
-            "feature_extractor": {"sampling_rate": 16000, "mean": -8.25, "std": 4.5},
-        },
-        "training": {
-            "epochs": 3.0,
-            "batch_size": 8,
-            "optimizer": "adamw_torch",
-            "schedule": "cosine",
-            "learning_rate": 0.001,
-            "weight_decay": 0.05,
-            "label_smoothing": 0.1,
-            "augmentation": {"gain": 6.0, "mixup": 0.3},
-            "bf16": False,
-            "seed": 42,
-            "seconds": 12,
-        },
-        "metrics": {
-            "accuracy": 0.925,
-            "accuracy_low": 0.801,
-            "accuracy_high": 0.974,
-            "macro_f1": 0.9,
-            "chance": 0.5,
-        },
-        "environment": describe_environment(),
-    }
+    return copy.deepcopy(RESULTS)
 
 
-def test_front_matter_is_valid_and_tells_the_results(results, tmp_path, repository):
-    write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results)
-    data = ModelCard.load(tmp_path / "README.md").data
+@pytest.fixture
+def render(repository, tmp_path):
+    def write(results, name=None) -> ModelCard:
+        write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results, name)
+        return ModelCard.load(tmp_path / "README.md")
+
+    return write
+
+
+def test_front_matter_is_valid_and_tells_the_results(results, render):
+    data = render(results, "ann/tones-tiny").data
     assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "audio-classification", "cc-by-4.0")
     scores = {result.metric_type: result.metric_value for result in data.eval_results}
     assert scores == {"accuracy": 0.925, "f1": 0.9}
     assert data.eval_results[0].dataset_name == "tones"
     assert data.base_model is None
+    assert data.datasets is None  # a folder of this machine is no data set of the Hub
+    assert data.model_name == "tones-tiny"
+    assert "mlp-mixer" in data.tags
 
 
-def test_body_has_the_numbers_and_no_holes(results, tmp_path, repository):
-    write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results)
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    for words in ("12,345 parameters", "0.925 | 0.801 to 0.974", "80 clips", "Made of sines.", "gain 6.0, mixup 0.3"):
-        assert words in text
+def test_what_came_from_the_hub_is_named(results, render):
+    results["data"].update(dataset_name="ann/tones", name="ann/tones", dataset_config="loud", dataset_revision="v1")
+    results["model"].update(base_model="ann/start", fine_tuned_from="ann/start")
+    card = render(results)
+    assert (card.data.datasets, card.data.base_model) == (["ann/tones"], "ann/start")
+    assert card.data.eval_results[0].dataset_config == "loud"
+    assert card.data.eval_results[0].dataset_revision == "v1"
+    assert "the weights of `ann/start`" in card.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "12,345 parameters",
+        "| accuracy | 0.925 | 0.801 to 0.974 | 0.700 to 0.990 |",
+        "80 clips to train on",
+        "Made of sines.",
+        "gain 6.0, mixup 0.3",
+        "class balance by sampling",
+        "mean -8.250 and the standard deviation 4.500",
+        "AST takes 25.0 times as long",
+        "40 clips of tones, test, seed 42",
+        'model="ann/tones-tiny"',
+    ],
+)
+def test_body(results, render, words):
+    text = render(results, "ann/tones-tiny").text
+    assert words in text
     assert "None" not in text
     assert "{" not in text.split("```bibtex")[0]
 
 
-def test_what_is_not_known_is_left_out(results, tmp_path, repository):
+def test_several_runs(results, render):
+    spread = {"mean": {"accuracy": 0.91}, "std": {"accuracy": 0.0123}}
+    results["repeats"] = {"runs": 3, "seeds": [1, 2, 3], **spread}
+    text = render(results).text
+    assert (
+        "the first of 3 runs (seeds 1, 2, 3), whose accuracy is 0.910 on average, with a standard deviation of 0.012"
+        in text
+    )
+
+
+def test_what_is_not_known_is_left_out(results, render):
     results["data"].update(licence=None, credit=None)
-    results["training"].update(augmentation=None, optimizer=None, seconds=None)
-    write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results)
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "None" not in text
-    assert "icence" not in text
-    assert "Augmentation" not in text
-    assert "optimizer" not in text
-    assert " s on " not in text
+    results["training"].update(augmentation=None, seconds=None, class_balance="none")
+    results["metrics"] = {"mean_average_precision": 0.5}
+    results["metrics"] |= {"mean_average_precision_low": 0.4, "mean_average_precision_high": 0.6}
+    del results["cost"]
+    text = render(results).text
+    for word in (
+        "None",
+        "icence:",
+        "Augmentation",
+        "class balance",
+        " s on ",
+        "AST, 12",
+        "Confusion matrix",
+        "most frequent",
+    ):
+        assert word not in text
+    assert "occur in a clip" in text
+
+
+def test_another_architecture_is_no_mixer(results, render):
+    results["model"].update(architecture="ASTForAudioClassification", tags=[])
+    card = render(results)
+    assert "An audio classifier (`ASTForAudioClassification`)" in card.text
+    assert "Mixer" not in card.text
+    assert card.data.tags == ["audio-classification"]
+
+
+def test_a_checkpoint_that_was_only_evaluated(results, render):
+    results["training"] = None
+    results["model"]["fine_tuned_from"] = "my-model"
+    assert "`my-model` was reported as it is" in render(results).text
 
 
 def test_environment_tells_versions_and_no_paths():
@@ -83,11 +169,3 @@ def test_environment_tells_versions_and_no_paths():
     assert environment["transformers"].startswith("5.")
     assert environment["cores"] >= 1
     assert not any("/" in str(value) for value in environment.values())
-
-
-def test_json_is_for_people_too(tmp_path):
-    write_json({"name": "Käse", "counts": [1, 2]}, tmp_path / "results.json")
-    text = (tmp_path / "results.json").read_text(encoding="utf-8")
-    assert json.loads(text) == {"name": "Käse", "counts": [1, 2]}
-    assert "Käse" in text
-    assert text.endswith("}\n")

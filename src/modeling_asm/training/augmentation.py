@@ -1,8 +1,12 @@
-"""Augmentation of training clips: of waveforms one by one, and of batches of features. All draws come from torch's
-global generator, so that `transformers.set_seed` makes them repeatable."""
+"""Augmentation of training clips, in batches: of waveforms, and of features.
+
+All draws come from the generator that the caller gives: what happens to a clip depends on neither the number of workers
+nor what ran before.
+"""
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,71 +45,99 @@ class Augmentation:
             if not value >= 0 or (relative and value >= 1):
                 raise ValueError(f"`{name}` must be at least 0{' and below 1' if relative else ''}, got {value}.")
 
-    def augment_waveform(self, waveform: Tensor, sampling_rate: int) -> Tensor:
-        """Change speed, position, loudness and background of one float clip of shape `(num_samples,)` in [-1, 1]."""
-        if self.speed > 0:
-            waveform = change_speed(waveform, 1 + self.speed * uniform(-1, 1))
-        if self.time_shift > 0:
-            waveform = shift(waveform, round(self.time_shift * uniform(-1, 1) * sampling_rate))
-        if self.gain > 0:
-            waveform = waveform * 10 ** (self.gain * uniform(-1, 1) / 20)
-        if self.noise < 100:
-            waveform = add_noise(waveform, self.noise + 50 * uniform(0, 1))
-        return waveform
+    def augment_waveforms(self, waveforms: list[Tensor], sampling_rate: int, rng: np.random.Generator) -> list[Tensor]:
+        """Change speed, position, loudness and background of clips.
 
-    def augment_features(self, input_values: Tensor, decibel: float) -> Tensor:
+        Args:
+            waveforms: Float clips in [-1, 1], each of shape `(num_samples,)`.
+            sampling_rate: Their samples per second.
+            rng: Where the draws come from.
+
+        Returns:
+            As many clips; their lengths have changed with the speed and the position.
+        """
+        lengths = torch.tensor([waveform.shape[0] for waveform in waveforms])[:, None]
+        batch = nn.utils.rnn.pad_sequence(waveforms, batch_first=True)  # (batch_size, num_samples)
+        size = lengths.shape
+        if self.speed > 0 or self.time_shift > 0:
+            speed = 1 + uniform(rng, size, self.speed)
+            delay = (uniform(rng, size, self.time_shift) * sampling_rate).round()
+            batch, lengths = move(batch, lengths, speed, delay)
+        if self.gain > 0:
+            batch = batch * 10 ** (uniform(rng, size, self.gain) / 20)
+        if self.noise < 100:
+            batch = add_noise(batch, lengths, self.noise + 25 + uniform(rng, size, 25), rng)
+        return [row[:length] for row, length in zip(batch, lengths[:, 0].tolist())]
+
+    def augment_features(self, input_values: Tensor, decibel: float, rng: np.random.Generator) -> Tensor:
         """Warp, equalise and mask a batch of features of shape `(batch_size, max_length, num_mel_bins)`.
 
         Args:
             input_values: Normalised log-mel features.
             decibel: How much a feature grows by one decibel: `log(10) / 10 / (2 * std)` for normalised features.
+            rng: Where the draws come from.
         """
         if self.time_warp > 0 or self.frequency_warp > 0:
-            input_values = warp(input_values, self.time_warp, self.frequency_warp)
+            input_values = warp(input_values, self.time_warp, self.frequency_warp, rng)
         if self.equalizer > 0:
-            input_values = input_values + equalizer_curve(input_values, self.equalizer * decibel)
+            input_values = input_values + equalizer_curve(input_values, self.equalizer * decibel, rng)
         for _ in range(2):
-            input_values = mask(input_values, self.time_mask, axis=1)
-            input_values = mask(input_values, self.frequency_mask, axis=2)
+            input_values = mask(input_values, self.time_mask, 1, rng)
+            input_values = mask(input_values, self.frequency_mask, 2, rng)
         return input_values
 
 
-def uniform(low: float, high: float) -> float:
-    """Draw a number between `low` and `high` from torch's global generator."""
-    return low + (high - low) * torch.rand(()).item()
+def uniform(rng: np.random.Generator, size: tuple[int, ...], largest: float) -> Tensor:
+    """Draw numbers between `-largest` and `largest`, float32 of shape `size`."""
+    return torch.from_numpy(rng.uniform(-largest, largest, size).astype(np.float32))
 
 
-def change_speed(waveform: Tensor, speed: float) -> Tensor:
-    """Play a waveform of shape `(num_samples,)` at `speed`, pitch included, by linear interpolation."""
-    num_samples = max(round(waveform.shape[0] / speed), 1)
-    return nn.functional.interpolate(waveform[None, None], size=num_samples, mode="linear")[0, 0]
+def move(batch: Tensor, lengths: Tensor, speed: Tensor, delay: Tensor) -> tuple[Tensor, Tensor]:
+    """Play clips faster or slower, pitch included, by linear interpolation, and later or earlier.
+
+    Args:
+        batch: Clips of shape `(batch_size, num_samples)`, padded at their ends.
+        lengths: Their lengths, integers of shape `(batch_size, 1)`.
+        speed: Factors of speed, of the same shape.
+        delay: Samples of silence in front of each clip, of the same shape; negative ones cut its beginning off, at most
+            half of it.
+
+    Returns:
+        The clips and their new lengths.
+    """
+    played = (lengths / speed).round().clamp(min=1)
+    delay = torch.maximum(delay, -(played / 2).floor())
+    new_lengths = (played + delay).long()
+    time = torch.arange(int(new_lengths.max())) - delay  # of the clip as it is played, in samples
+    inside = (time >= 0) & (time < played)
+    position = (time * speed).clamp(min=0).minimum(lengths - 1.0)
+    before = position.floor().long()
+    after = (before + 1).minimum(lengths - 1)
+    moved = torch.lerp(batch.gather(1, before), batch.gather(1, after), position - before)
+    return moved * inside, new_lengths
 
 
-def shift(waveform: Tensor, num_samples: int) -> Tensor:
-    """Delay a waveform by `num_samples` zeros, or start it so much earlier; at least half of it is kept."""
-    if num_samples >= 0:
-        return nn.functional.pad(waveform, (num_samples, 0))
-    return waveform[min(-num_samples, waveform.shape[0] // 2) :]
+def add_noise(batch: Tensor, lengths: Tensor, snr: Tensor, rng: np.random.Generator) -> Tensor:
+    """Add white noise to each clip, `snr` decibels below its own power; what lies behind its end is of no use."""
+    inside = torch.arange(batch.shape[1]) < lengths
+    power = (batch.square() * inside).sum(1, keepdim=True) / lengths
+    noise = torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32))
+    return batch + noise * power.sqrt() * 10 ** (-snr / 20)
 
 
-def add_noise(waveform: Tensor, snr: float) -> Tensor:
-    """Add white noise, `snr` decibels below the waveform's own power."""
-    return waveform + torch.randn_like(waveform) * waveform.square().mean().sqrt() * 10 ** (-snr / 20)
-
-
-def equalizer_curve(input_values: Tensor, largest: float) -> Tensor:
+def equalizer_curve(input_values: Tensor, largest: float, rng: np.random.Generator) -> Tensor:
     """Draw a piecewise linear curve over the mel bins for each clip: shape `(batch_size, 1, num_mel_bins)`."""
-    knots = largest * (2 * torch.rand(input_values.shape[0], 1, 4) - 1)
+    knots = uniform(rng, (input_values.shape[0], 1, 4), largest)
     return nn.functional.interpolate(knots, size=input_values.shape[2], mode="linear", align_corners=True)
 
 
-def warp(input_values: Tensor, time: float, frequency: float) -> Tensor:
+def warp(input_values: Tensor, time: float, frequency: float, rng: np.random.Generator) -> Tensor:
     """Stretch each spectrogram of `(batch_size, max_length, num_mel_bins)` by its own factors of 1 plus or minus
     `time` and `frequency`, from its first frame and its lowest bin; beyond its edge the last values are repeated."""
     batch_size, max_length, num_mel_bins = input_values.shape
-    scale = 1 + torch.tensor([time, frequency]) * (2 * torch.rand(batch_size, 2) - 1)
-    rows = torch.arange(max_length) * scale[:, :1] / max(max_length - 1, 1)  # 0 to 1 is first to last frame
-    columns = torch.arange(num_mel_bins) * scale[:, 1:] / max(num_mel_bins - 1, 1)
+    time_scale, frequency_scale = (1 + uniform(rng, (batch_size, 1), largest) for largest in (time, frequency))
+    rows = torch.arange(max_length) * time_scale / max(max_length - 1, 1)  # 0 to 1 is first to last frame
+    columns = torch.arange(num_mel_bins) * frequency_scale / max(num_mel_bins - 1, 1)
     grid = torch.stack(
         [
             columns[:, None, :].expand(batch_size, max_length, num_mel_bins),
@@ -119,32 +151,34 @@ def warp(input_values: Tensor, time: float, frequency: float) -> Tensor:
     return warped[:, 0]
 
 
-def mask(input_values: Tensor, longest: int, axis: int) -> Tensor:
+def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator) -> Tensor:
     """Set a random span along an axis, another for each clip and at most `longest` wide, to 0: the data's mean."""
     batch_size, size = input_values.shape[0], input_values.shape[axis]
-    width = (torch.rand(batch_size, 1) * (min(longest, size) + 1)).floor()
-    start = (torch.rand(batch_size, 1) * (size - width + 1)).floor()
-    index = torch.arange(size)
-    masked = (index >= start) & (index < start + width)  # (batch_size, size)
+    width = rng.integers(0, min(longest, size), (batch_size, 1), endpoint=True)
+    start = rng.integers(0, size - width, endpoint=True)
+    index = np.arange(size)
+    masked = torch.from_numpy((index >= start) & (index < start + width))  # (batch_size, size)
     return input_values.masked_fill(masked.unsqueeze(3 - axis), 0.0)
 
 
-def mixup(input_values: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def mixup(input_values: Tensor, targets: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Blend each clip with another one of the batch, and their targets alike.
 
     Args:
-        input_values: Features of shape `(batch_size, max_length, num_mel_bins)`.
-        targets: Class probabilities of shape `(batch_size, num_labels)`.
+        input_values: Features or waveforms of shape `(batch_size, ...)`.
+        targets: Class probabilities of shape `(batch_size, num_labels)`, or numbers of shape `(batch_size,)`.
         alpha: The share of a clip itself is drawn from Beta(alpha, alpha), and is at least a half.
+        rng: Where the draws come from.
 
     Returns:
         Blended features and targets of the same shapes.
     """
-    share = torch.distributions.Beta(alpha, alpha).sample((input_values.shape[0],))
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(input_values.shape[0])
-    blend_features, blend_targets = share[:, None, None], share[:, None]
-    return (
-        blend_features * input_values + (1 - blend_features) * input_values[other],
-        blend_targets * targets + (1 - blend_targets) * targets[other],
-    )
+    share = rng.beta(alpha, alpha, input_values.shape[0])
+    share = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+    other = torch.from_numpy(rng.permutation(input_values.shape[0]))
+
+    def blend(values: Tensor) -> Tensor:
+        own = share.reshape(-1, *[1] * (values.ndim - 1))
+        return own * values + (1 - own) * values[other]
+
+    return blend(input_values), blend(targets)

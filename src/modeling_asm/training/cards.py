@@ -1,6 +1,5 @@
-"""Results of a training run as JSON, and the model card that is written from them."""
+"""The model card of a checkpoint, written from the results of its run."""
 
-import json
 import os
 import platform
 from datetime import date
@@ -12,6 +11,16 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy")
+
+# Our metrics, and what the Hub calls them.
+HUB_METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "unweighted_average_recall": "recall",
+    "mean_average_precision": "mean_average_precision",
+    "mean_squared_error": "mse",
+    "r2": "r_squared",
+}
 
 
 def describe_environment() -> dict:
@@ -27,44 +36,46 @@ def describe_environment() -> dict:
     }
 
 
-def write_json(results: dict, path: str | Path):
-    """Write results so that people read them too: indented, one line at the end of the file."""
-    Path(path).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_model_card(folder: str | Path, template: str | Path, results: dict):
+def write_model_card(folder: str | Path, template: str | Path, results: dict, repository: str | None = None):
     """Render the card of a checkpoint as `README.md` in its folder.
 
-    Every number comes from `results`, and what `results` does not have is left out.
+    Every number comes from `results`, and what `results` does not have is left out. Paths of a machine are no names on
+    the Hub: `datasets` and `base_model` have what was loaded from there, or nothing.
 
     Args:
-        folder: The checkpoint; its name is the model's.
+        folder: The checkpoint.
         template: A Jinja template; `card_data` is the front matter, `results` what `examples/train.py` measured.
         results: With the keys `data`, `model`, `training`, `metrics` and `environment`.
+        repository: The model's name on the Hub, owner/name; by default the folder's name.
     """
     folder, data, metrics = Path(folder), results["data"], results["metrics"]
-    scores = {"accuracy": metrics["accuracy"], "f1": metrics["macro_f1"]}
+    repository = repository or folder.resolve().name
+    name = repository.split("/")[-1]
+    scores = {key: metrics[key] for key in HUB_METRICS if key in metrics}
     card_data = ModelCardData(
         library_name="transformers",
         pipeline_tag="audio-classification",
-        tags=["audio-classification", "audio-spectrogram-mixer", "mlp-mixer"],
+        tags=["audio-classification", *results["model"].get("tags", [])],
         license=data.get("licence"),
+        datasets=[data["dataset_name"]] if data.get("dataset_name") else None,
         base_model=results["model"].get("base_model"),
-        metrics=["accuracy", "f1"],
-        model_name=folder.resolve().name,
+        metrics=[HUB_METRICS[key] for key in scores],
+        model_name=name,
         eval_results=[
             EvalResult(
                 task_type="audio-classification",
-                dataset_type=data["name"],
+                dataset_type=data.get("dataset_name") or data["name"],
                 dataset_name=data["name"],
+                dataset_config=data.get("dataset_config"),
+                dataset_revision=data.get("dataset_revision"),
                 dataset_split=data["test_split"],
-                metric_type=metric,
+                metric_type=HUB_METRICS[key],
                 metric_value=round(value, 4),
             )
-            for metric, value in scores.items()
+            for key, value in scores.items()
         ],
     )
     card = ModelCard.from_template(
-        card_data, template_path=str(template), model_name=folder.resolve().name, results=results
+        card_data, template_path=str(template), model_name=name, repository=repository, results=results
     )
     card.save(folder / "README.md")

@@ -1,57 +1,187 @@
-"""Metrics of a classifier, offline: `evaluate.load` would fetch code from the Hub."""
-
-import math
+"""Metrics of a classifier with bootstrap intervals, offline: `evaluate.load` would fetch code from the Hub."""
 
 import datasets
 import evaluate
 import numpy as np
+from sklearn import metrics as sklearn_metrics
+
+from .labels import MULTI, REGRESSION
 
 
-class ClassificationMetric(evaluate.Metric):
-    """Accuracy with its 95 % Wilson interval, and macro F1, as one `evaluate.Metric`.
+CLASSES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+SEVERAL = datasets.Features(
+    {"predictions": datasets.List(datasets.Value("float32")), "references": datasets.List(datasets.Value("float32"))}
+)
+NUMBERS = datasets.Features({"predictions": datasets.Value("float32"), "references": datasets.Value("float32")})
 
-    `compute(predictions=..., references=...)` takes class indices. Macro F1 is the mean over the classes that occur in
-    either of them.
+
+class BootstrapMetric(evaluate.Metric):
+    """A score, and the percentiles of its bootstrap distribution as a 95 % interval.
+
+    `compute(predictions=..., references=...)` returns `{score_name: value, f"{score_name}_low": ..., ..._high: ...}`.
+
+    Further arguments of `compute`:
+        n_resamples: How often the clips are drawn anew, with repetition; 0 leaves the interval out.
+        groups: For each clip its speaker, kit or session. Whole groups are drawn then, as clips of one speaker are not
+            independent; the interval says what to expect of other speakers.
+        seed: Seed of the draws.
     """
+
+    score_name: str
+    description: str
+    features = CLASSES
 
     def _info(self):
-        features = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
         return evaluate.MetricInfo(
-            description="Accuracy, its 95 % Wilson score interval, and macro-averaged F1.",
-            citation="",
-            inputs_description="Class indices.",
-            features=features,
+            description=self.description, citation="", inputs_description=self.__doc__, features=self.features
         )
 
-    def _compute(self, predictions, references) -> dict[str, float]:
-        counts = confusion_matrix(predictions, references)
-        correct, total = int(np.trace(counts)), int(counts.sum())
-        low, high = wilson_interval(correct, total)
-        sizes = counts.sum(0) + counts.sum(1)
-        f1 = 2 * np.diag(counts)[sizes > 0] / sizes[sizes > 0]
-        return {
-            "accuracy": correct / total,
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "macro_f1": float(f1.mean()),
-        }
+    def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        """Compute the score of arrays whose first axis is the clips."""
+        raise NotImplementedError
+
+    def _compute(self, predictions, references, n_resamples: int = 1000, groups=None, seed: int = 0):
+        predictions, references = np.asarray(predictions), np.asarray(references)
+        result = {self.score_name: float(self.score(predictions, references))}
+        if n_resamples > 0:
+            scores = [
+                self.score(predictions[rows], references[rows])
+                for rows in resamples(len(references), n_resamples, groups, seed)
+            ]
+            low, high = np.nanpercentile(scores, [2.5, 97.5])
+            result |= {f"{self.score_name}_low": float(low), f"{self.score_name}_high": float(high)}
+        return result
 
 
-def confusion_matrix(predictions, references, num_labels: int | None = None) -> np.ndarray:
-    """Count clips by their true class (row) and predicted class (column): integers of shape `(labels, labels)`."""
-    predictions, references = np.asarray(predictions), np.asarray(references)
-    size = num_labels or int(max(predictions.max(), references.max())) + 1
-    counts = np.zeros((size, size), dtype=np.int64)
-    np.add.at(counts, (references, predictions), 1)
-    return counts
+def resamples(size: int, number: int, groups=None, seed: int = 0):
+    """Yield `number` draws of `size` rows with repetition; of whole groups, where there are any."""
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        yield from (rng.integers(0, size, size) for _ in range(number))
+        return
+    _, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    members = [np.flatnonzero(inverse == group) for group in range(inverse.max() + 1)]
+    for _ in range(number):
+        yield np.concatenate([members[group] for group in rng.integers(0, len(members), len(members))])
 
 
-def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Compute the Wilson score interval of a proportion; `z` of 1.96 makes it one of 95 %.
+class Accuracy(BootstrapMetric):
+    """Share of the clips whose class was found; takes class indices."""
 
-    It takes clips as independent; where a few speakers have many clips each, the truth is wider.
+    score_name = "accuracy"
+    description = "Share of correct predictions."
+
+    def score(self, predictions, references):
+        return np.mean(predictions == references)
+
+
+class MacroF1(BootstrapMetric):
+    """Mean over the classes, of those that occur as a prediction or a reference, of F1; takes class indices."""
+
+    score_name = "macro_f1"
+    description = "Unweighted mean of the classes' F1."
+
+    def score(self, predictions, references):
+        return sklearn_metrics.f1_score(references, predictions, average="macro", zero_division=0.0)
+
+
+class UnweightedAverageRecall(BootstrapMetric):
+    """Mean of the recalls of the classes that occur as a reference; takes class indices.
+
+    Also called balanced accuracy; the measure of speech emotion recognition, where classes are of unequal size.
     """
-    share, scale = correct / total, 1 + z**2 / total
-    center = (share + z**2 / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return max(0.0, center - half), min(1.0, center + half)
+
+    score_name = "unweighted_average_recall"
+    description = "Unweighted mean of the classes' recall."
+
+    def score(self, predictions, references):
+        classes = np.unique(references)
+        return np.mean([np.mean(predictions[references == name] == name) for name in classes])
+
+
+class MeanAveragePrecision(BootstrapMetric):
+    """Mean over the classes with a positive clip of average precision, AudioSet's measure.
+
+    Takes scores and 0 or 1 for each clip and class: `(num_clips, num_labels)`.
+    """
+
+    score_name = "mean_average_precision"
+    description = "Unweighted mean of the classes' average precision."
+    features = SEVERAL
+
+    def score(self, predictions, references):
+        return np.mean(average_precisions(predictions, references)) if references.any() else np.nan
+
+
+class MeanSquaredError(BootstrapMetric):
+    """Mean squared error of a regression; takes numbers."""
+
+    score_name = "mean_squared_error"
+    description = "Mean of the squared differences."
+    features = NUMBERS
+
+    def score(self, predictions, references):
+        return np.mean((predictions - references) ** 2)
+
+
+class R2(BootstrapMetric):
+    """Share of the variance that a regression explains; takes numbers."""
+
+    score_name = "r2"
+    description = "Coefficient of determination."
+    features = NUMBERS
+
+    def score(self, predictions, references):
+        spread = np.sum((references - references.mean()) ** 2)
+        return 1 - np.sum((predictions - references) ** 2) / spread if spread > 0 else np.nan
+
+
+def average_precisions(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Compute the average precision of each class that has a positive clip."""
+    occurring = references.any(0)
+    return np.atleast_1d(
+        sklearn_metrics.average_precision_score(references[:, occurring] > 0.5, scores[:, occurring], average=None)
+    )
+
+
+def metrics_for(problem_type: str) -> list[BootstrapMetric]:
+    """Return the metrics of a problem type, the one that chooses the best epoch first."""
+    if problem_type == MULTI:
+        return [MeanAveragePrecision()]
+    if problem_type == REGRESSION:
+        return [MeanSquaredError(), R2()]
+    return [Accuracy(), MacroF1(), UnweightedAverageRecall()]
+
+
+def compute_scores(problem_type: str, logits, references, n_resamples: int = 0, groups=None) -> dict[str, float]:
+    """Compute all metrics of a problem type from a model's outputs.
+
+    Args:
+        problem_type: As in the model's config.
+        logits: Of shape `(num_clips, num_labels)`.
+        references: Class indices, rows of 0 and 1, or numbers.
+        n_resamples: See [`BootstrapMetric`].
+        groups: See [`BootstrapMetric`].
+
+    Returns:
+        Each score and, with resamples, its interval.
+    """
+    predictions = predictions_of(problem_type, np.asarray(logits))
+    scores = {}
+    for metric in metrics_for(problem_type):
+        scores |= metric.compute(
+            predictions=predictions, references=np.asarray(references), n_resamples=n_resamples, groups=groups
+        )
+    return scores
+
+
+def predictions_of(problem_type: str, logits: np.ndarray) -> np.ndarray:
+    """Turn logits into class indices; several labels keep their logits, whose order counts, and numbers theirs."""
+    if problem_type == MULTI:
+        return logits
+    return logits[:, 0] if problem_type == REGRESSION else logits.argmax(1)
+
+
+def confusion_matrix(predictions, references, num_labels: int) -> np.ndarray:
+    """Count clips by their true class (row) and predicted class (column): integers of shape `(labels, labels)`."""
+    return sklearn_metrics.confusion_matrix(references, predictions, labels=range(num_labels))

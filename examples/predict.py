@@ -1,0 +1,229 @@
+"""Classify a folder, a manifest or a data set of any size, in batches, into Parquet files.
+
+    python examples/predict.py --model my-model --data_dir recordings --output_dir predictions
+    accelerate launch examples/predict.py --model my-model --dataset_name owner/name --streaming --output_dir out
+
+Each Parquet file has a block of rows: `row` and `file` of a clip, its best `label` and `score`, the `scores` of all
+classes in the order of `predictions.json`, or the `error` of a file that cannot be read; `errors.csv` lists those.
+After an interruption, the same command goes on: a block is there as a whole or not at all. The model hears the first
+window of a clip. Decoding and extraction run in processes of their own, ahead of the model.
+"""
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm.auto import tqdm
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+import modeling_asm  # noqa: F401  registers the model with transformers
+from modeling_asm.audio import AudioFileError
+from modeling_asm.training.arguments import parse_arguments
+from modeling_asm.training.clips import clip_name, columns_to_rows, extract_features, read_waveform
+from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.labels import MULTI, REGRESSION
+from modeling_asm.training.models import window_samples
+from modeling_asm.training.report import format_table, write_json
+from modeling_asm.training.runs import UNFINISHED, clear_unfinished, open_run
+
+
+@dataclass
+class PredictArguments:
+    model: str = field(metadata={"help": "Folder or Hub name of a checkpoint."})
+    output_dir: str = field(metadata={"help": "Where the Parquet files go."})
+    split: str | None = field(default=None, metadata={"help": "Split to classify; by default the only one."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the checkpoint brings along."})
+    seconds: float = field(default=10.0, metadata={"help": "Window of a model that takes waveforms, as wav2vec2."})
+    batch_size: int = field(default=32, metadata={"help": "Clips that the model gets at once."})
+    rows_per_file: int = field(default=2048, metadata={"help": "Clips in a Parquet file."})
+    num_workers: int = field(default=1, metadata={"help": "Processes that decode and extract, for each process."})
+    mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16 or fp16; by default as launched."})
+    use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
+
+
+class ClipReader(IterableDataset):
+    """Reads batches of the blocks that this process has to do, each worker other blocks; decoding ahead of the model.
+
+    Args:
+        clips: A data set, or a stream.
+        feature_extractor: The model's.
+        window: Samples that the model hears.
+        args: Sizes of batches and blocks.
+        process: This process, and how many there are.
+        done: Numbers of the blocks that are done.
+    """
+
+    def __init__(self, clips, feature_extractor, window: int, args: PredictArguments, process: tuple[int, int], done):
+        self.clips, self.feature_extractor, self.window, self.args = clips, feature_extractor, window, args
+        self.process, self.done = process, done
+
+    def __iter__(self) -> Iterator[dict]:
+        worker = torch.utils.data.get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for block, rows in self.blocks(number, workers):
+            for start in range(0, len(rows), self.args.batch_size):
+                batch = rows[start : start + self.args.batch_size]
+                first = block * self.args.rows_per_file + start
+                yield {"block": block, "last": start + len(batch) == len(rows), **self.read(batch, first)}
+
+    def blocks(self, worker: int, workers: int) -> Iterator[tuple[int, list[dict]]]:
+        """Yield the blocks of a worker, with their rows."""
+        size, (process, processes) = self.args.rows_per_file, self.process
+
+        def mine(block: int) -> bool:
+            return block % (processes * workers) == process + worker * processes and block not in self.done
+
+        if isinstance(self.clips, Dataset):
+            for block in filter(mine, range(-(-len(self.clips) // size))):
+                yield block, columns_to_rows(self.clips[block * size : (block + 1) * size])
+        else:
+            for block, columns in enumerate(self.clips.iter(size)):
+                if mine(block):
+                    yield block, columns_to_rows(columns)
+
+    def read(self, rows: list[dict], first: int) -> dict:
+        """Decode and extract; what cannot be read has an error in its place."""
+        waveforms, described = [], []
+        for number, row in enumerate(rows, start=first):
+            clip = {"row": number, "file": clip_name(row["audio"], number), "error": None}
+            try:
+                waveform = torch.from_numpy(read_waveform(row, self.feature_extractor.sampling_rate))
+                waveforms.append(waveform[: self.window])
+            except AudioFileError as error:
+                clip["error"] = str(error)
+            described.append(clip)
+        inputs = extract_features(self.feature_extractor, waveforms, self.window) if waveforms else None
+        return {"clips": described, "inputs": inputs}
+
+
+def main():
+    args, data_args = parse_arguments(PredictArguments, DataArguments)
+    accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)
+    folder = Path(args.output_dir)
+    try:
+        clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
+        size = len(clips) if isinstance(clips, Dataset) else None
+        with accelerator.main_process_first():
+            settings = {"model": args.model, "model_revision": args.model_revision, "data": data_args.name}
+            settings |= {"revision": data_args.dataset_revision, "split": args.split, "clips": size}
+            open_run(folder, settings | {"rows_per_file": args.rows_per_file}, "rows-*")
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
+    if accelerator.is_main_process:
+        clear_unfinished(folder)
+    accelerator.wait_for_everyone()
+
+    options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
+    model = AutoModelForAudioClassification.from_pretrained(args.model, **options).eval().to(accelerator.device)
+    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    window = window_samples(feature_extractor, args.seconds)
+    done = {int(file.stem.split("-")[1]) for file in folder.glob("rows-*.parquet")}
+    process = (accelerator.process_index, accelerator.num_processes)
+    reader = ClipReader(clips, feature_extractor, window, args, process, done)
+    loader = DataLoader(reader, batch_size=None, num_workers=args.num_workers)
+
+    blocks: dict[int, list[dict]] = {}
+    start, number = time.perf_counter(), 0
+    with tqdm(unit="clip", desc="Classifying", disable=not accelerator.is_local_main_process) as progress:
+        for batch in loader:
+            rows = blocks.setdefault(batch["block"], [])
+            rows += classify(accelerator, model, batch, labels)
+            number += len(batch["clips"])
+            progress.update(len(batch["clips"]))
+            if batch["last"]:
+                write_block(folder, batch["block"], blocks.pop(batch["block"]))
+    seconds = time.perf_counter() - start
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        finish(folder, args, data_args, labels, number / seconds)
+    accelerator.end_training()
+
+
+def choose_split(dataset, split: str | None, name: str):
+    """Return the split that was asked for, or the only one."""
+    if split is None and len(dataset) > 1:
+        raise ValueError(f"{name!r} has the splits {', '.join(dataset)}; choose one by --split.")
+    if split is not None and split not in dataset:
+        raise ValueError(f"There is no split {split!r}; the data has: {', '.join(dataset)}.")
+    return dataset[split] if split else next(iter(dataset.values()))
+
+
+@torch.inference_mode()
+def classify(accelerator: Accelerator, model, batch: dict, labels: list[str]) -> list[dict]:
+    """Return the rows of a batch, with scores where the clip could be read."""
+    empty = {"label": None, "score": None, "scores": None}
+    if batch["inputs"] is None:
+        return [clip | empty for clip in batch["clips"]]
+    with accelerator.autocast():
+        logits = model(**{name: value.to(accelerator.device) for name, value in batch["inputs"].items()}).logits.float()
+    if model.config.problem_type == MULTI:
+        logits = logits.sigmoid()
+    elif model.config.problem_type != REGRESSION:
+        logits = logits.softmax(-1)
+    scores, rows = iter(logits.cpu().tolist()), []
+    for clip in batch["clips"]:
+        if clip["error"] is not None:
+            rows.append(clip | empty)
+            continue
+        own = next(scores)
+        best = max(range(len(own)), key=own.__getitem__)
+        rows.append(clip | {"label": labels[best], "score": own[best], "scores": own})
+    return rows
+
+
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("file", pa.string()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("scores", pa.list_(pa.float32())),
+        ("error", pa.string()),
+    ]
+)
+
+
+def write_block(folder: Path, block: int, rows: list[dict]):
+    """Write a block of rows such that its file is never there half."""
+    part = folder / f"{UNFINISHED}{block:06d}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part)
+    os.replace(part, folder / f"rows-{block:06d}.parquet")
+
+
+def finish(folder: Path, args: PredictArguments, data_args: DataArguments, labels: list[str], speed: float):
+    """List the errors, write what belongs to all files, and print a summary."""
+    files = sorted(folder.glob("rows-*.parquet"))
+    rows, counts, errors = 0, dict.fromkeys(labels, 0), []
+    for file in files:
+        table = pq.read_table(file, columns=["row", "file", "label", "error"])
+        rows += table.num_rows
+        for row in table.to_pylist():
+            if row["error"] is None:
+                counts[row["label"]] += 1
+            else:
+                errors.append((row["row"], row["file"], row["error"]))
+    with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("row", "file", "error"), *errors])
+    described = {"model": Path(args.model).name, "data": data_args.name, "labels": labels, "rows": rows}
+    write_json(described | {"errors": len(errors), "clips_per_label": counts}, folder / "predictions.json")
+    frequent = sorted(counts.items(), key=lambda item: -item[1])[:10]
+    print("\n" + format_table([("label", "clips"), *frequent]))
+    print(
+        f"\n{rows} rows in {len(files)} files, {len(errors)} unreadable ones in errors.csv; {speed:.0f} clips a second."
+    )
+
+
+if __name__ == "__main__":
+    main()

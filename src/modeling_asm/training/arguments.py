@@ -1,0 +1,67 @@
+"""Arguments from a recipe, a small YAML file, and from the command line, which wins."""
+
+import difflib
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+
+PATHS = ("data_dir", "manifest", "output_dir", "results_file", "model_name_or_path", "resume_from_checkpoint", "model")
+
+
+def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:
+    """Parse the command line into dataclasses, after those values that a recipe, its first argument, sets.
+
+    A recipe maps arguments to values: `learning_rate: 1e-4` says what `--learning_rate 1e-4` does.
+
+    Args:
+        classes: The dataclasses.
+        argv: The arguments; by default those of this process.
+
+    Returns:
+        One instance of each class.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = HfArgumentParser(classes)
+    try:
+        if argv and argv[0].endswith((".yaml", ".yml")):
+            argv = [*read_recipe(argv[0], parser), *argv[1:]]
+        return parser.parse_args_into_dataclasses(argv)
+    except (ValueError, FileNotFoundError) as error:  # what a dataclass or a recipe finds wrong, in one line
+        sys.exit(str(error))
+
+
+def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
+    """Turn a recipe into arguments of the command line."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no recipe {path!r}.")
+    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(recipe, dict):
+        raise ValueError(f"The recipe {path!r} is no mapping of arguments to values.")
+    known = [option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")]
+    argv = []
+    for name, value in recipe.items():
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0)[0]
+            raise ValueError(f"The recipe {path!r} sets {name!r}, which is no argument; did you mean {nearest!r}?")
+        argv += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+    return argv
+
+
+def describe_command(script: str, argv: list[str]) -> str:
+    """Return a command without the paths of this machine: of files and folders it keeps the names."""
+    described, previous = ["python", f"examples/{script}"], ""
+    for argument in argv:
+        flag, separator, value = argument.partition("=")
+        if flag.removeprefix("--") in PATHS and separator:
+            argument = f"{flag}={Path(value).name}"
+        elif previous.startswith("--") and previous.removeprefix("--") in PATHS:
+            argument = Path(argument).name if Path(argument).exists() or Path(argument).is_absolute() else argument
+        elif not previous and argument.endswith((".yaml", ".yml")):
+            argument = f"{Path(argument).parent.name}/{Path(argument).name}".lstrip("/")
+        described.append(argument)
+        previous = argument
+    return shlex.join(described)

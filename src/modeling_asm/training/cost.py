@@ -1,0 +1,52 @@
+"""What a model costs to run, measured beside AST on the same machine, in turns."""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+
+def measure_cost(model, feature_extractor, window_samples: int, rounds: int = 5) -> dict:
+    """Time one clip, from samples to scores, for a model and for an AST of the usual size that hears as much.
+
+    AST has random weights, which take as long as trained ones: 12 layers of width 768, patches of 16x16, strides of 10.
+
+    Args:
+        model: Any audio classifier.
+        feature_extractor: Its feature extractor.
+        window_samples: Length of the clip.
+        rounds: How often each is timed; they take turns.
+
+    Returns:
+        For `model` and `ast`: `parameters`, `gmacs` (billions of multiply-adds of a forward pass) and `milliseconds`,
+        the median; and `ratio`, AST's time divided by the model's. All on the processor, in float32.
+    """
+    rate = feature_extractor.sampling_rate
+    frames = max(1 + (window_samples - round(0.025 * rate)) // round(0.01 * rate), 16)
+    ast = ASTForAudioClassification(ASTConfig(max_length=frames, num_labels=model.config.num_labels))
+    pairs = {"model": (model, feature_extractor), "ast": (ast, ASTFeatureExtractor(max_length=frames))}
+    clip = np.random.default_rng(0).uniform(-0.1, 0.1, window_samples).astype(np.float32)
+    device, training = model.device, model.training
+    times: dict[str, list[float]] = {name: [] for name in pairs}
+    result = {}
+    with torch.inference_mode():
+        for name, (network, extractor) in pairs.items():
+            network.to("cpu").eval()
+            inputs = extractor(clip, sampling_rate=rate, return_tensors="pt")
+            with FlopCounterMode(display=False) as counter:
+                network(**inputs)
+            gmacs = counter.get_total_flops() / 2e9
+            result[name] = {"parameters": network.num_parameters(), "gmacs": round(gmacs, 4)}
+        for _ in range(rounds):
+            for name, (network, extractor) in pairs.items():
+                start = time.perf_counter()
+                network(**extractor(clip, sampling_rate=rate, return_tensors="pt"))
+                times[name].append(time.perf_counter() - start)
+    model.to(device).train(training)
+    for name, values in times.items():
+        result[name]["milliseconds"] = round(1000 * statistics.median(values), 2)
+    result["ratio"] = round(result["ast"]["milliseconds"] / result["model"]["milliseconds"], 1)
+    return result

@@ -1,0 +1,147 @@
+"""Labels: text and numbers to class indices, lists of them or floats, and from one model's classes to another's."""
+
+from collections.abc import Callable
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+
+
+def problem_type_of(features: Features) -> str:
+    """Tell the problem type from the feature of the column `label`."""
+    label = features["label"]
+    if isinstance(label, ClassLabel):
+        return SINGLE
+    return MULTI if isinstance(label, List) else REGRESSION
+
+
+def label_names(features: Features) -> list[str]:
+    """Return the names of the classes; a regression has the one output `value`."""
+    label = features["label"]
+    if isinstance(label, List):
+        label = label.feature
+    return list(label.names) if isinstance(label, ClassLabel) else ["value"]
+
+
+def encode_labels(
+    dataset: DatasetDict,
+    source: str,
+    problem_type: str | None = None,
+    labels: list[str] | None = None,
+    other_label: str | None = None,
+    separator: str | None = None,
+):
+    """Turn the column `label` into what models are trained with.
+
+    Args:
+        dataset: Splits with the column `label`: text, numbers, class indices, or lists of them.
+        source: What to call the data in messages.
+        problem_type: As in a model's config; by default the column's type decides.
+        labels: The classes, in order; by default all that occur in any split, sorted. Clips with another label are
+            left out, or, where a clip has several labels, those labels are.
+        other_label: One of `labels`, which stands for all that are not among them.
+        separator: What stands between the labels of a clip, where a text holds several.
+
+    Returns:
+        The splits with a `ClassLabel`, a list of them, or a float32 in `label`.
+
+    Raises:
+        ValueError: If labels do not fit the problem type, are fewer than two, or have to be listed.
+    """
+    features = next(iter(dataset.values())).features
+    if features is None:
+        raise ValueError(f"{source!r} does not say what its columns hold; load it without --streaming.")
+    feature = features["label"]
+    listed, several = isinstance(feature, List), isinstance(feature, List) or separator is not None
+    feature = feature.feature if listed else feature
+    fraction = isinstance(feature, Value) and feature.dtype.startswith("float")
+    problem_type = problem_type or (MULTI if several else REGRESSION if fraction else SINGLE)
+    if several != (problem_type == MULTI):
+        raise ValueError(
+            f"The labels of {source!r} are {'lists' if several else 'single values'}, which does not fit the problem "
+            f"type {problem_type!r}.{'' if several else ' Give --label_separator where a text holds several labels.'}"
+        )
+    if problem_type == REGRESSION:
+        return encode_numbers(dataset, source)
+    named = feature.names if isinstance(feature, ClassLabel) else None
+    streamed = not isinstance(next(iter(dataset.values())), Dataset)
+    if not labels and named is None and streamed:
+        raise ValueError(f"The labels of {source!r} are text and it is streamed, so they must be listed by --labels.")
+
+    def text(value) -> list[str]:
+        if separator is not None and not listed:
+            return [item.strip() for item in str(value).split(separator) if item.strip()]
+        return [named[item] if named is not None else str(item) for item in (value if listed else [value])]
+
+    if not labels:
+        occurring = named or {item for split in dataset.values() for value in split["label"] for item in text(value)}
+        labels = named or sorted(occurring)
+    if len(labels) < 2 or (other_label is not None and other_label not in labels):
+        raise ValueError(
+            f"{source!r} has {len(labels)} labels {list(labels)}, expected at least two"
+            f"{f', {other_label!r} among them' if other_label else ''}: one sub-folder a class, or a metadata.csv, "
+            "each in the folder itself or in a sub-folder a split (train, validation, test)."
+        )
+    index = {label: number for number, label in enumerate(labels)}
+    other = index[other_label] if other_label is not None else None
+
+    def encode(value) -> list[int]:
+        found = (index.get(item, other) for item in text(value))
+        return sorted({number for number in found if number is not None})
+
+    class_label = ClassLabel(names=list(labels))
+    return replace_labels(dataset, encode, List(class_label) if several else class_label)
+
+
+def replace_labels(dataset: DatasetDict, encode: Callable[[object], list[int]], feature):
+    """Replace labels by what `encode` makes of them; rows with one label that it does not know are left out."""
+    several, result = isinstance(feature, List), {}
+    for name, split in dataset.items():
+        if isinstance(split, Dataset):  # a new column leaves the audio where it is, which `map` would copy
+            encoded = [encode(value) for value in split["label"]]
+            rows = [row for row, value in enumerate(encoded) if value or several]
+            column = encoded if several else [value[0] if value else -1 for value in encoded]
+            split = split.remove_columns("label").add_column("label", column, feature=feature)
+            result[name] = split if len(rows) == len(split) else split.select(rows)
+            continue
+        known = split if several else split.filter(lambda value: bool(encode(value)), input_columns="label")
+        result[name] = known.map(
+            lambda value: {"label": encode(value) if several else encode(value)[0]},
+            input_columns="label",
+            features=Features({**split.features, "label": feature}),
+        )
+    return type(dataset)(result)
+
+
+def encode_numbers(dataset: DatasetDict, source: str):
+    """Make the column `label` float32."""
+    try:
+        return dataset.cast_column("label", Value("float32"))
+    except Exception as error:  # pyarrow's own errors have no common name
+        raise ValueError(f"A regression needs numbers, but the labels of {source!r} are not: {error}") from error
+
+
+def align_labels(dataset: Dataset, id2label: dict[int, str], model_name: str) -> Dataset:
+    """Renumber the labels of a data set as a model's config does.
+
+    Raises:
+        ValueError: If the data has a label that the model does not know.
+    """
+    names, known = label_names(dataset.features), [id2label[index] for index in sorted(id2label)]
+    if problem_type_of(dataset.features) == REGRESSION:
+        return dataset
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"The data has the label {unknown[0]!r}, which the checkpoint {model_name!r} does not know; it knows: "
+            f"{', '.join(known)}. Leave such clips out by --labels, or train the checkpoint on them."
+        )
+    several = isinstance(dataset.features["label"], List)
+    feature = ClassLabel(names=known)
+    split = replace_labels(
+        DatasetDict(all=dataset),
+        lambda value: [known.index(names[item]) for item in (value if several else [value])],
+        List(feature) if several else feature,
+    )
+    return split["all"]

@@ -1,0 +1,134 @@
+"""The model to train: a new ASM that fits the clips, or a checkpoint with a classifier for them."""
+
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+
+from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from ..fbank import EPSILON, frame_sizes, num_frames
+from .clips import measure_features
+from .labels import label_names, problem_type_of
+
+
+LONGEST_WINDOW = 10.24  # seconds that a window has at most, if nobody asks for more
+
+
+@dataclass
+class ModelArguments:
+    """A new model's size, or the checkpoint to start from."""
+
+    size: str = field(default="tiny", metadata={"help": "Named size of the model.", "choices": list(ASM_SIZES)})
+    hidden_act: str = field(default="gelu", metadata={"help": "Activation: gelu, mish, silu, swish or acon_c."})
+    drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
+    seconds: float | None = field(
+        default=None, metadata={"help": "Window of the model; by default what 95 in 100 training clips need."}
+    )
+    padding: str = field(
+        default="zero",
+        metadata={
+            "help": "What follows a short clip: see ASMFeatureExtractor.",
+            "choices": ["zero", "mean", "silence"],
+        },
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to fine-tune, ASM, AST, wav2vec2 or another, instead of `size`."}
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the checkpoint brings along."})
+    freeze_encoder: bool = field(default=False, metadata={"help": "Train the classifier only: a linear probe."})
+
+    def __post_init__(self):
+        new = ("size", "hidden_act", "drop_path_rate", "padding")
+        defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
+        given = [f"--{name}" for name in new if getattr(self, name) != defaults[name]]
+        if self.model_name_or_path and given:
+            raise ValueError(
+                f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its padding."
+            )
+
+    @property
+    def start(self) -> str | None:
+        """The checkpoint's name, without a path of this machine."""
+        path = self.model_name_or_path
+        return Path(path).resolve().name if path and Path(path).exists() else path
+
+
+def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, object]:
+    """Return a model for the labels of the training clips, and its feature extractor.
+
+    Args:
+        args: What to make.
+        clips: The training clips, as `decode_audio` leaves them: they set mean, deviation and window of a new model.
+    """
+    labels, problem_type = label_names(clips.features), problem_type_of(clips.features)
+    classes = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": problem_type,
+    }
+    if args.model_name_or_path:
+        model, feature_extractor = load_model(args, classes)
+    else:
+        feature_extractor = fit_feature_extractor(args, clips)
+        config = ASMConfig(
+            **{**ASM_SIZES[args.size].config, "max_length": feature_extractor.max_length},
+            hidden_act=args.hidden_act,
+            drop_path_rate=args.drop_path_rate,
+            **classes,
+        )
+        model = ASMForAudioClassification(config)
+    if args.freeze_encoder:
+        model.base_model.requires_grad_(False)
+    return model, feature_extractor
+
+
+def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExtractor:
+    """Make a feature extractor that knows the clips' mean and deviation, and has the window that they need."""
+    size = ASM_SIZES[args.size].config
+    frames = {"num_mel_bins": size.get("num_mel_bins", 128)}
+    probe = ASMFeatureExtractor(**frames)
+    window, shift = frame_sizes(probe.sampling_rate, probe.frame_length, probe.frame_shift)
+    samples = round(choose_seconds(args, clips) * probe.sampling_rate)
+    frames["max_length"] = max(num_frames(samples, window, shift), ASMConfig(**size).patch_shape[1])
+    mean, std = measure_features(clips, probe)
+    padding_value = {"zero": None, "mean": 0.0, "silence": (math.log(EPSILON) - mean) / (2 * std)}[args.padding]
+    return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
+
+
+def choose_seconds(args: ModelArguments, clips: Dataset) -> float:
+    """Return the window that was asked for, or what 95 in 100 clips need, in seconds."""
+    return args.seconds or min(float(np.quantile(clips["seconds"], 0.95)), LONGEST_WINDOW)
+
+
+def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, object]:
+    """Load a checkpoint with its feature extractor as it is, and with a new classifier if its labels are others."""
+    options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+    config = AutoConfig.from_pretrained(args.model_name_or_path, **options)
+    same = config.id2label == classes["id2label"]
+    model, info = AutoModelForAudioClassification.from_pretrained(
+        args.model_name_or_path, **classes, **options, ignore_mismatched_sizes=not same, output_loading_info=True
+    )
+    wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
+    if wrong:
+        raise ValueError(f"The weights of {args.model_name_or_path!r} do not fit its config.json: {', '.join(wrong)}.")
+    if not same:
+        for module in model.classifier.modules():
+            if isinstance(module, (nn.Linear, nn.LayerNorm)):
+                module.reset_parameters()
+    return model, AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options)
+
+
+def window_samples(feature_extractor, seconds: float) -> int:
+    """Return how many samples a model hears: those of its spectrogram, or of `seconds` where it takes waveforms."""
+    rate = feature_extractor.sampling_rate
+    if hasattr(feature_extractor, "num_mel_bins"):
+        window, shift = frame_sizes(
+            rate, getattr(feature_extractor, "frame_length", 25.0), getattr(feature_extractor, "frame_shift", 10.0)
+        )
+        return window + (feature_extractor.max_length - 1) * shift
+    return round(seconds * rate)

@@ -1,0 +1,74 @@
+"""Checkpoints on the Hub: whole, in one commit, and nothing but what a stranger needs."""
+
+from importlib import metadata
+from pathlib import Path
+
+from huggingface_hub import CommitInfo, HfApi
+
+
+# Never a pickle such as training_args.bin, which has the run's arguments, a token among them.
+PUBLISHED = ["*.safetensors", "*.safetensors.index.json", "*.py", "*.csv", "*.png", "README.md", "LICENSE"]
+PUBLISHED += ["config.json", "preprocessor_config.json", "results.json"]
+
+
+class PublishingError(RuntimeError):
+    """The Hub did not take a checkpoint; the message says what to do."""
+
+
+def code_license() -> str:
+    """Return the text of this package's licence, which is that of the code in a checkpoint."""
+    for distribution in metadata.distributions(name="modeling_asm"):
+        for name in ("licenses/LICENSE", "LICENSE"):
+            if text := distribution.read_text(name):
+                return text
+    return (Path(__file__).resolve().parents[3] / "LICENSE").read_text(encoding="utf-8")  # a checkout
+
+
+def prepare_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+    """Create a repository on the Hub, if it is not there, before hours of training; return its full name.
+
+    Raises:
+        PublishingError: If the Hub refuses.
+    """
+    try:
+        return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id
+    except Exception as error:  # the Hub's errors, the network's and the disk's have no base of their own
+        raise PublishingError(
+            f"Cannot write to {repo_id!r} on the Hub: {first_line(error)}. Log in by `hf auth login`, with a token "
+            "that may write, or leave --push_to_hub out."
+        ) from error
+
+
+def publish(folder: str | Path, repo_id: str, token: str | None = None, revision: str | None = None) -> CommitInfo:
+    """Upload a checkpoint, card and licence included, as one commit: it is there as a whole or not at all.
+
+    Args:
+        folder: What `examples/train.py` left, or `save_pretrained` of a model and of its feature extractor.
+        repo_id: Repository on the Hub, owner/name; it must exist.
+        token: Token that may write; by default the one of `hf auth login`.
+        revision: Branch to commit to.
+
+    Raises:
+        PublishingError: If the Hub does not take it; what was there before stays as it was.
+    """
+    folder = Path(folder)
+    if not (folder / "LICENSE").is_file():
+        (folder / "LICENSE").write_text(code_license(), encoding="utf-8")
+    try:
+        return HfApi(token=token).upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            allow_patterns=PUBLISHED,
+            ignore_patterns=["checkpoint-*/*", "unfinished-*"],
+            commit_message=f"Upload {folder.resolve().name}",
+        )
+    except Exception as error:  # the Hub's errors, the network's and the disk's have no base of their own
+        raise PublishingError(
+            f"The upload to {repo_id!r} failed: {first_line(error)}. Nothing of it is visible there, and "
+            f"{folder.name!r} is whole: try again later."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,180 @@
+"""Which clips train, which choose the best epoch, and which are reported: no speaker, kit or session on two sides."""
+
+import random
+from dataclasses import dataclass, field
+
+from datasets import Dataset, DatasetDict, List, concatenate_datasets
+
+from .labels import label_names
+
+
+@dataclass
+class SplitArguments:
+    """What is trained on, and what is reported."""
+
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    test_split: str | None = field(
+        default=None, metadata={"help": "Split to report; by default test, else validation, else a part of train."}
+    )
+    hold_out: str | None = field(
+        default=None, metadata={"help": "COLUMN=VALUE,VALUE: report on these rows of all splits, train on the others."}
+    )
+    fold_column: str | None = field(
+        default=None, metadata={"help": "Column (fold, speaker) whose values --cross_validate reports on in turn."}
+    )
+    group_column: str | None = field(
+        default=None, metadata={"help": "Column (speaker, session) whose values are kept together when train is cut."}
+    )
+    test_fraction: float = field(default=0.2, metadata={"help": "Share of train to report on, if it is alone."})
+    dev_fraction: float = field(
+        default=0.1,
+        metadata={"help": "Share of train that chooses the best epoch; 0 trains on all and keeps the last."},
+    )
+
+    def __post_init__(self):
+        if not (0 < self.test_fraction < 1 and 0 <= self.dev_fraction < 1):
+            raise ValueError(
+                f"--test_fraction is {self.test_fraction} and --dev_fraction {self.dev_fraction}; the first must be "
+                "above 0, the second at least 0, and both below 1."
+            )
+
+
+def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tuple[DatasetDict, str]:
+    """Divide a data set.
+
+    Args:
+        dataset: The splits as they were loaded.
+        args: How to divide them.
+        seed: Seed of the draws.
+
+    Returns:
+        The splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split.
+
+    Raises:
+        ValueError: If a split, column or value is not there, nothing is left to train on, or a class of the test or
+            dev split is missing in train.
+    """
+    train, test, test_name = choose_test(dataset, args)
+    if train is None:
+        raise ValueError(f"There is no split {args.train_split!r}; the data has: {', '.join(dataset)}.")
+    if test is None:
+        train, test = split_groups(train, args.test_fraction, args.group_column, seed)
+        test_name = f"{args.test_fraction:.0%} of {args.train_split}"
+    splits = DatasetDict(test=test)
+    if args.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
+        splits["dev"] = dataset["validation"]
+    elif args.dev_fraction > 0:
+        train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
+    splits["train"] = train
+    check_classes(splits, test_name)
+    return splits, test_name
+
+
+def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | None, Dataset | None, str | None]:
+    """Return what to train on, what to report and what to call that; `None` where the data does not have it."""
+    if args.hold_out is not None:
+        column, separator, values = args.hold_out.partition("=")
+        values = [value.strip() for value in values.split(",")]
+        if not separator:
+            raise ValueError(f"--hold_out is {args.hold_out!r}, expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
+        return *hold_out(dataset, column, values), f"rows with {column} {' or '.join(values)}"
+    if args.test_split is not None and args.test_split == args.train_split:
+        raise ValueError(
+            f"--test_split {args.test_split} would report on the clips that the model trains on. Choose another."
+        )
+    if args.test_split is not None and args.test_split not in dataset:
+        raise ValueError(f"There is no split {args.test_split!r}; the data has: {', '.join(dataset)}.")
+    name = args.test_split or next((name for name in ("test", "validation") if name in dataset), None)
+    return dataset.get(args.train_split), dataset[name] if name else None, name
+
+
+def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> tuple[Dataset, Dataset]:
+    """Pool all splits, and divide them anew: the rows whose `column` is none of `values`, and those where it is one.
+
+    Values are compared as text, so that fold 1 is `"1"`.
+
+    Raises:
+        ValueError: If there is no such column, or a value is not in it.
+    """
+    pool = concatenate_datasets(list(dataset.values()))
+    found = column_as_text(pool, column)
+    missing = sorted(set(values) - set(found))
+    if missing:
+        raise ValueError(f"{missing} not found in column {column!r}, which has: {sorted(set(found))}.")
+    held = set(values)
+    if held == set(found):
+        raise ValueError(f"{sorted(held)} are all values of column {column!r}: nothing is left to train on.")
+    rows: dict[bool, list[int]] = {False: [], True: []}
+    for index, value in enumerate(found):
+        rows[value in held].append(index)
+    return pool.select(rows[False]), pool.select(rows[True])
+
+
+def fold_names(dataset: DatasetDict, column: str) -> list[str]:
+    """Return the values of a column in all splits, in order: numbers by size, others by the alphabet."""
+    names = {value for split in dataset.values() for value in column_as_text(split, column)} - {"", "None"}
+    if len(names) < 2:
+        raise ValueError(f"Column {column!r} has {len(names)} values {sorted(names)}, expected at least two folds.")
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+
+def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: int) -> tuple[Dataset, Dataset]:
+    """Split off about a fraction of the clips, such that no group (speaker, kit, session) is on both sides.
+
+    Args:
+        dataset: The clips.
+        fraction: Share to split off, in (0, 1).
+        column: The column that names a clip's group; clips without one (`""`) are groups of their own, and so is every
+            clip where `column` is `None`.
+        seed: Seed of the draw.
+
+    Returns:
+        The rest, and what was split off.
+    """
+    if column is None:
+        groups = [str(index) for index in range(len(dataset))]
+    else:
+        groups = [name or f"row {index}" for index, name in enumerate(column_as_text(dataset, column))]
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    order = sorted(members)
+    random.Random(seed).shuffle(order)
+    chosen: list[int] = []
+    for group in order:
+        if len(chosen) + len(members[group]) / 2 <= fraction * len(dataset) or not chosen:
+            chosen += members[group]
+    rest = sorted(set(range(len(dataset))) - set(chosen))
+    if not rest:
+        raise ValueError(
+            f"{fraction:.0%} of {len(dataset)} clips in {len(members)} groups leave nothing to train on. Take a "
+            "smaller fraction, or a column with more groups."
+        )
+    return dataset.select(rest), dataset.select(sorted(chosen))
+
+
+def column_as_text(dataset: Dataset, column: str) -> list[str]:
+    """Return a column, its values as text and gaps as `""`."""
+    if column not in dataset.column_names:
+        raise ValueError(f"There is no column {column!r}; the columns are: {', '.join(dataset.column_names)}.")
+    return ["" if value is None else str(value) for value in dataset[column]]
+
+
+def check_classes(splits: DatasetDict, test_name: str):
+    """Raise `ValueError` where a class is to be recognised that the model cannot learn."""
+    if label_names(splits["train"].features) == ["value"]:
+        return
+    for name, what in (("test", test_name), ("dev", "clips that choose the best epoch")):
+        missing = occurring(splits[name]) - occurring(splits["train"]) if name in splits else set()
+        if missing:
+            names = [label_names(splits["train"].features)[index] for index in sorted(missing)]
+            raise ValueError(
+                f"Class {names[0]!r} is in the {name} split ({what}), but there is no clip of it to train on. Choose "
+                "another split or fold, or leave the class out by --labels."
+            )
+
+
+def occurring(dataset: Dataset) -> set[int]:
+    """Return the indices of the classes that have clips."""
+    several = isinstance(dataset.features["label"], List)
+    return {index for value in dataset["label"] for index in (value if several else [value])}

@@ -1,0 +1,226 @@
+"""transformers' Trainer for audio: one loss for every model, class weights, and checkpoints that survive a kill."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .labels import MULTI, REGRESSION
+from .runs import UNFINISHED, CheckpointError, checkpoints, clear_unfinished, delete_checkpoint
+
+
+@dataclass
+class AudioTrainingArguments(TrainingArguments):
+    """transformers' arguments, with defaults for a small Mixer that starts at random, and what they lack."""
+
+    num_train_epochs: float = 40
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: float = 0.1
+    lr_scheduler_type: str = "cosine"
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 128
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    logging_strategy: str = "epoch"
+    save_total_limit: int = 1
+    load_best_model_at_end: bool = True
+    remove_unused_columns: bool = False
+    label_smoothing_factor: float = 0.1
+    hub_strategy: str = "end"
+    report_to: str = "none"
+    dataloader_pin_memory: bool = torch.cuda.is_available()
+    class_balance: str = field(
+        default="none",
+        metadata={
+            "help": "Give rare classes more weight in the loss, or draw their clips more often.",
+            "choices": ["none", "weights", "sampling"],
+        },
+    )
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "Learning rate of a layer, relative to that of the layer above it."}
+    )
+    step_factor: float | None = field(
+        default=None, metadata={"help": "Multiply the learning rate by this after each epoch, instead of a schedule."}
+    )
+    step_start: int = field(default=5, metadata={"help": "First epoch after which --step_factor applies."})
+    average_last: int = field(
+        default=0, metadata={"help": "Average the weights of so many last checkpoints, instead of taking the best."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without progress."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if self.metric_for_best_model == "mean_squared_error":
+            self.greater_is_better = False
+        if self.average_last > 0:
+            self.load_best_model_at_end = False
+            self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
+
+
+class AudioTrainer(Trainer):
+    """Trainer whose loss is the same for ASM, AST, wav2vec2 and others, soft labels and class weights included.
+
+    Args:
+        class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
+        clip_names: Names of the training clips by their `index`, for the message about a loss that is not finite.
+        **kwargs: Trainer's.
+    """
+
+    def __init__(self, *args, class_weights: Tensor | None = None, clip_names: list[str] | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.class_weights, self.clip_names = class_weights, clip_names
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
+        # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
+        self.limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self.frozen = [module for module in (self.model.base_model,) if not any_trainable(module)]
+        if self.args.should_save:
+            clear_unfinished(self.args.output_dir)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Compute the loss from the logits, whatever the model would make of `labels`."""
+        index, labels = inputs.pop("index", None), inputs.pop("labels")
+        for module in self.frozen:
+            module.eval()  # no dropout in an encoder that does not learn
+        logits = model(**inputs).logits
+        problem_type = self.accelerator.unwrap_model(model).config.problem_type
+        loss = audio_loss(logits, labels, problem_type, self.class_weights)
+        if model.training and not torch.isfinite(loss):
+            files = [self.clip_names[row] for row in index.tolist()] if index is not None and self.clip_names else []
+            raise FloatingPointError(describe_failure(loss.item(), self.state.global_step + 1, files))
+        return (loss, SequenceClassifierOutput(logits=logits)) if return_outputs else loss
+
+    def create_optimizer(self, model=None):
+        """Build the optimizer and, with `layer_decay`, give each layer its own learning rate."""
+        optimizer = super().create_optimizer(model)
+        if self.args.layer_decay < 1:
+            names = {id(parameter): name for name, parameter in (model or self.model).named_parameters()}
+            depth = 1 + max((layer_of(name) for name in names.values()), default=0)
+            groups: dict[tuple[int, int], dict] = {}
+            for number, group in enumerate(optimizer.param_groups):
+                for parameter in group["params"]:
+                    layer = layer_of(names[id(parameter)], depth)
+                    rate = self.args.learning_rate * self.args.layer_decay ** (depth - layer)
+                    same = groups.setdefault((number, layer), {**group, "params": [], "lr": rate})
+                    same["params"].append(parameter)
+            optimizer.param_groups[:] = list(groups.values())
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """Build transformers' schedule, or AST's: a factor an epoch after the first few."""
+        if self.args.step_factor is None or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        warmup, epochs = self.args.get_warmup_steps(num_training_steps), max(self.args.num_train_epochs, 1)
+        factor, start = self.args.step_factor, self.args.step_start
+
+        def scale(step: int) -> float:
+            epoch = int(step * epochs / num_training_steps)
+            return min(1.0, (step + 1) / (warmup + 1)) * factor ** max(0, epoch - start + 1)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, scale)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _get_output_dir(self, trial) -> str:
+        return getattr(self, "_staging", None) or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial):
+        """Save a checkpoint under another name first, so that it is whole when it gets its own."""
+        folder, step = Path(super()._get_output_dir(trial)), self.state.global_step
+        self._staging = str(folder / f"{UNFINISHED}checkpoints")
+        staged, final = Path(self._staging) / f"checkpoint-{step}", folder / f"checkpoint-{step}"
+        if self.state.best_global_step == step:
+            self.state.best_model_checkpoint = str(final)
+        best = self.state.best_model_checkpoint
+        try:
+            super()._save_checkpoint(model, trial)
+            self.state.best_model_checkpoint = best
+            if self.args.should_save:
+                self.state.save_to_json(str(staged / "trainer_state.json"))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            whole = checkpoints(folder)
+            rest = f"{whole[-1].name} is whole" if whole else "there is none before it"
+            raise CheckpointError(
+                f"Cannot save checkpoint-{step}: {error}. {rest[0].upper()}{rest[1:]}: make room, and run the same "
+                "command again to go on from there."
+            ) from error
+        finally:
+            self._staging = None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            if final.exists():
+                delete_checkpoint(final)
+            os.replace(staged, final)
+            staged.parent.rmdir()
+            whole = checkpoints(folder)
+            for old in whole[: -self.limit] if self.limit else []:
+                if str(old) != best:
+                    delete_checkpoint(old)
+        self.accelerator.wait_for_everyone()
+
+    def average_checkpoints(self):
+        """Give the model the mean of the last checkpoints' weights (stochastic weight averaging's uniform mean)."""
+        files = [path / "model.safetensors" for path in checkpoints(self.args.output_dir)[-self.args.average_last :]]
+        weights = [load_file(file) for file in files]
+        mean = {
+            name: torch.stack([state[name].float() for state in weights]).mean(0).to(value.dtype)
+            for name, value in weights[0].items()
+        }
+        self.accelerator.unwrap_model(self.model).load_state_dict(mean)
+
+    def create_model_card(self, *args, **kwargs):
+        """Keep the card that was written from the results; transformers' draft would take its place."""
+        if not (Path(self.args.output_dir) / "README.md").is_file():
+            super().create_model_card(*args, **{"tasks": "audio-classification", **kwargs})
+
+
+def audio_loss(logits: Tensor, labels: Tensor, problem_type: str, class_weights: Tensor | None = None) -> Tensor:
+    """Compute the mean loss of a batch.
+
+    Args:
+        logits: Of shape `(batch_size, num_labels)`.
+        labels: Class indices of shape `(batch_size,)`, probabilities of the classes of shape
+            `(batch_size, num_labels)`, or numbers of shape `(batch_size,)`, as `problem_type` asks.
+        problem_type: As in a model's config.
+        class_weights: Of shape `(num_labels,)`.
+    """
+    logits = logits.float()
+    weights = None if class_weights is None else class_weights.to(logits.device)
+    if problem_type == REGRESSION:
+        return nn.functional.mse_loss(logits[:, 0], labels.float())
+    if problem_type == MULTI:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=weights)
+    return nn.functional.cross_entropy(logits, labels, weight=weights)
+
+
+def describe_failure(loss: float, step: int, files: list[str]) -> str:
+    """Say where the loss stopped being a number."""
+    return (
+        f"The loss is {loss} at step {step}, in a batch of {len(files)} clips: {', '.join(files)}. Lower "
+        "--learning_rate, or look at these clips."
+    )
+
+
+def any_trainable(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def layer_of(name: str, head: int = 0) -> int:
+    """Return the number of the layer that a parameter belongs to, from 1: embeddings are 0, a classifier is `head`."""
+    if name.startswith(("classifier", "projector")):
+        return head
+    number = re.search(r"\.layers?\.(\d+)\.", f".{name}")
+    if number:
+        return int(number.group(1)) + 1
+    return head if re.search(r"(^|\.)layer_?norm\.(weight|bias)$", name) and "feature_" not in name else 0

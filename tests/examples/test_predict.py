@@ -1,0 +1,99 @@
+"""`examples/predict.py` on tones: what is written, what is not lost, what goes on after a kill."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from transformers import pipeline
+
+from modeling_asm.audio import load_audio
+
+
+def read(folder) -> list[dict]:
+    return [row for file in sorted(folder.glob("rows-*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def test_scores_are_the_pipelines(run_script, tones, checkpoint, tmp_path):
+    (tones / "low" / "05.wav").write_text("not audio")
+    arguments = ("--model", checkpoint, "--data_dir", tones, "--output_dir", tmp_path / "out", "--use_cpu")
+    outcome = run_script("predict.py", *arguments, "--rows_per_file", 7, "--batch_size", 3, "--num_workers", 2)
+    assert outcome.error is None
+    rows = read(tmp_path / "out")
+    assert [row["row"] for row in rows] == list(range(40))
+    assert len(list((tmp_path / "out").glob("rows-*.parquet"))) == 6
+    described = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (described["rows"], described["errors"], described["labels"]) == (40, 1, ["bird", "cat", "dog"])
+    classifier = pipeline("audio-classification", model=str(checkpoint))
+    for row in (rows[0], rows[39]):
+        expected = {score["label"]: score["score"] for score in classifier(load_audio(row["file"]))}
+        assert dict(zip(described["labels"], row["scores"])) == pytest.approx(expected, abs=1e-5)
+        assert row["label"] == max(expected, key=expected.get)
+        assert row["score"] == pytest.approx(max(expected.values()), abs=1e-5)
+    bad = next(row for row in rows if row["error"])
+    assert bad["file"].endswith("low/05.wav")
+    assert (bad["label"], bad["scores"]) == (None, None)
+    with open(tmp_path / "out" / "errors.csv", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [(row["row"], row["file"]) for row in listed] == [(str(bad["row"]), bad["file"])]
+    assert "Cannot decode" in listed[0]["error"]
+    assert "40 rows in 6 files, 1 unreadable" in outcome.stdout
+    assert "clips a second" in outcome.stdout
+
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
+    again = run_script("predict.py", *arguments, "--rows_per_file", 7)
+    assert again.error is None
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")} == before
+    other = run_script("predict.py", *arguments, "--rows_per_file", 8)
+    assert "other settings (rows_per_file 7 -> 8)" in other.error
+
+
+def test_two_processes_share_the_work(launch, tones, checkpoint, tmp_path):
+    process = launch(
+        "predict.py",
+        *("--model", checkpoint, "--data_dir", tones, "--output_dir", tmp_path / "out", "--rows_per_file", 3),
+        "--use_cpu",
+    )
+    assert process.returncode == 0, process.stderr
+    assert [row["row"] for row in read(tmp_path / "out")] == list(range(40))
+
+
+@pytest.mark.parametrize("moment", [1, 4, 9])
+def test_a_killed_run_goes_on_without_losing_or_doubling_a_row(repository, tones, checkpoint, tmp_path, moment):
+    """`kill -9` as soon as so many files are there."""
+    command = [sys.executable, str(repository / "examples" / "predict.py"), "--model", str(checkpoint)]
+    command += ["--data_dir", str(tones), "--output_dir", str(tmp_path / "out"), "--use_cpu"]
+    command += ["--rows_per_file", "3", "--batch_size", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").glob("rows-*.parquet"))) < moment and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
+    assert len(done) >= moment
+    assert subprocess.run(command, capture_output=True, env=environment, timeout=120).returncode == 0
+    assert [row["row"] for row in read(tmp_path / "out")] == list(range(40))
+    again = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
+    assert {name: again[name] for name in done} == done
+
+
+def test_a_manifest_and_refusals(run_script, tones, checkpoint, tmp_path):
+    (tones / "list.csv").write_text("file_name\nhigh/00.wav\nlow/00.wav\n")
+    base = ("--model", checkpoint, "--use_cpu", "--num_workers", 0)
+    assert (
+        run_script("predict.py", *base, "--manifest", tones / "list.csv", "--output_dir", tmp_path / "a").error is None
+    )
+    assert [row["file"][-11:] for row in read(tmp_path / "a")] == ["high/00.wav", "/low/00.wav"]
+    (tones / "list.csv").write_text("file_name\n../../etc/passwd\n")
+    outside = run_script("predict.py", *base, "--manifest", tones / "list.csv", "--output_dir", tmp_path / "b")
+    assert "lies outside its folder" in outside.error
+    split = run_script("predict.py", *base, "--data_dir", tones, "--split", "test", "--output_dir", tmp_path / "c")
+    assert "There is no split 'test'; the data has: train" in split.error

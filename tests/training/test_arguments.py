@@ -1,0 +1,70 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from modeling_asm.training.arguments import describe_command, parse_arguments
+
+
+@dataclass
+class Settings:
+    learning_rate: float = 1e-3
+    labels: list[str] = field(default_factory=list)
+    augment: bool = True
+    name: str | None = None
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError(f"--learning_rate must be above 0, got {self.learning_rate}.")
+
+
+def parse(*argv):
+    return parse_arguments(Settings, argv=list(argv))[0]
+
+
+def recipe(tmp_path, text) -> str:
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    return str(tmp_path / "recipe.yaml")
+
+
+def test_a_recipe_and_the_command_line_which_wins(tmp_path):
+    path = recipe(tmp_path, "# a comment\nlearning_rate: 2e-4\nlabels: ['no', 天气]\naugment: false\nname: a b\n")
+    assert parse(path) == Settings(2e-4, ["no", "天气"], False, "a b")
+    assert parse(path, "--learning_rate", "1", "--labels", "x") == Settings(1.0, ["x"], False, "a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1\n", "sets 'learning_rat', which is no argument; did you mean 'learning_rate'?"),
+        ("- learning_rate\n", "is no mapping of arguments to values"),
+        ("learning_rate: -1\n", "--learning_rate must be above 0, got -1.0"),
+    ],
+)
+def test_recipes_that_do_not_do(tmp_path, text, message):
+    with pytest.raises(SystemExit) as stop:
+        parse(recipe(tmp_path, text))
+    assert message in str(stop.value)
+
+
+def test_no_recipe():
+    with pytest.raises(SystemExit) as stop:
+        parse("recipes/nowhere.yaml")
+    assert "There is no recipe 'recipes/nowhere.yaml'" in str(stop.value)
+
+
+def test_the_recorded_command_keeps_flags_and_names_but_no_paths(tmp_path):
+    arguments = [
+        str(tmp_path / "recipes" / "esc50.yaml"),
+        f"--data_dir={tmp_path}/tones",
+        "--output_dir",
+        f"{tmp_path}/out",
+        "--model_name_or_path",
+        "ann/tones",
+        "--credit",
+        "see https://example.org/a",
+        "--bf16",
+    ]
+    assert describe_command("train.py", arguments) == (
+        "python examples/train.py recipes/esc50.yaml --data_dir=tones --output_dir out --model_name_or_path ann/tones "
+        "--credit 'see https://example.org/a' --bf16"
+    )

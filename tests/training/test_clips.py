@@ -1,0 +1,247 @@
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from torch.utils.data import DataLoader
+from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor
+
+from modeling_asm import ASMFeatureExtractor
+from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm.fbank import fbank
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.clips import (
+    ClipDataset,
+    ClipStream,
+    ClipTransform,
+    balancing_weights,
+    cache_file,
+    decode_audio,
+    measure_features,
+)
+from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.models import window_samples
+
+
+@pytest.fixture
+def dataset(tones) -> Dataset:
+    return load_audio_dataset(DataArguments(str(tones)))["train"]
+
+
+def inputs(dataset, feature_extractor, augmentation=None, smoothing=0.0, **arguments):
+    transform = ClipTransform(
+        feature_extractor, dataset.features, window_samples(feature_extractor, 0.1), augmentation, smoothing
+    )
+    return ClipDataset(decode_audio(dataset, 16000)[0], transform, **arguments)
+
+
+def test_decoded_once_and_kept(dataset, tones):
+    decoded, problems = decode_audio(dataset, 16000)
+    assert problems == []
+    assert decoded["seconds"][:] == pytest.approx([0.2] * 40)
+    np.testing.assert_array_equal(decoded[3]["waveform"], load_audio(tones / "high" / "03.wav"))
+    name = cache_file(dataset, 16000)
+    assert cache_file(dataset, 16000) == name
+    assert cache_file(dataset, 8000) != name
+    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
+    assert cache_file(dataset, 16000) != name  # a file that changed is decoded anew
+    assert decode_audio(dataset, 16000)[0][3]["seconds"] == pytest.approx(0.05)
+
+
+def test_kept_and_decoded_anew_are_alike(dataset, feature_extractor):
+    transform = ClipTransform(feature_extractor, dataset.features, 4000)
+    kept, anew = (ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform) for keep in (True, False))
+    torch.testing.assert_close(kept[7]["input_values"], anew[7]["input_values"], rtol=0, atol=0)
+
+
+def test_several_processes_decode_alike(tones, dataset):
+    alone = decode_audio(dataset.select(range(10)), 16000, keep=False)[0]
+    many = Dataset.from_dict({"audio": list(dataset["audio"]) * 5})
+    decoded = decode_audio(many, 16000, num_proc=2)[0]
+    assert decoded["seconds"][:10] == alone["seconds"][:]
+    assert len(decoded) == 200
+
+
+def test_bytes_instead_of_files(tones):
+    content = (tones / "low" / "00.wav").read_bytes()
+    rows = [{"path": None, "bytes": content}, {"path": "named.wav", "bytes": b"RIFF"}]
+    dataset = Dataset.from_dict({"audio": rows, "label": [0, 1]})
+    good, problems = decode_audio(dataset, 16000, "skip")
+    assert len(good) == 1
+    assert "named.wav" in problems[0]
+    np.testing.assert_array_equal(good[0]["waveform"], load_audio(tones / "low" / "00.wav"))
+
+
+def test_an_unreadable_file_is_named_or_skipped(tones, dataset):
+    (tones / "low" / "05.wav").write_bytes(b"RIFF and then nothing")
+    with pytest.raises(AudioFileError, match=r"05\.wav.*--on_bad_audio skip"):
+        decode_audio(dataset, 16000)
+    good, problems = decode_audio(dataset, 16000, "skip")
+    assert len(good) == 39
+    assert len(problems) == 1
+    assert "05.wav" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is not there"), (b"", "is an empty file"), (b"no audio", "Cannot decode"), ("cut", "is truncated")],
+    ids=["missing", "empty", "not-audio", "truncated"],
+)
+def test_what_a_row_of_a_manifest_may_name(tones, dataset, content, message):
+    file = tones / "low" / "05.wav"
+    whole = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(whole[:2000] if content == "cut" else content)
+    with pytest.raises(AudioFileError, match=rf"05\.wav.*{message}|{message}.*05\.wav"):
+        decode_audio(dataset, 16000)
+
+
+def test_a_folder_of_unreadable_files(tones, dataset):
+    for file in tones.glob("*/*.wav"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="None of 40 audio files can be read"):
+        decode_audio(dataset, 16000, "skip")
+
+
+def test_mean_and_standard_deviation_are_those_of_all_frames(dataset):
+    dataset = dataset.select([0, 25])
+    frames = [fbank(torch.from_numpy(load_audio(audio["path"]))[None])[0] for audio in dataset["audio"]]
+    values = torch.cat(frames).double()
+    for keep in (True, False):
+        mean, std = measure_features(decode_audio(dataset, 16000, keep=keep)[0], ASMFeatureExtractor())
+        assert mean == pytest.approx(values.mean().item(), abs=1e-4)
+        assert std == pytest.approx(values.std(correction=0).item(), abs=1e-4)
+
+
+def test_silence_has_no_deviation(tones, dataset):
+    for file in tones.glob("*/*.wav"):
+        soundfile.write(file, np.zeros(800), 16000)
+    with pytest.raises(ValueError, match="digital silence"):
+        measure_features(decode_audio(dataset, 16000)[0], ASMFeatureExtractor())
+
+
+def test_inputs_for_evaluation(dataset, tones, feature_extractor):
+    rows = inputs(dataset, feature_extractor).__getitems__([0, 30])  # what a DataLoader calls
+    waveform = load_audio(str(tones / "low" / "10.wav"))
+    expected = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt").input_values[0]
+    torch.testing.assert_close(rows[1]["input_values"], expected, atol=1e-5, rtol=0)
+    assert [int(row["labels"]) for row in rows] == [0, 1]
+    assert [int(row["index"]) for row in rows] == [0, 30]
+
+
+def test_soft_labels(dataset, feature_extractor):
+    rows = inputs(dataset, feature_extractor, Augmentation(mixup=0.0), 0.2).__getitems__([0, 30])
+    torch.testing.assert_close(torch.stack([row["labels"] for row in rows]), torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
+    torch.testing.assert_close(inputs(dataset, feature_extractor, None, 0.2)[0]["labels"], torch.tensor([0.9, 0.1]))
+    mixed = inputs(dataset, feature_extractor, Augmentation(mixup=1.0)).__getitems__(list(range(0, 40, 2)))
+    labels = torch.stack([row["labels"] for row in mixed])
+    torch.testing.assert_close(labels.sum(1), torch.ones(20))
+    assert ((labels > 0.01) & (labels < 0.99)).any()
+
+
+def test_several_labels_and_numbers(feature_extractor):
+    features = Features({"label": List(ClassLabel(names=["a", "b", "c"]))})
+    targets = ClipTransform(feature_extractor, features, 100).targets([[0, 2], [], [1]])
+    assert targets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    smooth = ClipTransform(feature_extractor, features, 100, label_smoothing=0.2).targets([[1]])
+    torch.testing.assert_close(smooth, torch.tensor([[0.1, 0.9, 0.1]]))
+    numbers = ClipTransform(feature_extractor, Features({"label": Value("float32")}), 100).targets([0.5, 2.0])
+    assert numbers.tolist() == [0.5, 2.0]
+
+
+def test_draws_depend_on_seed_epoch_and_rows_alone(dataset, feature_extractor):
+    first = inputs(dataset, feature_extractor, Augmentation(), seed=1)
+    batch = first.__getitems__([3, 20])
+    torch.manual_seed(99)
+    first.__getitems__([5])
+    again = first.__getitems__([3, 20])
+    assert all(torch.equal(batch[row][name], again[row][name]) for row in (0, 1) for name in batch[0])
+    first.set_epoch(1)
+    assert not torch.equal(first.__getitems__([3, 20])[0]["input_values"], batch[0]["input_values"])
+    other = inputs(dataset, feature_extractor, Augmentation(), seed=2)
+    assert not torch.equal(other.__getitems__([3, 20])[0]["input_values"], batch[0]["input_values"])
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_change_nothing(dataset, feature_extractor, num_workers):
+    clips = inputs(dataset, feature_extractor, Augmentation())
+    plain, parallel = (
+        [batch["input_values"] for batch in DataLoader(clips, 16, num_workers=workers)] for workers in (0, num_workers)
+    )
+    assert all(torch.equal(*pair) for pair in zip(plain, parallel))
+
+
+def test_evaluation_draws_nothing(dataset, feature_extractor):
+    clips = inputs(dataset, feature_extractor)
+    before = clips.__getitems__([1, 2])
+    clips.set_epoch(5)
+    assert torch.equal(before[0]["input_values"], clips.__getitems__([1, 2])[0]["input_values"])
+
+
+def test_balanced_drawing_evens_out_the_classes(dataset, feature_extractor):
+    rare = dataset.select([*range(20), 20, 21])  # 20 high, 2 low
+    assert balancing_weights(rare) == pytest.approx([1 / 40] * 20 + [1 / 4] * 2)
+    clips = inputs(rare, feature_extractor, balanced=True)
+    shares = []
+    for epoch in range(20):
+        clips.set_epoch(epoch)
+        shares.append(np.mean([rare[int(index)]["label"] for index in clips.order]))
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
+    row = clips[4]
+    assert int(row["index"]) == clips.order[4]
+    assert int(row["labels"]) == rare[int(row["index"])]["label"]
+
+
+def test_long_clips_are_cut_at_random_for_training_only(tones, feature_extractor):
+    ramp = np.linspace(0.001, 1, 40000)
+    for label in ("high", "low"):
+        soundfile.write(tones / label / "00.wav", ramp, 16000, subtype="FLOAT")
+    dataset = load_audio_dataset(DataArguments(str(tones)))["train"]
+    transform = ClipTransform(feature_extractor, dataset.features, 4000, Augmentation(speed=0.1))
+    waveform = torch.from_numpy(load_audio(tones / "high" / "00.wav"))
+    rng = np.random.default_rng(0)
+    cuts = [transform.cut(waveform, rng) for _ in range(50)]
+    assert {cut.shape[0] for cut in cuts} == {4400}
+    starts = [cut[0].item() for cut in cuts]
+    assert min(starts) < 0.1
+    assert max(starts) > 0.8
+    torch.testing.assert_close(
+        ClipTransform(feature_extractor, dataset.features, 4000).cut(waveform, rng), waveform[:4000]
+    )
+
+
+@pytest.mark.parametrize("extractor", [ASTFeatureExtractor(max_length=32), Wav2Vec2FeatureExtractor()])
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+def test_other_models_inputs(dataset, extractor):
+    shape = (32, 128) if isinstance(extractor, ASTFeatureExtractor) else (1600,)
+    for augmentation in (None, Augmentation()):
+        rows = inputs(dataset, extractor, augmentation).__getitems__([0, 25])
+        assert rows[0]["input_values"].shape == shape
+        assert torch.isfinite(rows[1]["input_values"]).all()
+
+
+def test_padding_is_the_extractors(dataset):
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=50, padding_value=math.pi)
+    assert (inputs(dataset, extractor)[0]["input_values"][18:] == torch.tensor(math.pi)).all()
+
+
+def test_a_stream_gives_what_the_data_set_gives(tones, dataset, feature_extractor):
+    plain = [dict(row, audio={"path": row["audio"]["path"], "bytes": None}) for row in dataset]
+    stream = Dataset.from_list(plain).to_iterable_dataset()
+    transform = ClipTransform(feature_extractor, dataset.features, 4000)
+    rows = list(ClipStream(stream, transform, 16, 0, "error"))
+    whole = ClipDataset(decode_audio(dataset, 16000)[0], transform)
+    assert len(rows) == 40
+    torch.testing.assert_close(rows[33]["input_values"], whole[33]["input_values"], atol=1e-5, rtol=0)
+    (tones / "low" / "05.wav").write_text("not audio")
+    with pytest.raises(AudioFileError, match="--on_bad_audio skip"):
+        list(ClipStream(stream, transform, 16, 0, "error"))
+    assert len(list(ClipStream(stream, transform, 16, 0, "skip"))) == 39
+
+
+def test_the_columns_that_stay(dataset):
+    decoded, _ = decode_audio(DatasetDict(train=dataset)["train"], 16000)
+    assert decoded.column_names == ["audio", "label", "seconds", "waveform"]

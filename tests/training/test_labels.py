@@ -1,0 +1,111 @@
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict, List, Value
+
+from modeling_asm.training.labels import (
+    MULTI,
+    REGRESSION,
+    SINGLE,
+    align_labels,
+    encode_labels,
+    label_names,
+    problem_type_of,
+)
+
+
+def encode(*splits, feature=None, **arguments):
+    """Encode splits of labels."""
+    dataset = DatasetDict(
+        {
+            f"split {number}": Dataset.from_dict({"audio": [str(row) for row in range(len(labels))], "label": labels})
+            for number, labels in enumerate(splits)
+        }
+    )
+    if feature is not None:
+        dataset = dataset.cast_column("label", feature)
+    return encode_labels(dataset, "tones", **arguments)
+
+
+def test_text_becomes_classes_of_all_splits():
+    dataset = encode(["dog", "cat"], ["bird"])
+    assert label_names(dataset["split 0"].features) == ["bird", "cat", "dog"]
+    assert [dataset["split 0"]["label"][:], dataset["split 1"]["label"][:]] == [[2, 1], [0]]
+    assert problem_type_of(dataset["split 0"].features) == SINGLE
+
+
+def test_whole_numbers_are_names_of_classes():
+    assert label_names(encode([3, 1, 3])["split 0"].features) == ["1", "3"]
+
+
+def test_class_labels_keep_their_order():
+    dataset = encode([1, 0], feature=ClassLabel(names=["yes", "no"]))
+    assert label_names(dataset["split 0"].features) == ["yes", "no"]
+    assert dataset["split 0"]["label"][:] == [1, 0]
+
+
+def test_fractions_are_a_regression():
+    dataset = encode([0.5, 2.25])
+    assert problem_type_of(dataset["split 0"].features) == REGRESSION
+    assert dataset["split 0"]["label"][:] == [0.5, 2.25]
+    assert label_names(dataset["split 0"].features) == ["value"]
+
+
+def test_a_regression_of_text():
+    assert encode(["1.5", "2"], problem_type=REGRESSION)["split 0"]["label"][:] == [1.5, 2.0]
+    with pytest.raises(ValueError, match="A regression needs numbers, but the labels of 'tones' are not"):
+        encode(["loud", "2"], problem_type=REGRESSION)
+
+
+def test_lists_are_several_labels():
+    dataset = encode([["dog", "cat"], [], ["dog"]])
+    assert dataset["split 0"]["label"][:] == [[0, 1], [], [1]]
+    assert problem_type_of(dataset["split 0"].features) == MULTI
+    assert label_names(dataset["split 0"].features) == ["cat", "dog"]
+
+
+def test_joined_labels():
+    dataset = encode(["dog; cat", "", "dog"], separator=";")
+    assert dataset["split 0"]["label"][:] == [[0, 1], [], [1]]
+    with pytest.raises(ValueError, match="Give --label_separator"):
+        encode(["dog; cat"], problem_type=MULTI)
+
+
+def test_chosen_classes_and_the_rest():
+    chosen = encode(["dog", "cat", "bird"], labels=["cat", "dog"])
+    assert chosen["split 0"]["label"][:] == [1, 0]
+    rest = encode(["dog", "cat", "bird"], labels=["cat", "other"], other_label="other")
+    assert rest["split 0"]["label"][:] == [1, 0, 1]
+    several = encode([["dog", "bird"], ["cat"]], labels=["cat", "dog"])
+    assert several["split 0"]["label"][:] == [[1], [0]]
+    with pytest.raises(ValueError, match="'rest' among them"):
+        encode(["dog", "cat"], labels=["cat", "dog"], other_label="rest")
+
+
+def test_too_few_classes():
+    with pytest.raises(ValueError, match=r"'tones' has 1 labels \['dog'\], expected at least two"):
+        encode(["dog", "dog"])
+
+
+def test_a_stream_gives_the_same():
+    columns = {"audio": ["1.wav", "2.wav", "3.wav"], "label": ["dog", "cat", "bird"]}
+    dataset = DatasetDict(train=Dataset.from_dict(columns))
+    streamed = IterableDatasetDict({name: split.to_iterable_dataset() for name, split in dataset.items()})
+    with pytest.raises(ValueError, match="must be listed by --labels"):
+        encode_labels(streamed, "tones")
+    for labels, other in ((["cat", "dog"], None), (["cat", "other"], "other")):
+        whole = encode_labels(dataset, "tones", labels=labels, other_label=other)["train"]
+        rows = list(encode_labels(streamed, "tones", labels=labels, other_label=other)["train"])
+        assert [row["label"] for row in rows] == whole["label"][:]
+
+
+def test_another_models_classes():
+    dataset = encode(["dog", "cat"])["split 0"]
+    aligned = align_labels(dataset, {0: "dog", 1: "bird", 2: "cat"}, "my-model")
+    assert aligned["label"][:] == [0, 2]
+    assert label_names(aligned.features) == ["dog", "bird", "cat"]
+    with pytest.raises(ValueError, match="'cat', which the checkpoint 'my-model' does not know; it knows: dog, cow"):
+        align_labels(dataset, {0: "dog", 1: "cow"}, "my-model")
+
+
+def test_features_without_classes_are_numbers():
+    assert problem_type_of({"label": Value("float32")}) == REGRESSION
+    assert problem_type_of({"label": List(ClassLabel(names=["a", "b"]))}) == MULTI

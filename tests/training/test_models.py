@@ -1,0 +1,135 @@
+import math
+
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, List
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
+
+from modeling_asm import ASMForAudioClassification
+from modeling_asm.training.clips import decode_audio
+from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
+
+
+@pytest.fixture
+def clips(tones) -> Dataset:
+    return decode_audio(load_audio_dataset(DataArguments(str(tones)))["train"], 16000)[0]
+
+
+@pytest.fixture
+def ast(tmp_path):
+    """A tiny AST of three classes, as a checkpoint."""
+    config = ASTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_length=32)
+    config.num_labels = 3
+    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
+    ASTFeatureExtractor(max_length=32).save_pretrained(tmp_path / "ast")
+    return tmp_path / "ast"
+
+
+@pytest.fixture
+def wav2vec2(tmp_path):
+    """A tiny wav2vec2 of two classes, as a checkpoint."""
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+    )
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path / "wav2vec2")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "wav2vec2")
+    return tmp_path / "wav2vec2"
+
+
+def test_a_new_model_fits_the_clips(clips):
+    model, extractor = make_model(ModelArguments(hidden_act="acon_c", drop_path_rate=0.2), clips)
+    assert isinstance(model, ASMForAudioClassification)
+    assert model.config.id2label == {0: "high", 1: "low"}
+    assert model.config.problem_type == "single_label_classification"
+    assert (model.config.hidden_act, model.config.drop_path_rate) == ("acon_c", 0.2)
+    assert model.config.max_length == extractor.max_length == 18  # clips of 0.2 s
+    assert model.config.num_mel_bins == extractor.num_mel_bins == 40
+    assert extractor.std > 0
+
+
+@pytest.mark.parametrize(("padding", "value"), [("zero", "log-energy 0"), ("mean", 0.0), ("silence", "the floor")])
+def test_padding(clips, padding, value):
+    _, extractor = make_model(ModelArguments(padding=padding), clips)
+    floor = (math.log(torch.finfo(torch.float32).eps) - extractor.mean) / (2 * extractor.std)
+    expected = {"log-energy 0": -extractor.mean / (2 * extractor.std), "the floor": floor}.get(value, value)
+    assert extractor.padding_value == pytest.approx(expected)
+
+
+def test_seconds(clips):
+    assert choose_seconds(ModelArguments(), clips) == pytest.approx(0.2)
+    assert choose_seconds(ModelArguments(seconds=0.5), clips) == 0.5
+    _, extractor = make_model(ModelArguments(seconds=0.5), clips)
+    assert extractor.max_length == 48
+    assert window_samples(extractor, 9.0) == extractor.nb_max_samples
+    assert window_samples(ASTFeatureExtractor(max_length=48), 9.0) == extractor.nb_max_samples
+    assert window_samples(Wav2Vec2FeatureExtractor(), 0.5) == 8000
+
+
+def test_several_labels(clips):
+    several = clips.remove_columns("label").add_column("label", [[0]] * 40, feature=List(ClassLabel(names=["a", "b"])))
+    model, _ = make_model(ModelArguments(), several)
+    assert model.config.problem_type == "multi_label_classification"
+    assert model.config.num_labels == 2
+
+
+def test_a_checkpoint_with_other_classes_gets_a_new_classifier(clips, checkpoint, model):
+    loaded, extractor = make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+    assert loaded.config.id2label == {0: "high", 1: "low"}
+    assert loaded.classifier.weight.shape == (2, 16)
+    before, after = model.state_dict(), loaded.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("classifier"))
+    assert extractor.max_length == 16
+
+
+def test_as_many_classes_with_other_names_get_one_too(tones, checkpoint, model):
+    (tones / "high").rename(tones / "cow")
+    (tones / "middle").mkdir()
+    (tones / "cow" / "19.wav").rename(tones / "middle" / "19.wav")
+    clips = decode_audio(load_audio_dataset(DataArguments(str(tones)))["train"], 16000)[0]
+    loaded, _ = make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+    assert loaded.config.num_labels == model.config.num_labels == 3
+    assert not torch.equal(loaded.classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.parametrize("name", ["ast", "wav2vec2"])
+def test_other_architectures(clips, name, request):
+    folder = request.getfixturevalue(name)
+    args = ModelArguments(model_name_or_path=str(folder), freeze_encoder=True)
+    model, extractor = make_model(args, clips)
+    assert model.config.id2label == {0: "high", 1: "low"}
+    trained = {parameter for parameter, value in model.named_parameters() if value.requires_grad}
+    assert trained
+    assert all(parameter.startswith(("classifier", "projector")) for parameter in trained)
+    assert extractor.sampling_rate == 16000
+    assert args.start == name
+
+
+def test_arguments_of_a_new_model_beside_a_checkpoint():
+    with pytest.raises(ValueError, match="--size, --padding would have no effect"):
+        ModelArguments(model_name_or_path="some-model", size="small", padding="mean")
+    assert ModelArguments(model_name_or_path="ann/some-model").start == "ann/some-model"
+
+
+def test_weights_that_do_not_fit_their_config(clips, checkpoint):
+    config = (checkpoint / "config.json").read_text()
+    (checkpoint / "config.json").write_text(config.replace('"channels_mlp_dim": 32', '"channels_mlp_dim": 48'))
+    with pytest.raises(ValueError, match=r"do not fit its config\.json: .*channel_mixing"):
+        make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)

@@ -1,0 +1,114 @@
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from modeling_asm.training.splits import (
+    SplitArguments,
+    check_classes,
+    choose_splits,
+    fold_names,
+    hold_out,
+    split_groups,
+)
+
+
+def split(speakers, labels=None, folds=None):
+    columns = {"audio": [f"{index}.wav" for index in range(len(speakers))], "speaker": speakers}
+    columns["label"] = labels or [index % 2 for index in range(len(speakers))]
+    columns["fold"] = folds or [index % 3 + 1 for index in range(len(speakers))]
+    return Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["no", "yes"]))
+
+
+@pytest.fixture
+def dataset():
+    return DatasetDict(
+        train=split(["ann", "ann", "bob", "bob", "", "eve", "eve", "fay"]), test=split(["zoe", "zoe"], folds=[10, 2])
+    )
+
+
+def test_hold_out_pools_the_splits(dataset):
+    train, test = hold_out(dataset, "speaker", ["bob", "zoe"])
+    assert set(test["speaker"]) == {"bob", "zoe"}
+    assert set(train["speaker"]) == {"ann", "eve", "fay", ""}
+    assert len(train) + len(test) == 10
+    with pytest.raises(ValueError, match=r"\['tim'\] not found in column 'speaker'.*'ann'"):
+        hold_out(dataset, "speaker", ["tim"])
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        hold_out(dataset, "label", ["0", "1"])
+    with pytest.raises(ValueError, match=r"no column 'kit'.*speaker"):
+        hold_out(dataset, "kit", ["tim"])
+
+
+def test_folds_are_numbers_where_they_look_so(dataset):
+    assert fold_names(dataset, "fold") == ["1", "2", "3", "10"]
+    train, test = hold_out(dataset, "fold", ["10"])
+    assert (len(train), len(test)) == (9, 1)
+    with pytest.raises(ValueError, match=r"Column 'speaker' has 1 values \['zoe'\], expected at least two folds"):
+        fold_names(DatasetDict(test=dataset["test"]), "speaker")
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_stay_together(dataset, fraction, seed):
+    rest, part = split_groups(dataset["train"], fraction, "speaker", seed)
+    assert len(rest) + len(part) == 8
+    assert len(part) > 0 < len(rest)
+    assert not (set(rest["speaker"]) & set(part["speaker"])) - {""}
+    again, _ = split_groups(dataset["train"], fraction, "speaker", seed)
+    assert again["audio"][:] == rest["audio"][:]
+
+
+def test_one_group_cannot_be_split(dataset):
+    with pytest.raises(ValueError, match="50% of 2 clips in 1 groups leave nothing"):
+        split_groups(dataset["test"], 0.5, "speaker", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes", "name"),
+    [
+        ({}, {"test": 2, "dev": 1, "train": 7}, "test"),
+        ({"dev_fraction": 0}, {"test": 2, "train": 8}, "test"),
+        ({"hold_out": "speaker=ann, eve", "dev_fraction": 0}, {"test": 4, "train": 6}, "rows with speaker ann or eve"),
+        ({"test_split": "test", "dev_fraction": 0.25}, {"test": 2, "dev": 2, "train": 6}, "test"),
+    ],
+)
+def test_splits(dataset, arguments, sizes, name):
+    splits, test_name = choose_splits(dataset, SplitArguments(**arguments), seed=1)
+    assert {split: len(rows) for split, rows in splits.items()} == sizes
+    assert test_name == name
+
+
+def test_a_part_of_train_where_there_is_no_test(dataset):
+    splits, name = choose_splits(DatasetDict(train=dataset["train"]), SplitArguments(test_fraction=0.25), seed=0)
+    assert {split: len(rows) for split, rows in splits.items()} == {"test": 2, "dev": 1, "train": 5}
+    assert name == "25% of train"
+
+
+def test_a_validation_split_chooses_the_epoch(dataset):
+    dataset["validation"] = split(["kim"] * 4)
+    splits, _ = choose_splits(dataset, SplitArguments(), seed=0)
+    assert {split: len(rows) for split, rows in splits.items()} == {"test": 2, "dev": 4, "train": 8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_split": "train"}, "clips that the model trains on"),
+        ({"test_split": "validation"}, "There is no split 'validation'; the data has: train, test"),
+        ({"train_split": "balanced"}, "There is no split 'balanced'"),
+        ({"hold_out": "speaker"}, "--hold_out is 'speaker', expected COLUMN=VALUE"),
+    ],
+)
+def test_refusals(dataset, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        choose_splits(dataset, SplitArguments(**arguments), seed=0)
+
+
+def test_impossible_shares():
+    with pytest.raises(ValueError, match=r"--test_fraction is 1\.5"):
+        SplitArguments(test_fraction=1.5)
+
+
+def test_a_fold_with_a_class_missing():
+    splits = DatasetDict(train=split(["ann"] * 3, [0, 0, 0]), test=split(["bob"] * 2, [0, 1]))
+    with pytest.raises(ValueError, match=r"Class 'yes' is in the test split \(fold 3\), but there is no clip of it to"):
+        check_classes(splits, "fold 3")

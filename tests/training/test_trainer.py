@@ -1,0 +1,222 @@
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_models import ast, clips, wav2vec2  # noqa: F401  fixtures
+from torch import nn
+
+from modeling_asm import ASMForAudioClassification
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.clips import ClipDataset, ClipTransform
+from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE
+from modeling_asm.training.models import ModelArguments, make_model, window_samples
+from modeling_asm.training.runs import CheckpointError, checkpoints
+from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments, audio_loss, layer_of
+
+
+@pytest.fixture
+def make_trainer(clips, tmp_path):  # noqa: F811
+    """Make a trainer of a tiny model, of a few epochs, with arguments of `AudioTrainingArguments`."""
+
+    def make(model_args=None, augmentation=None, class_weights=None, callbacks=None, **arguments):
+        model, extractor = make_model(model_args or ModelArguments(), clips)
+        transform = ClipTransform(extractor, clips.features, window_samples(extractor, 0.2), augmentation)
+        defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "use_cpu": True, "eval_strategy": "no"}
+        defaults |= {"load_best_model_at_end": False, "output_dir": str(tmp_path / "run"), "disable_tqdm": True}
+        return AudioTrainer(
+            model=model,
+            args=AudioTrainingArguments(**{**defaults, **arguments}),
+            train_dataset=ClipDataset(clips, transform),
+            eval_dataset=ClipDataset(clips, transform),
+            processing_class=extractor,
+            class_weights=class_weights,
+            callbacks=callbacks,
+            clip_names=[f"clip {row}" for row in range(len(clips))],
+        )
+
+    return make
+
+
+def test_the_loss_is_the_models_own(config):
+    logits = torch.randn(5, 3)
+    for problem_type, labels in (
+        (SINGLE, torch.tensor([0, 1, 2, 1, 0])),
+        (SINGLE, torch.rand(5, 3).softmax(1)),
+        (MULTI, torch.rand(5, 3)),
+    ):
+        config.problem_type = problem_type
+        expected = ASMForAudioClassification(config)._compute_loss(logits, labels)
+        torch.testing.assert_close(audio_loss(logits, labels, problem_type), expected)
+    numbers = torch.randn(5)
+    torch.testing.assert_close(audio_loss(logits, numbers, REGRESSION), ((logits[:, 0] - numbers) ** 2).mean())
+
+
+def test_class_weights():
+    logits, weights = torch.randn(4, 2), torch.tensor([1.0, 3.0])
+    labels = torch.tensor([0, 1, 1, 0])
+    expected = nn.functional.cross_entropy(logits, labels, weight=weights)
+    torch.testing.assert_close(audio_loss(logits, labels, SINGLE, weights), expected)
+    several = torch.tensor([[0.0, 1.0]] * 4)
+    terms = nn.functional.softplus(torch.stack([logits[:, 0], -logits[:, 1]], 1)) * torch.tensor([1.0, 3.0])
+    torch.testing.assert_close(audio_loss(logits, several, MULTI, weights), terms.mean())
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.parametrize("name", ["asm", "ast", "wav2vec2"])
+@pytest.mark.parametrize("augmentation", [None, Augmentation()], ids=["plain", "augmented"])
+def test_three_architectures_train_through_one_trainer(make_trainer, name, augmentation, request):
+    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else None)
+    trainer = make_trainer(arguments, augmentation, num_train_epochs=1, save_strategy="no")
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    assert math.isfinite(trainer.train().training_loss)
+    assert any(not torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())
+    output = trainer.predict(trainer.eval_dataset)
+    assert output.predictions.shape == (40, 2)
+    assert math.isfinite(output.metrics["test_loss"])
+
+
+def test_accumulated_steps_are_one_step(make_trainer):
+    """Four clips twice are eight clips: the same weights after an epoch."""
+    states = []
+    for batch_size, steps in ((8, 1), (4, 2)):
+        torch.manual_seed(0)
+        trainer = make_trainer(
+            ModelArguments(drop_path_rate=0.0),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=steps,
+            num_train_epochs=1,
+            save_strategy="no",
+            optim="sgd",
+        )
+        trainer.train()
+        states.append(trainer.model.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_a_frozen_encoder_stays(make_trainer):
+    trainer = make_trainer(ModelArguments(freeze_encoder=True), Augmentation(), num_train_epochs=1, save_strategy="no")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train()
+    changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert not trainer.model.base_model.training  # no dropout, no stochastic depth
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.parametrize("name", ["asm", "ast", "wav2vec2"])
+def test_layer_decay(make_trainer, name, request):
+    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else None)
+    trainer = make_trainer(arguments, layer_decay=0.5, learning_rate=1.0)
+    optimizer = trainer.create_optimizer()
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    names = dict(trainer.model.named_parameters())
+    assert len(rates) == len(names)
+    depth = trainer.model.config.num_hidden_layers + 1
+    for parameter, value in names.items():
+        layer = layer_of(parameter, depth)
+        assert rates[id(value)] == pytest.approx(0.5 ** (depth - layer))
+    assert rates[id(names[next(key for key in names if key.startswith("classifier"))])] == 1.0
+    assert {layer_of(key, depth) for key in names} == set(range(depth + 1))
+
+
+def test_a_factor_an_epoch(make_trainer):
+    """AST's schedule, from the fifth epoch on; source: YuanGongND/ast, MultiStepLR at 5, 6, ... by .85."""
+    trainer = make_trainer(step_factor=0.85, step_start=5, num_train_epochs=8, warmup_steps=0)
+    trainer.create_optimizer()
+    schedule = trainer.create_scheduler(80)
+    rates = []
+    for _ in range(80):
+        rates.append(schedule.get_last_lr()[0] / trainer.args.learning_rate)
+        schedule.step()
+    assert rates[::10] == pytest.approx([1, 1, 1, 1, 1, 0.85, 0.85**2, 0.85**3])
+
+
+def test_the_mean_of_the_last_checkpoints(make_trainer):
+    trainer = make_trainer(average_last=2, num_train_epochs=3)
+    trainer.train()
+    last = checkpoints(trainer.args.output_dir)
+    assert [path.name for path in last] == ["checkpoint-10", "checkpoint-15"]
+    trainer.average_checkpoints()
+    states = [load_file(path / "model.safetensors") for path in last]
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2)
+
+
+def test_a_loss_that_is_no_number(make_trainer):
+    """It stops at once, and names step, batch and files."""
+    trainer = make_trainer(learning_rate=1e38, max_grad_norm=0, warmup_steps=0)
+    with pytest.raises(FloatingPointError) as error:
+        trainer.train()
+    words = str(error.value)
+    assert "The loss is nan at step" in words
+    assert "in a batch of 8 clips: clip " in words
+    assert "Lower --learning_rate" in words
+
+
+def test_only_the_best_and_the_last_checkpoint_stay(make_trainer):
+    trainer = make_trainer(
+        num_train_epochs=4,
+        eval_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=True,  # the first is the best
+    )
+    trainer.train()
+    names = [path.name for path in checkpoints(trainer.args.output_dir)]
+    assert trainer.state.best_model_checkpoint.endswith(names[0])
+    assert names[-1] == "checkpoint-20"
+    assert len(names) <= 2
+    assert not list((checkpoints(trainer.args.output_dir)[0].parent).glob("unfinished-*"))
+    best = load_file(f"{trainer.state.best_model_checkpoint}/model.safetensors")
+    assert all(torch.equal(value, best[name]) for name, value in trainer.model.state_dict().items())
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(make_trainer, monkeypatch):
+    """Saving fails in the midst: see tests/examples/test_survival.py for a disk that is really full."""
+    trainer = make_trainer()
+    save = trainer._save_optimizer_and_scheduler
+
+    def full(folder):
+        if folder.endswith("-10"):
+            raise OSError(28, "No space left on device")
+        save(folder)
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(
+        CheckpointError, match=r"Cannot save checkpoint-10: .*No space left.*Checkpoint-5 is whole: make"
+    ):
+        trainer.train()
+    assert [path.name for path in checkpoints(trainer.args.output_dir)] == ["checkpoint-5"]
+
+
+def test_the_card_is_kept(make_trainer, tmp_path):
+    trainer = make_trainer()
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "README.md").write_text("---\nlicense: mit\n---\nours")
+    trainer.create_model_card()
+    assert (tmp_path / "run" / "README.md").read_text().endswith("ours")
+
+
+@pytest.mark.parametrize("arguments", [{"layer_decay": 0.0}, {"layer_decay": 1.5}])
+def test_impossible_arguments(arguments, tmp_path):
+    with pytest.raises(ValueError, match="--layer_decay must be above 0 and at most 1"):
+        AudioTrainingArguments(output_dir=str(tmp_path), **arguments)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu(make_trainer):
+    trainer = make_trainer(augmentation=Augmentation(), use_cpu=False, bf16=True)
+    assert math.isfinite(trainer.train().training_loss)
+    assert next(trainer.model.parameters()).is_cuda
+
+
+def test_averaging_keeps_the_dtype(make_trainer, tmp_path):
+    trainer = make_trainer(average_last=1)
+    folder = tmp_path / "run" / "checkpoint-1"
+    folder.mkdir(parents=True)
+    save_file({name: value.clone() for name, value in trainer.model.state_dict().items()}, folder / "model.safetensors")
+    trainer.average_checkpoints()
+    assert trainer.model.dtype == torch.float32
