@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BUILD ?= build
+JOBS ?= 2
 EPOCHS ?= 25
 CLIPS ?= 156
 PYTHON := $(VENV)/bin/python
@@ -26,8 +27,8 @@ quickstart: env ## speak a small data set, train on it, and classify a file: les
 		--group_column voice --num_train_epochs $(EPOCHS)
 	$(PYTHON) examples/classify.py $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
-test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds the tests that need them)
-	$(PYTHON) -m pytest
+test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds those that need them; JOBS=processes)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 check: env ## check style
 	$(PYTHON) -m ruff check .

@@ -20,7 +20,8 @@ from transformers import ASTFeatureExtractor
 from transformers.utils import is_speech_available
 
 from modeling_asm import ASMFeatureExtractor
-from modeling_asm.training.cards import describe_environment, write_json
+from modeling_asm.training.cards import describe_environment
+from modeling_asm.training.report import write_json
 
 
 SAMPLING_RATE = 16000

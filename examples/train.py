@@ -11,18 +11,15 @@ included. `accelerate launch` runs it on several processors.
 """
 
 import sys
-from collections import Counter
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from transformers import AutoConfig, EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_model_card
@@ -36,21 +33,27 @@ from modeling_asm.training.clips import (
 )
 from modeling_asm.training.cost import measure_cost
 from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset
-from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE, align_labels, label_names, problem_type_of
-from modeling_asm.training.metrics import compute_scores, confusion_matrix
+from modeling_asm.training.labels import MULTI, REGRESSION, align_labels, problem_type_of
+from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
 from modeling_asm.training.publishing import PublishingError, code_license, prepare_repository, publish
-from modeling_asm.training.report import format_scores, format_table, write_json, write_report, write_worst_clips
+from modeling_asm.training.report import write_json, write_report, write_worst_clips
+from modeling_asm.training.results import (
+    count_confusions,
+    describe_data,
+    describe_model,
+    format_summary,
+    repeats,
+    score,
+    summarise,
+)
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run
-from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, column_as_text, fold_names
+from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, fold_names
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
 
-FEW_STEPS = 200  # fewer than that hardly move random weights
-FEW_GROUPS = 5  # fewer speakers than that say nothing about others
-DESCRIBED = ("command", "data", "model", "training", "cost", "environment")  # of a run, beside its scores
 STREAMED_CLIPS = 1000  # of a stream are looked at to set window, mean and deviation
 
 # The arguments of transformers that a result depends on.
@@ -128,7 +131,8 @@ def main():
         results = [train(run, dataset, problems) for run in runs]
         if args.training.process_index > 0:
             return
-        reported = results[0] if len(results) == 1 else summarise(results, Path(args.training.output_dir))
+        reported = results[0] if len(results) == 1 else summarise(results)
+        write_json(reported, Path(args.training.output_dir) / "results.json")
         for run, result in zip(runs, results):
             write_card(Path(run.training.output_dir), result, reported, args.training.hub_model_id)
         if args.script.results_file:
@@ -139,7 +143,7 @@ def main():
             print(f"Published: {repository}")
     except (OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
         sys.exit(str(error))  # what is wrong, in one line
-    print_summary(reported, args.training.output_dir)
+    print(f"\n{format_summary(reported)}\n\nEverything about it: {args.training.output_dir}")
 
 
 def open_repository(training_args: AudioTrainingArguments) -> str | None:
@@ -224,19 +228,20 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         return {}
 
     references, logits = output.label_ids, output.predictions
+    sizes = {name: len(split) for name, split in splits.items() if isinstance(split, Dataset)} | {
+        "test": len(references)
+    }
+    script, column = args.script, args.split.group_column
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
-        "data": describe_data(args, splits, features, test_name, problems, len(references)),
-        "model": describe_model(args, model, feature_extractor, window),
+        "data": describe_data(args.data, features, test_name, sizes, problems, script.licence, script.credit),
+        "model": describe_model(args.model, model, feature_extractor, window),
         "training": describe_training(args, training, checkpoint),
-        "metrics": score(args, problem_type, logits, references, splits["test"]),
+        "metrics": score(features, logits, references, script.resamples, splits["test"], column),
+        **count_confusions(features, logits, references),
+        **({"cost": measure_cost(model, feature_extractor, window)} if script.measure_cost else {}),
         "environment": describe_environment(),
     }
-    if args.script.measure_cost:
-        results["cost"] = measure_cost(model, feature_extractor, window)
-    if problem_type == SINGLE:
-        counts = confusion_matrix(logits.argmax(1), references, len(label_names(features)))
-        results["confusion_matrix"] = counts.tolist()
     staging = folder / f"{UNFINISHED}model"
     model.save_pretrained(staging)
     feature_extractor.save_pretrained(staging)
@@ -318,52 +323,6 @@ def class_weights(clips: Dataset) -> torch.Tensor:
     return len(clips) / (len(counts) * counts)
 
 
-def score(args: Arguments, problem_type: str, logits, references, test) -> dict:
-    """Compute the metrics with intervals: of the clips and, where they have groups, of groups."""
-    draws, column = args.script.resamples, args.split.group_column
-    scores = compute_scores(problem_type, logits, references, draws)
-    if draws > 0 and column and isinstance(test, Dataset) and column in test.column_names:
-        groups = column_as_text(test, column)
-        if len(set(groups)) >= FEW_GROUPS:
-            grouped = compute_scores(problem_type, logits, references, draws, groups)
-            scores["by_group"] = {"column": column, "groups": len(set(groups)), **grouped}
-    if problem_type == SINGLE:
-        scores["chance"] = max(Counter(references.tolist()).values()) / len(references)
-    return scores
-
-
-def describe_data(args: Arguments, splits, features, test_name: str, problems: list[str], tested: int) -> dict:
-    data, root = args.data, f"{Path(args.data.data_dir or Path(args.data.manifest or '.').parent)}/"
-    clips = {name: len(split) for name, split in splits.items() if isinstance(split, Dataset)} | {"test": tested}
-    return {
-        "name": data.name,
-        "dataset_name": data.dataset_name,
-        "dataset_config": data.dataset_config,
-        "dataset_revision": data.dataset_revision,
-        "test_split": test_name,
-        "clips": clips,
-        "skipped_files": [problem.replace(root, "") for problem in problems],
-        "labels": label_names(features),
-        "licence": args.script.licence,
-        "credit": args.script.credit,
-    }
-
-
-def describe_model(args: Arguments, model, feature_extractor, window: int) -> dict:
-    path = args.model.model_name_or_path
-    mixer = isinstance(model, ASMForAudioClassification)
-    return {
-        "base_model": None if path is None or Path(path).exists() else path,
-        "fine_tuned_from": args.model.start,
-        "architecture": type(model).__name__,
-        "tags": ["audio-spectrogram-mixer", "mlp-mixer"] if mixer else [],
-        "parameters": model.num_parameters(),
-        "window_seconds": window / feature_extractor.sampling_rate,
-        "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
-        "feature_extractor": feature_extractor.to_dict(),
-    }
-
-
 def describe_training(args: Arguments, training, resumed: str | None) -> dict | None:
     if training is None:
         return None
@@ -382,64 +341,12 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
     }
 
 
-def summarise(results: list[dict], folder: Path) -> dict:
-    """Put the results of several seeds and folds together: each one's, and their mean and standard deviation."""
-    names = [name for name, value in results[0]["metrics"].items() if is_score(name, value)]
-    values = {name: [result["metrics"][name] for result in results] for name in names}
-    summary = {
-        **{key: results[0][key] for key in DESCRIBED if key in results[0]},
-        "runs": [
-            {
-                "seed": (result["training"] or {}).get("seed"),
-                "test_split": result["data"]["test_split"],
-                "clips": result["data"]["clips"],
-                "seconds": (result["training"] or {}).get("seconds"),
-                "metrics": result["metrics"],
-            }
-            for result in results
-        ],
-        "mean": {name: float(np.mean(scores)) for name, scores in values.items()},
-        "std": {name: float(np.std(scores, ddof=1)) for name, scores in values.items()},
-    }
-    write_json(summary, folder / "results.json")
-    return summary
-
-
 def write_card(folder: Path, results: dict, reported: dict, repository: str | None):
     """Write the card of one run; where it has sisters, with what all of them gave."""
     if "runs" in reported and "repeats" not in results:
-        seeds = list(dict.fromkeys(run["seed"] for run in reported["runs"]))
-        repeats = {"runs": len(reported["runs"]), "seeds": seeds, "mean": reported["mean"], "std": reported["std"]}
-        results["repeats"] = repeats
+        results["repeats"] = repeats(reported)
         write_json(results, folder / "results.json")
     write_model_card(folder, CARD_TEMPLATE, results, repository)
-
-
-def is_score(name: str, value) -> bool:
-    """Tell a metric from the ends of its interval, and from what it is compared with."""
-    return isinstance(value, float) and not name.endswith(("_low", "_high")) and name != "chance"
-
-
-def print_summary(results: dict, folder: str):
-    """Print what came out as a table."""
-    rows = [("run", "clips", *results.get("mean", {"score": None}))]
-    if "runs" in results:
-        for run in results["runs"]:
-            scores = [f"{run['metrics'][name]:.3f}" for name in results["mean"]]
-            rows.append((f"seed {run['seed']}, {run['test_split']}", run["clips"]["test"], *scores))
-        spread = [f"{results['mean'][name]:.3f} +- {results['std'][name]:.3f}" for name in results["mean"]]
-        rows.append((f"mean and deviation of {len(results['runs'])}", "", *spread))
-    else:
-        metrics, data = results["metrics"], results["data"]
-        rows = [("tested on", f"{data['clips']['test']} clips of {data['name']}, {data['test_split']}")]
-        rows += format_scores({name: value for name, value in metrics.items() if name != "chance"})
-        if "chance" in metrics:
-            rows.append(("always the most frequent class", f"{metrics['chance']:.3f}"))
-        rows.append(("parameters", f"{results['model']['parameters']:,}"))
-    print("\n" + format_table(rows) + f"\n\nEverything about it: {folder}")
-    training = results["training"]
-    if training and training["steps"] < FEW_STEPS and not results["model"]["fine_tuned_from"]:
-        print(f"It took {training['steps']} steps only, from random weights. Raise --num_train_epochs.")
 
 
 if __name__ == "__main__":

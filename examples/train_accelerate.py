@@ -14,6 +14,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
@@ -24,16 +25,21 @@ from transformers import get_cosine_schedule_with_warmup
 
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
-from modeling_asm.training.cards import describe_environment
+from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipTransform, clip_name, decode_audio
 from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.labels import label_names
+from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
-from modeling_asm.training.report import format_scores, format_table, write_json
-from modeling_asm.training.runs import UNFINISHED, clear_unfinished, open_run
+from modeling_asm.training.publishing import PublishingError, code_license, prepare_repository, publish
+from modeling_asm.training.report import write_json, write_report
+from modeling_asm.training.results import count_confusions, describe_data, describe_model, format_summary, score
+from modeling_asm.training.runs import UNFINISHED, clear_unfinished, move_into, open_run
 from modeling_asm.training.splits import SplitArguments, choose_splits
 from modeling_asm.training.trainer import audio_loss, describe_failure
+
+
+CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
 
 
 @dataclass
@@ -49,6 +55,8 @@ class LoopArguments:
     mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16 or fp16; by default as launched."})
     use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
     seed: int = field(default=42, metadata={"help": "Seed of everything."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish the model, its code and its card."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Its name on the Hub: owner/name."})
     num_workers: int = field(default=0, metadata={"help": "Processes that prepare batches, for each process."})
 
 
@@ -61,17 +69,20 @@ def main():
         mixed_precision=args.mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
     )
-    folder = Path(args.output_dir)
+    folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
     try:
+        if args.push_to_hub and accelerator.is_main_process:
+            repository = prepare_repository(repository)
         with accelerator.main_process_first():
             settings = {**asdict(args), **asdict(model_args), **asdict(augmentation), "output_dir": folder.name}
+            settings["model_name_or_path"] = model_args.start
             open_run(folder, {**settings, "data": data_args.name, **asdict(split_args)}, "state-*")
         set_seed(args.seed)
         dataset = load_audio_dataset(data_args)
         with accelerator.main_process_first():
             dataset = DatasetDict({name: decode_audio(split, 16000)[0] for name, split in dataset.items()})
         splits, test_name = choose_splits(dataset, split_args, args.seed)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError, PublishingError) as error:
         sys.exit(str(error))
     if args.batch_size % accelerator.num_processes:
         sys.exit(f"--batch_size {args.batch_size} cannot be shared by {accelerator.num_processes} processes evenly.")
@@ -95,34 +106,45 @@ def main():
     scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(args.warmup * steps), steps)
     accelerator.register_for_checkpointing(scheduler)
 
+    log, model_type = [], problem_type_of(features)
     names = [clip_name(audio, row) for row, audio in enumerate(splits["train"]["audio"])]
     for epoch in range(resume(accelerator, folder), args.num_train_epochs):
         try:
             loss = train_epoch(accelerator, model, train_loader, optimizer, scheduler, epoch, names)
         except FloatingPointError as error:
             sys.exit(str(error))
-        line = f"epoch {epoch + 1}: loss {loss:.4f}"
+        log.append({"epoch": epoch + 1, "step": (epoch + 1) * len(train_loader), "loss": loss})
         if len(loaders) == 2:
-            scores, _ = evaluate(accelerator, model, loaders[0])
-            line += "".join(f", {name} {value:.3f}" for name, value in scores.items())
-        accelerator.print(line)
+            scores = compute_scores(model_type, *predict(accelerator, model, loaders[0]))
+            log[-1] |= {f"eval_{name}": value for name, value in scores.items()}
+        accelerator.print(", ".join(f"{name} {value:.4g}" for name, value in log[-1].items()))
         save(accelerator, folder, epoch + 1)
 
-    scores, clips = evaluate(accelerator, model, loaders[-1], n_resamples=1000)
+    logits, references = predict(accelerator, model, loaders[-1])
     weights = accelerator.get_state_dict(model)
     if accelerator.is_main_process:
-        accelerator.unwrap_model(model).save_pretrained(folder, state_dict=weights)
-        feature_extractor.save_pretrained(folder)
         results = {
             "command": describe_command("train_accelerate.py", sys.argv[1:]),
-            "data": {"name": data_args.name, "test_split": test_name, "labels": label_names(features)},
-            "processes": accelerator.num_processes,
-            "clips": clips,
-            "metrics": scores,
+            "data": describe_data(data_args, features, test_name, {name: len(split) for name, split in splits.items()}),
+            "model": describe_model(model_args, accelerator.unwrap_model(model), feature_extractor, window),
+            "training": describe_training(args, model_args, augmentation, accelerator, steps),
+            "metrics": score(features, logits, references, 1000, splits["test"], split_args.group_column),
+            **count_confusions(features, logits, references),
             "environment": describe_environment(),
         }
-        write_json(results, folder / "results.json")
-        print("\n" + format_table([("tested on", f"{clips} clips, {test_name}"), *format_scores(scores)]))
+        staging = folder / f"{UNFINISHED}model"
+        accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
+        feature_extractor.save_pretrained(staging)
+        write_report(staging, features, references, logits, log)
+        write_model_card(staging, CARD_TEMPLATE, results, args.hub_model_id or folder.resolve().name)
+        (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+        write_json(results, staging / "results.json")
+        move_into(staging, folder)
+        print(f"\n{format_summary(results)}")
+        if args.push_to_hub:
+            publish(folder, repository)
+            print(f"Published: {repository}")
+    accelerator.wait_for_everyone()  # a process whose peers are gone may not come to its end
     accelerator.end_training()
 
 
@@ -150,20 +172,17 @@ def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, e
 
 
 @torch.no_grad()
-def evaluate(accelerator: Accelerator, model, loader, n_resamples: int = 0) -> tuple[dict[str, float], int]:
-    """Score a split; `gather_for_metrics` drops the clips that fill up the last batch, so that none counts twice."""
+def predict(accelerator: Accelerator, model, loader) -> tuple[np.ndarray, np.ndarray]:
+    """Return outputs and labels; `gather_for_metrics` drops the clips that fill up the last batch."""
     model.eval()
-    logits, labels = [], []
+    logits, references = [], []
     for batch in loader:
         batch.pop("index")
-        targets = batch.pop("labels")
-        outputs = model(**batch).logits.float()
-        outputs, targets = accelerator.gather_for_metrics((outputs, targets))
+        labels = batch.pop("labels")
+        outputs, labels = accelerator.gather_for_metrics((model(**batch).logits.float(), labels))
         logits.append(outputs.cpu())
-        labels.append(targets.cpu())
-    problem_type = accelerator.unwrap_model(model).config.problem_type
-    logits, labels = torch.cat(logits).numpy(), torch.cat(labels).numpy()
-    return compute_scores(problem_type, logits, labels, n_resamples), len(labels)
+        references.append(labels.cpu())
+    return torch.cat(logits).numpy(), torch.cat(references).numpy()
 
 
 def save(accelerator: Accelerator, folder: Path, epoch: int):
@@ -178,6 +197,26 @@ def save(accelerator: Accelerator, folder: Path, epoch: int):
                 os.replace(old, folder / f"{UNFINISHED}deleted")
                 shutil.rmtree(folder / f"{UNFINISHED}deleted")
     accelerator.wait_for_everyone()
+
+
+def describe_training(args: LoopArguments, model_args, augmentation, accelerator: Accelerator, steps: int) -> dict:
+    return {
+        "num_train_epochs": args.num_train_epochs,
+        "max_steps": -1,
+        "steps": steps,
+        "batch_size": args.batch_size,
+        "processes": accelerator.num_processes,
+        "optim": "AdamW",
+        "lr_scheduler_type": "cosine",
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        "label_smoothing_factor": args.label_smoothing,
+        "class_balance": "none",
+        "augmentation": asdict(augmentation) if args.augment else None,
+        "freeze_encoder": model_args.freeze_encoder,
+        "bf16": accelerator.mixed_precision == "bf16",
+        "seed": args.seed,
+    }
 
 
 def resume(accelerator: Accelerator, folder: Path) -> int:

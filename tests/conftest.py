@@ -9,6 +9,7 @@ os.environ.update(HF_DATASETS_CACHE=tempfile.mkdtemp(prefix="modeling_asm-tests-
 
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,14 +138,16 @@ def launch() -> Callable[..., subprocess.CompletedProcess]:
 
     def run(name: str, *arguments) -> subprocess.CompletedProcess:
         script = str(REPOSITORY / "examples" / name)
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, *accelerate, config, script, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
-        )
+        command = [sys.executable, *accelerate, config, "--main_process_port", "0", script, *map(str, arguments)]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        process = subprocess.Popen(command, env=environment, **pipes)
+        try:
+            stdout, stderr = process.communicate(timeout=240)
+        finally:
+            if process.poll() is None:  # both processes, not the launcher alone
+                os.killpg(process.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     return run
 

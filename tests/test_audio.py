@@ -47,10 +47,19 @@ def write_truncated(path):
     path.write_bytes(path.read_bytes()[:30])
 
 
+def write_short(path, kind="WAV"):
+    soundfile.write(path, tone(16000), 16000, format=kind)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
 BAD = {
     "text": (lambda path: path.write_text("this is not audio"), "Cannot decode"),
-    "nothing": (lambda path: path.write_bytes(b""), "Cannot decode"),
+    "nothing": (lambda path: path.write_bytes(b""), "is an empty file"),
     "truncated": (write_truncated, "Cannot decode"),
+    "short-wav": (write_short, "is truncated: it ends before its header says so"),
+    "short-aiff": (lambda path: write_short(path, "AIFF"), "is truncated"),
+    "short-mp3": (lambda path: write_short(path, "MP3"), "is truncated|Cannot decode|no samples"),
+    "short-flac": (lambda path: write_short(path, "FLAC"), "Cannot decode"),
     "no-samples": (lambda path: soundfile.write(path, np.zeros(0), 16000), "has no samples"),
     "not-finite": (write_not_finite, "not finite"),
 }
@@ -86,3 +95,22 @@ def test_reading_at_the_files_own_rate(tmp_path):
     soundfile.write(tmp_path / "tone.wav", tone(8000), 8000)
     waveform, sampling_rate = read_audio(tmp_path / "tone.wav")
     assert (waveform.shape, waveform.dtype, sampling_rate) == ((4000,), np.float32, 8000)
+
+
+def test_a_length_that_the_recorder_did_not_know(tmp_path):
+    """What a program writes into a pipe: the sizes in the header are as large as they can be."""
+    soundfile.write(tmp_path / "tone.wav", tone(16000), 16000)
+    content = bytearray((tmp_path / "tone.wav").read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    (tmp_path / "piped.wav").write_bytes(content)
+    np.testing.assert_array_equal(load_audio(tmp_path / "piped.wav"), load_audio(tmp_path / "tone.wav"))
+
+
+def test_the_content_of_a_file(tmp_path):
+    soundfile.write(tmp_path / "tone.flac", tone(8000), 8000)
+    content = (tmp_path / "tone.flac").read_bytes()
+    np.testing.assert_array_equal(load_audio("a name", data=content), load_audio(tmp_path / "tone.flac"))
+    with pytest.raises(AudioFileError, match="Cannot decode 'a name'"):
+        load_audio("a name", data=content[:20])
+    with pytest.raises(AudioFileError, match="'a name' is an empty file"):
+        load_audio("a name", data=b"")

@@ -109,7 +109,7 @@ def test_local(run_script, tmp_path, name):
     assert {run["test_split"]: run["clips"]["test"] for run in runs} == expected
     assert results["command"].startswith(f"python examples/train.py recipes/{name}.yaml --data_dir data")
     if name == "speech_commands_v2_35":
-        assert runs[0]["clips"] == {"train": 35, "dev": 35, "test": 35}
+        assert runs[0]["clips"] == {"train": 70, "dev": 35, "test": 35}
         assert len(results["data"]["labels"]) == 35
 
 

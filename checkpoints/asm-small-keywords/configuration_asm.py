@@ -1,3 +1,6 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
 """Configuration of the Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): every number of the model."""
 
 import difflib

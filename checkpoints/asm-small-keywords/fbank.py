@@ -1,3 +1,6 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
 """Batched log-mel filterbank, equal to Kaldi's: the recipe of `compute-fbank-feats`, step by step, in torch alone."""
 
 import math

@@ -1,3 +1,6 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
 """Feature extractor of the Audio Spectrogram Mixer: waveforms to padded, normalised log-mel spectrograms."""
 
 import difflib

@@ -1,3 +1,6 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer in the Transformer's place."""
 
 import torch

@@ -24,8 +24,10 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     assert outcome.error is None
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["metrics"]["accuracy"] >= 0.9
-    assert results["clips"] == 13
-    assert "epoch 12: loss" in outcome.stdout
+    assert results["data"]["clips"] == {"train": 24, "dev": 3, "test": 13}
+    assert "epoch 12, step 36, loss " in outcome.stdout
+    assert "multiply-adds" not in (tmp_path / "model" / "README.md").read_text()  # not measured
+    assert (tmp_path / "model" / "confusion_matrix.png").exists()
     assert str(tmp_path) not in json.dumps(results)
     classifier = pipeline("audio-classification", model=str(tmp_path / "model"))
     assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
@@ -42,8 +44,8 @@ def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
     two = launch("train_accelerate.py", *base, "--output_dir", tmp_path / "two")
     assert two.returncode == 0, two.stderr
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
-    assert [result["processes"] for result in results] == [1, 2]
-    assert [result["clips"] for result in results] == [13, 13]
+    assert [result["training"]["processes"] for result in results] == [1, 2]
+    assert [sum(map(sum, result["confusion_matrix"])) for result in results] == [13, 13]
     assert results[0]["metrics"] == results[1]["metrics"]
     losses = [[line for line in text.splitlines() if line.startswith("epoch")] for text in (one.stdout, two.stdout)]
     assert losses[0] == losses[1]  # to four decimals

@@ -9,7 +9,16 @@ import yaml
 from transformers import HfArgumentParser
 
 
-PATHS = ("data_dir", "manifest", "output_dir", "results_file", "model_name_or_path", "resume_from_checkpoint", "model")
+PATHS = (
+    "output",
+    "data_dir",
+    "manifest",
+    "output_dir",
+    "results_file",
+    "model_name_or_path",
+    "resume_from_checkpoint",
+    "model",
+)
 
 
 def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:

@@ -1,0 +1,29 @@
+"""What is published; tests/test_hub.py publishes it."""
+
+import pytest
+from huggingface_hub.utils import filter_repo_objects
+
+from modeling_asm.training.publishing import PUBLISHED, PublishingError, code_license, first_line, publish
+
+
+def test_the_licence_is_the_packages(repository):
+    assert code_license() == (repository / "LICENSE").read_text()
+
+
+def test_pickles_and_settings_stay_here():
+    names = ["model.safetensors", "README.md", "LICENSE", "fbank.py", "results.json", "per_class.csv", "per_class.png"]
+    private = ["training_args.bin", "run.json", "optimizer.pt", "rng_state.pth", ".env", "notes.txt"]
+    assert list(filter_repo_objects([*names, *private], allow_patterns=PUBLISHED)) == names
+
+
+def test_without_a_network(tmp_path):
+    with pytest.raises(PublishingError, match=r"The upload to 'me/x' failed: .*Nothing of it is visible"):
+        publish(tmp_path, "me/x")
+    assert (tmp_path / "LICENSE").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(OSError("one.\ntwo"), "one"), (KeyError(), "KeyError"), (ValueError("  x  "), "x")]
+)
+def test_one_line(error, line):
+    assert first_line(error) == line
