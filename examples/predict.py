@@ -148,8 +148,7 @@ def main():
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         finish(folder, args, data_args, labels, number / seconds)
-    accelerator.wait_for_everyone()  # a process whose peers are gone may not come to its end
-    accelerator.end_training()
+    accelerator.wait_for_everyone()  # no `end_training`: see train_accelerate.py
 
 
 def choose_split(dataset, split: str | None, name: str):

@@ -144,8 +144,9 @@ def main():
         if args.push_to_hub:
             publish(folder, repository)
             print(f"Published: {repository}")
-    accelerator.wait_for_everyone()  # a process whose peers are gone may not come to its end
-    accelerator.end_training()
+    # There is no tracker to end. `end_training` would also take the process group from under the model, and gloo's
+    # threads then wait at times for the interpreter's lock, which waits for them.
+    accelerator.wait_for_everyone()
 
 
 def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, epoch: int, names: list[str]) -> float:
