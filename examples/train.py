@@ -36,7 +36,7 @@ from modeling_asm.training.data import DataArguments, is_streamed, load_audio_da
 from modeling_asm.training.labels import MULTI, REGRESSION, align_labels, problem_type_of
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
-from modeling_asm.training.publishing import PublishingError, code_license, prepare_repository, publish
+from modeling_asm.training.publishing import PublishingError, code_license, create_repository, push_to_hub
 from modeling_asm.training.report import write_json, write_report, write_worst_clips
 from modeling_asm.training.results import (
     count_confusions,
@@ -139,7 +139,8 @@ def main():
             Path(args.script.results_file).parent.mkdir(parents=True, exist_ok=True)
             write_json(reported, args.script.results_file)
         if repository:
-            publish(runs[0].training.output_dir, repository, args.training.hub_token, args.training.hub_revision)
+            first = runs[0].training
+            push_to_hub(first.output_dir, repository, token=first.hub_token, revision=first.hub_revision)
             print(f"Published: {repository}")
     except (OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
         sys.exit(str(error))  # what is wrong, in one line
@@ -154,7 +155,7 @@ def open_repository(training_args: AudioTrainingArguments) -> str | None:
     name = training_args.hub_model_id or Path(training_args.output_dir).resolve().name
     if training_args.process_index > 0:
         return name
-    return prepare_repository(name, training_args.hub_private_repo, training_args.hub_token)
+    return create_repository(name, training_args.hub_private_repo, training_args.hub_token)
 
 
 def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:

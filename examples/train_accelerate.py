@@ -31,7 +31,7 @@ from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
-from modeling_asm.training.publishing import PublishingError, code_license, prepare_repository, publish
+from modeling_asm.training.publishing import PublishingError, code_license, create_repository, push_to_hub
 from modeling_asm.training.report import write_json, write_report
 from modeling_asm.training.results import count_confusions, describe_data, describe_model, format_summary, score
 from modeling_asm.training.runs import UNFINISHED, clear_unfinished, move_into, open_run
@@ -72,7 +72,7 @@ def main():
     folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
     try:
         if args.push_to_hub and accelerator.is_main_process:
-            repository = prepare_repository(repository)
+            repository = create_repository(repository)
         with accelerator.main_process_first():
             settings = {**asdict(args), **asdict(model_args), **asdict(augmentation), "output_dir": folder.name}
             settings["model_name_or_path"] = model_args.start
@@ -142,7 +142,7 @@ def main():
         move_into(staging, folder)
         print(f"\n{format_summary(results)}")
         if args.push_to_hub:
-            publish(folder, repository)
+            push_to_hub(folder, repository)
             print(f"Published: {repository}")
     # There is no tracker to end. `end_training` would also take the process group from under the model, and gloo's
     # threads then wait at times for the interpreter's lock, which waits for them.

@@ -205,9 +205,9 @@ def test_transformers_own_trainer_pushes(hub, published, tmp_path):
 
 def test_a_push_that_fails_in_the_midst(hub, published, tmp_path):
     """The files are there, the commit fails: nobody sees a half; the next push succeeds."""
-    push = "from modeling_asm.training.publishing import prepare_repository, publish, PublishingError\nimport sys\n"
-    push += "name = prepare_repository('ann/broken')\n"
-    push += "try:\n    publish(sys.argv[1], name)\nexcept PublishingError as error:\n    sys.exit(str(error))\n"
+    push = "from modeling_asm.training.publishing import push_to_hub, PublishingError\nimport sys\n"
+    push += "try:\n    print(push_to_hub(sys.argv[1], 'broken'))\n"
+    push += "except PublishingError as error:\n    sys.exit(str(error))\n"
     hub.failures[:] = [r"POST /api/models/ann/broken/commit/"]
     process = run(hub, tmp_path, "-c", push, published / "model", check=False)
     assert process.returncode == 1
@@ -216,7 +216,7 @@ def test_a_push_that_fails_in_the_midst(hub, published, tmp_path):
     assert "Nothing of it is visible there, and 'model' is whole: try again later." in message
     assert hub.files("ann/broken") == {".gitattributes": b""}
     assert hub.uploads  # the weights had arrived
-    run(hub, tmp_path, "-c", push, published / "model")
+    assert run(hub, tmp_path, "-c", push, published / "model").stdout == "ann/broken\n"
     assert stranger(hub, tmp_path, "ann/broken", package=False)["config"] == "ASMConfig"
 
 

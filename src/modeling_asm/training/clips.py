@@ -111,7 +111,7 @@ def cache_file(dataset: Dataset, sampling_rate: int) -> str:
 def read_waveform(row: dict, sampling_rate: int) -> np.ndarray:
     """Return the samples of a clip: kept ones, or decoded now."""
     if row.get("waveform") is not None:
-        return np.asarray(row["waveform"], dtype=np.float32)
+        return np.array(row["waveform"], dtype=np.float32)  # a copy, for what is kept is read-only
     return load_audio(clip_name(row["audio"]), sampling_rate, row["audio"].get("bytes"))
 
 

@@ -3,7 +3,7 @@
 from importlib import metadata
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub import HfApi
 
 
 # Never a pickle such as training_args.bin, which has the run's arguments, a token among them.
@@ -24,7 +24,7 @@ def code_license() -> str:
     return (Path(__file__).resolve().parents[3] / "LICENSE").read_text(encoding="utf-8")  # a checkout
 
 
-def prepare_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+def create_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> str:
     """Create a repository on the Hub, if it is not there, before hours of training; return its full name.
 
     Raises:
@@ -39,23 +39,35 @@ def prepare_repository(repo_id: str, private: bool | None = None, token: str | N
         ) from error
 
 
-def publish(folder: str | Path, repo_id: str, token: str | None = None, revision: str | None = None) -> CommitInfo:
+def push_to_hub(
+    folder: str | Path,
+    repo_id: str,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+) -> str:
     """Upload a checkpoint, card and licence included, as one commit: it is there as a whole or not at all.
+
+    (`push_to_hub` of a model knows neither its feature extractor nor its card.)
 
     Args:
         folder: What `examples/train.py` left, or `save_pretrained` of a model and of its feature extractor.
-        repo_id: Repository on the Hub, owner/name; it must exist.
+        repo_id: Repository on the Hub, owner/name, which is created if it is not there.
+        private: Whether a new repository is private; by default as the owner has set it.
         token: Token that may write; by default the one of `hf auth login`.
         revision: Branch to commit to.
+
+    Returns:
+        The repository's full name.
 
     Raises:
         PublishingError: If the Hub does not take it; what was there before stays as it was.
     """
-    folder = Path(folder)
+    folder, repo_id = Path(folder), create_repository(repo_id, private, token)
     if not (folder / "LICENSE").is_file():
         (folder / "LICENSE").write_text(code_license(), encoding="utf-8")
     try:
-        return HfApi(token=token).upload_folder(
+        HfApi(token=token).upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             revision=revision,
@@ -68,6 +80,7 @@ def publish(folder: str | Path, repo_id: str, token: str | None = None, revision
             f"The upload to {repo_id!r} failed: {first_line(error)}. Nothing of it is visible there, and "
             f"{folder.name!r} is whole: try again later."
         ) from error
+    return repo_id
 
 
 def first_line(error: Exception) -> str:
