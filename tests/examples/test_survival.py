@@ -84,11 +84,11 @@ def check_nothing_half_written(folder: Path):
         AutoModelForAudioClassification.from_pretrained(folder)
 
 
-def kill_and_repeat(repository, data, folder, whole, ready, times: int = 1):
-    """Kill the run as soon as `ready(folder, seconds)`, `times` times; then let it end, and compare."""
+def kill_and_repeat(repository, data, folder, whole, *moments):
+    """Kill the run at each moment, as soon as `moment(folder, seconds)`; then let it end, and compare."""
     script, weights, scores, _ = whole
     words = command(repository, data, folder, script)
-    for _ in range(times):
+    for ready in moments:
         process, begin = start(words), time.monotonic()
         while process.poll() is None and not ready(folder, time.monotonic() - begin):
             time.sleep(0.0005)
@@ -122,8 +122,9 @@ def test_killed_at(repository, data, tmp_path, whole, moment):
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_random_moments_twice(repository, data, tmp_path, whole, number):
     draw = random.Random(f"{number} {whole[0]}")
-    moments = [draw.uniform(0.3, 1.0) * whole[3] for _ in range(2)]
-    kill_and_repeat(repository, data, tmp_path / "run", whole, lambda _, seconds: seconds > moments[0], 2)
+    first, second = (draw.uniform(0.3, 1.0) * whole[3] for _ in range(2))
+    moments = [lambda _, seconds: seconds > first, lambda _, seconds: seconds > second]
+    kill_and_repeat(repository, data, tmp_path / "run", whole, *moments)
 
 
 def can_mount() -> bool:
