@@ -14,14 +14,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -29,7 +29,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
 from modeling_asm.training.arguments import parse_arguments
-from modeling_asm.training.clips import clip_name, columns_to_rows, extract_features, read_waveform
+from modeling_asm.training.clips import clip_name, columns_to_rows, extract_features, fingerprint, read_waveform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import MULTI, REGRESSION
 from modeling_asm.training.models import window_samples
@@ -113,11 +113,11 @@ def main():
     folder = Path(args.output_dir)
     try:
         clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
-        size = len(clips) if isinstance(clips, Dataset) else None
         with accelerator.main_process_first():
-            settings = {"model": args.model, "model_revision": args.model_revision, "data": data_args.name}
-            settings |= {"revision": data_args.dataset_revision, "split": args.split, "clips": size}
-            open_run(folder, settings | {"rows_per_file": args.rows_per_file}, "rows-*")
+            settings = {"model": args.model, "model_revision": args.model_revision, **asdict(data_args)}
+            settings |= {"split": args.split, "seconds": args.seconds, "rows_per_file": args.rows_per_file}
+            clips_id = fingerprint(DatasetDict(all=clips)) if isinstance(clips, Dataset) else None
+            open_run(folder, settings | {"clips": clips_id}, "rows-*")
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     if accelerator.is_main_process:

@@ -30,12 +30,20 @@ from modeling_asm.training.clips import (
     clip_name,
     count_classes,
     decode_audio,
+    fingerprint,
 )
 from modeling_asm.training.cost import measure_cost
 from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset
 from modeling_asm.training.labels import MULTI, REGRESSION, align_labels, problem_type_of
 from modeling_asm.training.metrics import compute_scores
-from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
+from modeling_asm.training.models import (
+    ModelArguments,
+    choose_seconds,
+    gather_model,
+    make_model,
+    sampling_rate_of,
+    window_samples,
+)
 from modeling_asm.training.publishing import PublishingError, code_license, create_repository, push_to_hub
 from modeling_asm.training.report import write_json, write_report, write_worst_clips
 from modeling_asm.training.results import (
@@ -84,6 +92,9 @@ class ScriptArguments:
     )
     resamples: int = field(default=1000, metadata={"help": "Draws of the bootstrap; 0 leaves the intervals out."})
     measure_cost: bool = field(default=True, metadata={"help": "Time the model beside AST, for the card."})
+    shuffle_buffer: int = field(
+        default=1000, metadata={"help": "Clips among which the next one of a streamed train split is drawn."}
+    )
     results_file: str | None = field(default=None, metadata={"help": "Copy results.json there, too."})
     licence: str | None = field(default=None, metadata={"help": "Licence of the model, for its card: cc-by-4.0."})
     credit: str | None = field(default=None, metadata={"help": "Source and makers of the recordings, for the card."})
@@ -99,6 +110,7 @@ class Arguments:
     model: ModelArguments
     training: AudioTrainingArguments
     augmentation: Augmentation
+    clips: str | None = None  # what tells the data from other data of that name
 
     def settings(self) -> dict:
         """What the result depends on, without paths of this machine."""
@@ -110,8 +122,10 @@ class Arguments:
             **asdict(self.augmentation),
             **training,
         }
-        names = {"data_dir": self.data.name, "manifest": Path(self.data.manifest or "").name}
-        return {**parts, **names, "model_name_or_path": self.model.start, "augment": self.script.augment}
+        script = {name: getattr(self.script, name) for name in ("evaluate_only", "augment", "on_bad_audio")}
+        names = {"dataset_name": self.data.hub_name, "manifest": Path(self.data.manifest or "").name}
+        names |= {"data_dir": self.data.name, "clips": self.clips, "model_name_or_path": self.model.start}
+        return {**parts, **script, **names}
 
 
 def main():
@@ -122,6 +136,10 @@ def main():
             raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
         repository = open_repository(args.training)
         dataset = load_audio_dataset(args.data)
+        if is_streamed(dataset):
+            check_streamable(args)
+        else:
+            args = replace(args, clips=fingerprint(dataset))
         runs = plan_runs(args, dataset)
         problems = []
         if not is_streamed(dataset):
@@ -134,7 +152,7 @@ def main():
         reported = results[0] if len(results) == 1 else summarise(results)
         write_json(reported, Path(args.training.output_dir) / "results.json")
         for run, result in zip(runs, results):
-            write_card(Path(run.training.output_dir), result, reported, args.training.hub_model_id)
+            write_card(Path(run.training.output_dir), result, reported, repository or args.training.hub_model_id)
         if args.script.results_file:
             Path(args.script.results_file).parent.mkdir(parents=True, exist_ok=True)
             write_json(reported, args.script.results_file)
@@ -162,8 +180,6 @@ def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:
     """List the runs: one for each seed and fold, each in a folder of its own, or a single one."""
     if args.script.cross_validate and args.split.fold_column is None:
         raise ValueError("--cross_validate needs the column with the folds, speakers or kits: --fold_column.")
-    if args.script.cross_validate and is_streamed(dataset):
-        raise ValueError("A streamed data set cannot be divided into folds; leave --streaming out.")
     column, folder = args.split.fold_column, Path(args.training.output_dir)
     folds = fold_names(dataset, column) if args.script.cross_validate else [None]
     seeds = args.script.seeds or [args.training.seed]
@@ -175,7 +191,25 @@ def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:
             training = copy(args.training)
             training.seed, training.output_dir = seed, str(folder.joinpath(*names))
             runs.append(replace(args, split=split, training=training))
+    if len(runs) > 1:
+        with args.training.main_process_first(desc="opening the runs"):
+            open_run(folder, {**args.settings(), "seeds": seeds, "folds": folds}, "*/*")
     return runs
+
+
+def check_streamable(args: Arguments):
+    """Raise `ValueError` where something is asked for that needs the whole data set at hand."""
+    whole = {
+        "--hold_out": args.split.hold_out is not None,
+        "--cross_validate": args.script.cross_validate,
+        "--evaluate_only": args.script.evaluate_only,
+        f"--class_balance {args.training.class_balance}": args.training.class_balance != "none",
+    }
+    asked = [name for name, wanted in whole.items() if wanted]
+    if asked:
+        raise ValueError(f"{asked[0]} needs the whole data set, but a stream comes clip by clip. Leave one out.")
+    if args.training.max_steps <= 0:
+        raise ValueError("A streamed data set has no length: give --max_steps, instead of a number of epochs.")
 
 
 def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
@@ -201,7 +235,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     train_transform = ClipTransform(feature_extractor, clips.features, window, augmentation, smoothing)
     eval_transform = ClipTransform(feature_extractor, features, window)
     inputs = {
-        name: as_inputs(split, train_transform if name == "train" else eval_transform, args)
+        name: as_inputs(split, train_transform if name == "train" else eval_transform, args, name == "train")
         for name, split in splits.items()
     }
     patience = training_args.early_stopping_patience
@@ -225,6 +259,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         if training_args.average_last > 0:
             trainer.average_checkpoints()
     output = trainer.predict(inputs["test"])
+    model = gather_model(trainer.model)
     if not trainer.is_world_process_zero():
         return {}
 
@@ -249,7 +284,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     write_report(staging, features, references, logits, trainer.state.log_history)
     if isinstance(splits["test"], Dataset):
         rate = feature_extractor.sampling_rate
-        write_worst_clips(staging, splits["test"], references, logits, rate, args.data.data_dir)
+        write_worst_clips(staging, splits["test"], references, logits, rate, args.data.root)
     (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
     write_json(results, staging / "results.json")
     move_into(staging, folder)
@@ -259,10 +294,11 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
 def decode(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, list[str]]:
     """Decode all clips, on one process first; return them, and what was wrong with those that are left out."""
     decoded, problems = DatasetDict(), []
+    rate = sampling_rate_of(args.model)
     with args.training.main_process_first(desc="decoding"):
         for name, split in dataset.items():
             decoded[name], skipped = decode_audio(
-                split, 16000, args.script.on_bad_audio, args.script.keep_audio, torch.get_num_threads()
+                split, rate, args.script.on_bad_audio, args.script.keep_audio, torch.get_num_threads()
             )
             problems += skipped
     if problems:
@@ -291,25 +327,24 @@ def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict,
 
 def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
     """Choose among the splits of a stream, and read its first clips, which set window, mean and deviation."""
-    test_name = args.split.test_split or next((name for name in ("test", "validation") if name in dataset), "test")
-    missing = [name for name in (args.split.train_split, test_name) if name not in dataset]
-    if missing:
-        raise ValueError(f"There is no split {missing[0]!r}; the data has: {', '.join(dataset)}.")
-    if args.training.max_steps <= 0:
-        raise ValueError("A streamed data set has no length: give --max_steps, instead of a number of epochs.")
-    splits = {"train": dataset[args.split.train_split], "test": dataset[test_name]}
+    train, test, test_name = choose_test(dataset, args.split)
+    if train is None or test is None:
+        missing = args.split.train_split if train is None else "test"
+        raise ValueError(f"There is no split {missing!r}; the data has: {', '.join(dataset)}.")
+    train = train.shuffle(seed=args.training.seed, buffer_size=args.script.shuffle_buffer)
+    splits = {"train": train, "test": test}
     if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
         splits["dev"] = dataset["validation"]
     first = Dataset.from_list(list(splits["train"].take(STREAMED_CLIPS)), features=splits["train"].features)
-    clips, _ = decode_audio(first, 16000, args.script.on_bad_audio, keep=False)
+    clips, _ = decode_audio(first, sampling_rate_of(args.model), args.script.on_bad_audio, keep=False)
     return splits, clips, test_name
 
 
-def as_inputs(split, transform: ClipTransform, args: Arguments) -> torch.utils.data.Dataset:
+def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> torch.utils.data.Dataset:
     """Wrap a split such that it gives the model's inputs."""
     training = args.training
     if isinstance(split, Dataset):
-        balanced = training.class_balance == "sampling" and transform.augmentation is not None
+        balanced = train and training.class_balance == "sampling"
         return ClipDataset(split, transform, training.seed, balanced)
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio)
 
@@ -336,10 +371,18 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
         * args.training.gradient_accumulation_steps
         * args.training.world_size,
         "processes": args.training.world_size,
+        "kept": kept_weights(args.training),
         "augmentation": asdict(args.augmentation) if args.script.augment else None,
         "freeze_encoder": args.model.freeze_encoder,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
+
+
+def kept_weights(args: AudioTrainingArguments) -> str:
+    """Say which weights of a run are the model."""
+    if args.average_last > 0:
+        return f"the mean of the last {args.average_last} checkpoints"
+    return f"the best epoch by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last epoch"
 
 
 def write_card(folder: Path, results: dict, reported: dict, repository: str | None):

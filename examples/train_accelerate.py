@@ -7,6 +7,7 @@ The data, splits, models and augmentation are those of `train.py`. An interrupte
 when the same command is given again.
 """
 
+import json
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from datasets import DatasetDict
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
@@ -26,20 +28,36 @@ from transformers import get_cosine_schedule_with_warmup
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_model_card
-from modeling_asm.training.clips import ClipDataset, ClipTransform, clip_name, decode_audio
+from modeling_asm.training.clips import ClipDataset, ClipTransform, clip_name, decode_audio, fingerprint
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.metrics import compute_scores
-from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
+from modeling_asm.training.models import (
+    ModelArguments,
+    choose_seconds,
+    make_model,
+    sampling_rate_of,
+    window_samples,
+)
 from modeling_asm.training.publishing import PublishingError, code_license, create_repository, push_to_hub
 from modeling_asm.training.report import write_json, write_report
 from modeling_asm.training.results import count_confusions, describe_data, describe_model, format_summary, score
-from modeling_asm.training.runs import UNFINISHED, clear_unfinished, move_into, open_run
+from modeling_asm.training.runs import (
+    UNFINISHED,
+    CheckpointError,
+    clear_unfinished,
+    finished_results,
+    move_into,
+    open_run,
+)
 from modeling_asm.training.splits import SplitArguments, choose_splits
 from modeling_asm.training.trainer import audio_loss, describe_failure
 
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
+
+# What a result does not depend on.
+INDIFFERENT = ("output_dir", "use_cpu", "push_to_hub", "hub_model_id", "num_workers", "report_to")
 
 
 @dataclass
@@ -58,6 +76,7 @@ class LoopArguments:
     push_to_hub: bool = field(default=False, metadata={"help": "Publish the model, its code and its card."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Its name on the Hub: owner/name."})
     num_workers: int = field(default=0, metadata={"help": "Processes that prepare batches, for each process."})
+    report_to: str | None = field(default=None, metadata={"help": "Where to show the curves: tensorboard, wandb."})
 
 
 def main():
@@ -68,19 +87,24 @@ def main():
         cpu=args.use_cpu,
         mixed_precision=args.mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+        log_with=args.report_to,
+        project_dir=args.output_dir,
     )
     folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
     try:
         if args.push_to_hub and accelerator.is_main_process:
             repository = create_repository(repository)
-        with accelerator.main_process_first():
-            settings = {**asdict(args), **asdict(model_args), **asdict(augmentation), "output_dir": folder.name}
-            settings["model_name_or_path"] = model_args.start
-            open_run(folder, {**settings, "data": data_args.name, **asdict(split_args)}, "state-*")
-        set_seed(args.seed)
+        if data_args.streaming:
+            raise ValueError("This loop needs the whole data set: leave --streaming out, or take train.py.")
         dataset = load_audio_dataset(data_args)
         with accelerator.main_process_first():
-            dataset = DatasetDict({name: decode_audio(split, 16000)[0] for name, split in dataset.items()})
+            open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, dataset), "state-*")
+        if finished_results(folder) is not None:
+            return end(accelerator, args, folder, repository)
+        set_seed(args.seed)
+        rate = sampling_rate_of(model_args)
+        with accelerator.main_process_first():
+            dataset = DatasetDict({name: decode_audio(split, rate)[0] for name, split in dataset.items()})
         splits, test_name = choose_splits(dataset, split_args, args.seed)
     except (OSError, ValueError, PublishingError) as error:
         sys.exit(str(error))
@@ -106,9 +130,11 @@ def main():
     scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(args.warmup * steps), steps)
     accelerator.register_for_checkpointing(scheduler)
 
-    log, model_type = [], problem_type_of(features)
+    first_epoch, log = resume(accelerator, folder)
+    model_type = problem_type_of(features)
+    accelerator.init_trackers("logs")
     names = [clip_name(audio, row) for row, audio in enumerate(splits["train"]["audio"])]
-    for epoch in range(resume(accelerator, folder), args.num_train_epochs):
+    for epoch in range(first_epoch, args.num_train_epochs):
         try:
             loss = train_epoch(accelerator, model, train_loader, optimizer, scheduler, epoch, names)
         except FloatingPointError as error:
@@ -118,7 +144,11 @@ def main():
             scores = compute_scores(model_type, *predict(accelerator, model, loaders[0]))
             log[-1] |= {f"eval_{name}": value for name, value in scores.items()}
         accelerator.print(", ".join(f"{name} {value:.4g}" for name, value in log[-1].items()))
-        save(accelerator, folder, epoch + 1)
+        accelerator.log(log[-1], step=log[-1]["step"])
+        try:
+            save(accelerator, folder, epoch + 1, log)
+        except CheckpointError as error:
+            sys.exit(str(error))
 
     logits, references = predict(accelerator, model, loaders[-1])
     weights = accelerator.get_state_dict(model)
@@ -136,23 +166,34 @@ def main():
         accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
         feature_extractor.save_pretrained(staging)
         write_report(staging, features, references, logits, log)
-        write_model_card(staging, CARD_TEMPLATE, results, args.hub_model_id or folder.resolve().name)
+        write_model_card(staging, CARD_TEMPLATE, results, repository)
         (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
         write_json(results, staging / "results.json")
         move_into(staging, folder)
-        print(f"\n{format_summary(results)}")
+    end(accelerator, args, folder, repository)
+
+
+def end(accelerator: Accelerator, args: LoopArguments, folder: Path, repository: str):
+    """Print the results of a finished run, publish them if asked to, and close what shows the curves."""
+    if accelerator.is_main_process:
+        print(f"\n{format_summary(finished_results(folder))}")
         if args.push_to_hub:
-            push_to_hub(folder, repository)
-            print(f"Published: {repository}")
-    # There is no tracker to end. `end_training` would also take the process group from under the model, and gloo's
-    # threads then wait at times for the interpreter's lock, which waits for them.
+            try:
+                print(f"Published: {push_to_hub(folder, repository)}")
+            except PublishingError as error:
+                sys.exit(str(error))
+    # `end_training` would also take the process group from under the model, and gloo's threads then wait at times for
+    # the interpreter's lock, which waits for them.
+    for tracker in accelerator.trackers:
+        tracker.finish()
     accelerator.wait_for_everyone()
 
 
 def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, epoch: int, names: list[str]) -> float:
     """Train for one epoch, and return the mean loss of its steps over all processes; `names` are those of the clips."""
     model.train()
-    loader.set_epoch(epoch)  # shuffles and augments anew
+    loader.set_epoch(epoch)  # shuffles anew
+    loader.dataset.set_epoch(epoch)  # augments anew; accelerate tells a data set with one process only
     problem_type = accelerator.unwrap_model(model).config.problem_type
     losses = []
     for batch in tqdm(loader, disable=not accelerator.is_local_main_process, desc=f"Epoch {epoch + 1}"):
@@ -186,10 +227,18 @@ def predict(accelerator: Accelerator, model, loader) -> tuple[np.ndarray, np.nda
     return torch.cat(logits).numpy(), torch.cat(references).numpy()
 
 
-def save(accelerator: Accelerator, folder: Path, epoch: int):
+def save(accelerator: Accelerator, folder: Path, epoch: int, log: list[dict]):
     """Save the whole state under another name first, so that a state with a proper name is never half written."""
     part, whole = folder / f"{UNFINISHED}state", folder / f"state-{epoch}"
-    accelerator.save_state(str(part))
+    try:
+        accelerator.save_state(str(part))
+        if accelerator.is_main_process:
+            write_json(log, part / "log.json")
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"Cannot save {whole.name}: {error}. What was saved before it is whole: make room, and run the same "
+            "command again to go on from there."
+        ) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         os.replace(part, whole)
@@ -213,6 +262,7 @@ def describe_training(args: LoopArguments, model_args, augmentation, accelerator
         "weight_decay": args.weight_decay,
         "label_smoothing_factor": args.label_smoothing,
         "class_balance": "none",
+        "kept": "the last epoch",
         "augmentation": asdict(augmentation) if args.augment else None,
         "freeze_encoder": model_args.freeze_encoder,
         "bf16": accelerator.mixed_precision == "bf16",
@@ -220,17 +270,27 @@ def describe_training(args: LoopArguments, model_args, augmentation, accelerator
     }
 
 
-def resume(accelerator: Accelerator, folder: Path) -> int:
-    """Load the last state, if there is one, and return the epoch to go on with."""
+def settings_of(args: LoopArguments, data_args: DataArguments, split_args, model_args, augmentation, dataset) -> dict:
+    """Return what the result depends on, without paths of this machine."""
+    parts = (args, data_args, split_args, model_args, augmentation)
+    settings = {name: value for part in parts for name, value in asdict(part).items()}
+    settings = {name: value for name, value in settings.items() if name not in INDIFFERENT}
+    settings |= {"data_dir": data_args.name, "manifest": Path(data_args.manifest or "").name}
+    settings |= {"dataset_name": data_args.hub_name, "model_name_or_path": model_args.start}
+    return settings | {"clips": fingerprint(dataset)}
+
+
+def resume(accelerator: Accelerator, folder: Path) -> tuple[int, list[dict]]:
+    """Load the last state, if there is one, and return the epoch to go on with, and what was logged before it."""
     if accelerator.is_main_process:
         clear_unfinished(folder)
     accelerator.wait_for_everyone()
     epochs = sorted(int(state.name.split("-")[1]) for state in folder.glob("state-*"))
     if not epochs:
-        return 0
+        return 0, []
     accelerator.load_state(str(folder / f"state-{epochs[-1]}"))
     accelerator.print(f"Going on after epoch {epochs[-1]}")
-    return epochs[-1]
+    return epochs[-1], json.loads((folder / f"state-{epochs[-1]}" / "log.json").read_text())
 
 
 if __name__ == "__main__":

@@ -68,3 +68,11 @@ def test_the_recorded_command_keeps_flags_and_names_but_no_paths(tmp_path):
         "python examples/train.py recipes/esc50.yaml --data_dir=tones --output_dir out --model_name_or_path ann/tones "
         "--credit 'see https://example.org/a' --bf16"
     )
+
+
+def test_the_recorded_command_has_no_token_and_no_path_in_any_argument(tmp_path):
+    arguments = ["--hub_token", "hf_secret", "--push_to_hub", "--hub_token=hf_secret", "--dataset_name", str(tmp_path)]
+    arguments += ["--manifest", "../far/clips.csv", "--labels", "yes", "no"]
+    assert describe_command("train.py", arguments) == (
+        f"python examples/train.py --push_to_hub --dataset_name {tmp_path.name} --manifest clips.csv --labels yes no"
+    )

@@ -148,7 +148,7 @@ def test_warp_stretches_from_the_first_frame_and_the_lowest_bin(rng):
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_mask_covers_one_span_of_at_most_its_width(axis, rng):
-    masked = mask(torch.ones(200, 30, 40), 8, axis, rng) == 0
+    masked = mask(torch.ones(200, 32, 40), 8, axis, rng) == 0
     assert (masked.any(3 - axis) == masked.all(3 - axis)).all()
     widths = masked.any(3 - axis).sum(1)
     assert (widths.min(), widths.max()) == (0, 8)
@@ -157,8 +157,10 @@ def test_mask_covers_one_span_of_at_most_its_width(axis, rng):
     assert masked.any(3 - axis).any(0).all()  # every frame or bin is hidden at some time
 
 
-def test_a_mask_wider_than_the_features(rng):
-    assert mask(torch.ones(50, 3, 4), 100, 1, rng).shape == (50, 3, 4)
+def test_a_mask_leaves_something_of_a_short_window(rng):
+    masked = mask(torch.ones(200, 20, 8), 100, 1, rng) == 0
+    assert masked.any(2).sum(1).max() == 5
+    assert not (mask(torch.ones(50, 3, 4), 100, 1, rng) == 0).any()
 
 
 def test_mixup_blends_features_and_targets_alike(rng):

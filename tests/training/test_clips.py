@@ -19,6 +19,7 @@ from modeling_asm.training.clips import (
     balancing_weights,
     cache_file,
     decode_audio,
+    fingerprint,
     measure_features,
 )
 from modeling_asm.training.data import DataArguments, load_audio_dataset
@@ -245,3 +246,26 @@ def test_a_stream_gives_what_the_data_set_gives(tones, dataset, feature_extracto
 def test_the_columns_that_stay(dataset):
     decoded, _ = decode_audio(DatasetDict(train=dataset)["train"], 16000)
     assert decoded.column_names == ["audio", "label", "seconds", "waveform"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_comes_once_however_many_workers(dataset, feature_extractor, workers):
+    transform = ClipTransform(feature_extractor, dataset.features, 3200, Augmentation())
+    stream = ClipStream(dataset.to_iterable_dataset(), transform, 4, 0, "error")
+    alone, shared = (list(DataLoader(stream, batch_size=4, num_workers=number)) for number in (0, workers))
+    assert len(alone) == len(shared) == 10
+    for one, other in zip(alone, shared):
+        torch.testing.assert_close(one["input_values"], other["input_values"], rtol=0, atol=0)
+        assert torch.equal(one["labels"], other["labels"])
+
+
+def test_a_fingerprint_tells_other_clips_and_labels(dataset, tones):
+    known = fingerprint(DatasetDict(train=dataset))
+    assert fingerprint(DatasetDict(train=load_audio_dataset(DataArguments(str(tones)))["train"])) == known
+    assert fingerprint(DatasetDict(test=dataset)) != known
+    assert fingerprint(DatasetDict(train=dataset.select(range(39)))) != known
+    labels = [1 - label for label in dataset["label"]]
+    other = dataset.remove_columns("label").add_column("label", labels, feature=dataset.features["label"])
+    assert fingerprint(DatasetDict(train=other)) != known
+    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
+    assert fingerprint(DatasetDict(train=dataset)) != known

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from modeling_asm import ASMFeatureExtractor
 from modeling_asm.training.cost import measure_cost
 
 
@@ -24,3 +25,9 @@ def test_multiply_adds_by_hand(model, feature_extractor, config):
     cost = measure_cost(model, feature_extractor, feature_extractor.nb_max_samples, rounds=1)
     assert cost["model"]["gmacs"] * 1e9 == pytest.approx(expected, abs=5e4)  # written with four decimals of 1e9
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+def test_another_rate(model, config):
+    extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length, sampling_rate=8000)
+    assert measure_cost(model, extractor, 8000, rounds=1)["ratio"] > 0

@@ -103,3 +103,11 @@ def test_lists_that_are_no_pairs(tones):
 def test_names_without_paths(tones):
     assert DataArguments(data_dir=str(tones)).name == "tones"
     assert DataArguments(dataset_name="ann/tones").name == "ann/tones"
+
+
+def test_a_folder_has_no_name_on_the_hub(tmp_path):
+    assert DataArguments(dataset_name="ann/tones").hub_name == "ann/tones"
+    local = DataArguments(dataset_name=str(tmp_path))
+    assert (local.hub_name, local.name, local.root) == (None, tmp_path.name, None)
+    assert DataArguments(manifest=str(tmp_path / "clips.csv")).root == tmp_path
+    assert DataArguments(str(tmp_path), manifest="clips.csv").root == tmp_path

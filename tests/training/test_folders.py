@@ -153,3 +153,20 @@ def test_what_is_not_there(tmp_path):
     (tmp_path / "list.xlsx").write_text("")
     with pytest.raises(ValueError, match=r"expected a name that ends in \.csv or \.jsonl"):
         read_manifest(tmp_path / "list.xlsx")
+
+
+def test_a_damaged_csv(tmp_path):
+    (tmp_path / "clips.csv").write_text('file_name,label\n1.wav,"yes\n')
+    with pytest.raises(ValueError, match=r"clips\.csv' is no CSV after row 1: unexpected end of data"):
+        read_manifest(tmp_path / "clips.csv")
+
+
+def test_splits_without_labels(tmp_path):
+    touch(tmp_path, "train/1.wav", "test/deep/2.wav")
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 2
+    write_csv(tmp_path / "train" / "metadata.csv", ["file_name"], ["1.wav"])
+    splits = read_folder(tmp_path, labelled=False)
+    assert {name: [path.split("/")[-1] for path in columns["audio"]] for name, columns in splits.items()} == {
+        "test": ["2.wav"],
+        "train": ["1.wav"],
+    }

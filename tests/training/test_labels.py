@@ -109,3 +109,21 @@ def test_another_models_classes():
 def test_features_without_classes_are_numbers():
     assert problem_type_of({"label": Value("float32")}) == REGRESSION
     assert problem_type_of({"label": List(ClassLabel(names=["a", "b"]))}) == MULTI
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature"),
+    [([0, 1, -1], ClassLabel(names=["no", "yes"])), (["no", "yes", None], None), ([0.5, 1.0, None], None)],
+)
+def test_a_clip_without_a_label(labels, feature):
+    with pytest.raises(ValueError, match=r"'split 1' of 'tones' has no label in row 2: (-1|None)\. Fill it in"):
+        encode(labels[:2], labels, feature=feature)
+
+
+def test_fractions_in_a_csv_file_are_numbers():
+    dataset = encode(["0.5", "1", "2.25"])
+    assert problem_type_of(dataset["split 0"].features) == REGRESSION
+    assert dataset["split 0"]["label"][:] == [0.5, 1.0, 2.25]
+    assert problem_type_of(encode(["1", "2"])["split 0"].features) == SINGLE
+    assert problem_type_of(encode(["0.5", "1"], labels=["0.5", "1"])["split 0"].features) == SINGLE
+    assert problem_type_of(encode(["0.5", "1"], problem_type=SINGLE)["split 0"].features) == SINGLE

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
 from evaluate import evaluator
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modeling_asm.audio import load_audio
 from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE
@@ -132,3 +134,14 @@ def test_evaluates_own_evaluator_takes_metrics_and_model(model, feature_extracto
     )
     assert 0 <= scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"] <= 1
     assert scores["samples_per_second"] > 0
+
+
+@given(st.integers(0, 1000), st.booleans())
+def test_average_precision_of_draws_is_scikit_learns(seed, ties):
+    """The sorting is done once; each draw must give what sorting it anew gives."""
+    rng, metric = np.random.default_rng(seed), MeanAveragePrecision()
+    scores = rng.normal(size=(30, 4)).round(0 if ties else 12)
+    references = (rng.random((30, 4)) < [0.5, 0.2, 0.03, 0.0]).astype(float)
+    draws = [rng.integers(0, 30, 30) for _ in range(5)]
+    expected = [metric.score(scores[rows], references[rows]) for rows in draws]
+    np.testing.assert_allclose(metric.draw_scores(scores, references, iter(draws)), expected)

@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,12 +13,14 @@ from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
+    WhisperConfig,
+    WhisperForAudioClassification,
 )
 
-from modeling_asm import ASMForAudioClassification
+from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.clips import decode_audio
 from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, window_samples
+from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, sampling_rate_of, window_samples
 
 
 @pytest.fixture
@@ -133,3 +138,53 @@ def test_weights_that_do_not_fit_their_config(clips, checkpoint):
     (checkpoint / "config.json").write_text(config.replace('"channels_mlp_dim": 32', '"channels_mlp_dim": 48'))
     with pytest.raises(ValueError, match=r"do not fit its config\.json: .*channel_mixing"):
         make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+
+
+def test_the_rate_is_the_checkpoints(checkpoint):
+    assert sampling_rate_of(ModelArguments()) == 16000
+    ASMFeatureExtractor(sampling_rate=8000).save_pretrained(checkpoint)
+    assert sampling_rate_of(ModelArguments(model_name_or_path=str(checkpoint))) == 8000
+
+
+def test_a_model_that_takes_something_else(clips, tmp_path):
+    config = WhisperConfig(
+        d_model=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=1,
+        decoder_attention_heads=1,
+        num_labels=2,
+    )
+    WhisperForAudioClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="takes 'input_features'; models that take 'input_values' are trained here"):
+        make_model(ModelArguments(model_name_or_path=str(tmp_path)), clips)
+
+
+SHARDED = """
+import sys, torch
+from torch.distributed.fsdp import fully_shard
+from modeling_asm import ASM_SIZES, ASMConfig, ASMForAudioClassification
+from modeling_asm.training.models import gather_model
+
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]), world_size=2)
+torch.manual_seed(0)
+model = ASMForAudioClassification(ASMConfig(**ASM_SIZES["tiny"].config))
+before = {name: value.clone() for name, value in model.state_dict().items()}
+assert gather_model(model) is model
+mesh = torch.distributed.init_device_mesh("cpu", (2,))
+for layer in model.base_model.layers:
+    fully_shard(layer, mesh=mesh)
+fully_shard(model, mesh=mesh)
+whole = gather_model(model)
+if sys.argv[2] == "0":
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
+    print(type(whole).__name__)
+torch.distributed.barrier()
+"""
+
+
+def test_weights_that_are_spread_over_processes(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    commands = [[sys.executable, "-c", SHARDED, str(tmp_path / "meet"), str(rank)] for rank in range(2)]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["ASMForAudioClassification\n", ""]

@@ -8,6 +8,7 @@ from modeling_asm.training.report import (
     clip_losses,
     format_scores,
     format_table,
+    name_below,
     write_csv,
     write_json,
     write_report,
@@ -106,3 +107,10 @@ def test_tables(tmp_path):
     assert format_table([("run", "score"), ("one", 0.5)]) == "run  score\n---  -----\none  0.5"
     scores = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "chance": 0.1}
     assert format_scores(scores) == [("accuracy", "0.500 (95 % interval 0.400 to 0.600)")]
+
+
+def test_files_are_named_without_folders_of_this_machine(tmp_path):
+    assert name_below(tmp_path, str(tmp_path / "a" / "1.wav")) == "a/1.wav"
+    assert name_below(tmp_path / "a", str(tmp_path / "b" / "1.wav")) == "1.wav"
+    assert name_below(None, "/home/ann/1.wav") == "1.wav"
+    assert name_below(None, "train/1.wav") == "train/1.wav"  # within a data set of the Hub

@@ -95,3 +95,8 @@ def test_one_run():
 )
 def test_what_is_a_score(name, value, expected):
     assert is_score(name, value) == expected
+
+
+def test_clips_without_a_speaker_are_groups_of_their_own():
+    clips = Dataset.from_dict({"speaker": ["ann"] * 10 + [None] * 10})
+    assert score(SINGLE, LOGITS, REFERENCES, 50, clips, "speaker")["by_group"]["groups"] == 11

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_models import ast, clips, wav2vec2  # noqa: F401  fixtures
 from torch import nn
+from transformers import EarlyStoppingCallback
 
 from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.augmentation import Augmentation
@@ -199,10 +200,64 @@ def test_the_card_is_kept(make_trainer, tmp_path):
     assert (tmp_path / "run" / "README.md").read_text().endswith("ours")
 
 
-@pytest.mark.parametrize("arguments", [{"layer_decay": 0.0}, {"layer_decay": 1.5}])
-def test_impossible_arguments(arguments, tmp_path):
-    with pytest.raises(ValueError, match="--layer_decay must be above 0 and at most 1"):
+def test_a_run_that_stopped_early_stays_stopped(make_trainer):
+    """Killed after its last checkpoint, it takes no step more."""
+    arguments = {"eval_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 9}
+    arguments |= {"metric_for_best_model": "loss", "learning_rate": 0.0, "save_total_limit": 9}
+    first, again = (make_trainer(callbacks=[EarlyStoppingCallback(2)], **arguments) for _ in range(2))
+    first.train()
+    assert first.state.global_step < first.state.max_steps
+    again.train(resume_from_checkpoint=str(checkpoints(first.args.output_dir)[-1]))
+    assert again.state.global_step == first.state.global_step
+    assert again.state.best_model_checkpoint == first.state.best_model_checkpoint
+
+
+def test_patience_is_not_renewed_by_going_on(make_trainer):
+    arguments = {"eval_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 9}
+    arguments |= {"metric_for_best_model": "loss", "learning_rate": 0.0, "save_total_limit": 9}
+    first, again = (make_trainer(callbacks=[EarlyStoppingCallback(2)], **arguments) for _ in range(2))
+    first.train()
+    again.train(resume_from_checkpoint=str(checkpoints(first.args.output_dir)[-2]))
+    assert again.state.global_step == first.state.global_step
+
+
+def test_steps_that_end_within_an_epoch(make_trainer):
+    first, again = (make_trainer(max_steps=3, save_strategy="steps", save_steps=3) for _ in range(2))
+    first.train()
+    again.train(resume_from_checkpoint=str(checkpoints(first.args.output_dir)[-1]))
+    assert again.state.global_step == 3
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+
+
+def test_the_clips_know_the_epoch(make_trainer):
+    trainer, epochs = make_trainer(num_train_epochs=3), []
+    dataset, set_epoch = trainer.train_dataset, trainer.train_dataset.set_epoch
+    dataset.set_epoch = lambda epoch: epochs.append(epoch) or set_epoch(epoch)
+    trainer.train()
+    assert sorted(set(epochs)) == [0, 1, 2]
+    assert dataset.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layer_decay": 0.0}, "--layer_decay must be above 0 and at most 1"),
+        ({"layer_decay": 1.5}, "--layer_decay must be above 0 and at most 1"),
+        (
+            {"dataloader_persistent_workers": True, "dataloader_num_workers": 1},
+            "--dataloader_persistent_workers would repeat the augmentation",
+        ),
+    ],
+)
+def test_impossible_arguments(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         AudioTrainingArguments(output_dir=str(tmp_path), **arguments)
+
+
+@pytest.mark.parametrize("name", ["mean_squared_error", "eval_mean_squared_error"])
+def test_a_small_error_is_a_good_one(tmp_path, name):
+    assert AudioTrainingArguments(output_dir=str(tmp_path), metric_for_best_model=name).greater_is_better is False
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """Arguments from a recipe, a small YAML file, and from the command line, which wins."""
 
 import difflib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,16 +10,7 @@ import yaml
 from transformers import HfArgumentParser
 
 
-PATHS = (
-    "output",
-    "data_dir",
-    "manifest",
-    "output_dir",
-    "results_file",
-    "model_name_or_path",
-    "resume_from_checkpoint",
-    "model",
-)
+SOURCES_AND_TARGETS = ("data_dir", "manifest", "output_dir", "results_file", "output")  # always paths
 
 
 def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:
@@ -61,16 +53,22 @@ def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
 
 
 def describe_command(script: str, argv: list[str]) -> str:
-    """Return a command without the paths of this machine: of files and folders it keeps the names."""
-    described, previous = ["python", f"examples/{script}"], ""
-    for argument in argv:
-        flag, separator, value = argument.partition("=")
-        if flag.removeprefix("--") in PATHS and separator:
-            argument = f"{flag}={Path(value).name}"
-        elif previous.startswith("--") and previous.removeprefix("--") in PATHS:
-            argument = Path(argument).name if Path(argument).exists() or Path(argument).is_absolute() else argument
-        elif not previous and argument.endswith((".yaml", ".yml")):
+    """Return a command that may be published: of files and folders it keeps the names, and of tokens nothing."""
+    described, flag = ["python", f"examples/{script}"], ""
+    for number, argument in enumerate(argv):
+        if argument.startswith("--"):
+            flag, separator, value = argument.removeprefix("--").partition("=")
+            argument = f"--{flag}{separator}{without_folders(flag, value)}"
+        elif number == 0 and argument.endswith((".yaml", ".yml")):
             argument = f"{Path(argument).parent.name}/{Path(argument).name}".lstrip("/")
-        described.append(argument)
-        previous = argument
+        else:
+            argument = without_folders(flag, argument)
+        if "token" not in flag:
+            described.append(argument)
     return shlex.join(described)
+
+
+def without_folders(flag: str, value: str) -> str:
+    """Return the name of a file or folder, and any other value as it is."""
+    is_path = flag in SOURCES_AND_TARGETS or os.path.isabs(value) or os.path.exists(value)
+    return (os.path.basename(os.path.normpath(value)) or value) if is_path and value else value

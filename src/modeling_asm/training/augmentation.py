@@ -152,9 +152,10 @@ def warp(input_values: Tensor, time: float, frequency: float, rng: np.random.Gen
 
 
 def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator) -> Tensor:
-    """Set a random span along an axis, another for each clip and at most `longest` wide, to 0: the data's mean."""
+    """Set a random span along an axis, another for each clip, to 0: the data's mean. It is at most
+    `longest` and a quarter of the axis wide, so that something is left of short windows."""
     batch_size, size = input_values.shape[0], input_values.shape[axis]
-    width = rng.integers(0, min(longest, size), (batch_size, 1), endpoint=True)
+    width = rng.integers(0, min(longest, size // 4), (batch_size, 1), endpoint=True)
     start = rng.integers(0, size - width, endpoint=True)
     index = np.arange(size)
     masked = torch.from_numpy((index >= start) & (index < start + width))  # (batch_size, size)

@@ -10,7 +10,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -90,6 +90,19 @@ def decode_audio(
     good = [row for row, problem in enumerate(decoded["problem"]) if not problem]
     dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns("problem")], axis=1)
     return dataset.select(good) if problems else dataset, problems
+
+
+def fingerprint(dataset: DatasetDict) -> str:
+    """Return what tells these clips and labels from others: another text where one came, went or changed."""
+    digest = hashlib.sha256()
+    for name, split in dataset.items():
+        labels = split["label"] if "label" in split.column_names else [None] * len(split)
+        digest.update(f"{name} {len(split)}".encode())
+        for audio, label in zip(split["audio"], labels):
+            stored, path = audio.get("bytes"), audio["path"] or ""
+            size = len(stored) if stored is not None else os.path.getsize(path) if os.path.isfile(path) else None
+            digest.update(f"{os.path.basename(path)} {size} {label}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def cache_file(dataset: Dataset, sampling_rate: int) -> str:
@@ -195,7 +208,7 @@ class ClipTransform:
             return torch.tensor(labels)
         targets = torch.zeros(len(labels), self.num_labels)
         for row, label in zip(targets, labels):
-            row[label] = 1.0
+            row[torch.tensor(label, dtype=torch.long)] = 1.0
         share = self.label_smoothing
         return targets * (1 - share) + share / (2 if self.problem_type == MULTI else self.num_labels)
 
@@ -237,7 +250,7 @@ class ClipDataset(torch.utils.data.Dataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int):
-        """Choose the draws of an epoch; transformers and accelerate call this."""
+        """Choose the draws of an epoch."""
         self.epoch, self.order = epoch, None
         if self.weights is not None:
             rng = np.random.default_rng([self.seed, epoch])
@@ -261,6 +274,8 @@ class ClipDataset(torch.utils.data.Dataset):
 class ClipStream(torch.utils.data.IterableDataset):
     """The clips of a streamed data set as a model's inputs; its order is the stream's.
 
+    Each worker reads the whole stream, and decodes every n-th batch of it: what comes does not depend on their number.
+
     Args:
         dataset: Clips that come one after another.
         transform: What makes inputs of them.
@@ -282,7 +297,11 @@ class ClipStream(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         rate = self.transform.feature_extractor.sampling_rate
+        worker = torch.utils.data.get_worker_info()
+        first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for number, columns in enumerate(self.dataset.iter(self.batch_size)):
+            if number % workers != first:
+                continue
             rows, _ = readable_rows(columns_to_rows(columns), rate, self.on_bad_audio)
             if rows:
                 rng = np.random.default_rng([self.seed, self.epoch, number])

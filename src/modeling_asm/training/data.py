@@ -77,9 +77,21 @@ class DataArguments:
     @property
     def name(self) -> str:
         """What to call the data, without a path of this machine."""
-        if self.dataset_name:
-            return self.dataset_name
-        return Path(self.data_dir or self.manifest or "").resolve().name
+        if self.hub_name:
+            return self.hub_name
+        return Path(self.data_dir or self.manifest or self.dataset_name or "").resolve().name
+
+    @property
+    def hub_name(self) -> str | None:
+        """The data set's name on the Hub; a folder that `load_dataset` takes has none."""
+        return None if self.dataset_name is None or Path(self.dataset_name).exists() else self.dataset_name
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that holds the clips, where they come from the disk."""
+        if self.data_dir:
+            return Path(self.data_dir)
+        return Path(self.manifest).parent if self.manifest else None
 
 
 def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDict | IterableDatasetDict:

@@ -33,7 +33,8 @@ def read_folder(
             `["label"]`. Where it is given, no sub-folder is a split.
         split_lists: Text files in `data_dir` that name the clips of a split, one path a line, by split. The clips that
             are in none of them are `train`.
-        labelled: Whether the clips have labels; without them, all files below `data_dir` are clips of `train`.
+        labelled: Whether the clips have labels; without them, all files at any depth are clips of `train`, where no
+            sub-folder has metadata.
 
     Returns:
         For each split its columns, each as long as there are clips: `audio` (paths), `label` and the others of the
@@ -49,16 +50,18 @@ def read_folder(
         raise FileNotFoundError(f"There is no data folder {str(data_dir)!r}.")
     if find_metadata(data_dir) is not None:
         splits = {"train": read_manifest(find_metadata(data_dir), data_dir, audio_column, label_column, labelled)}
-    elif folder_columns or not labelled:
-        splits = {"train": read_levels(data_dir, folder_columns if labelled else None)}
+    elif folder_columns and labelled:
+        splits = {"train": read_levels(data_dir, folder_columns)}
+    elif not labelled and not any(find_metadata(child) for child in visible(data_dir) if child.is_dir()):
+        splits = {"train": read_levels(data_dir, None)}
     else:
         splits = {}
         for name, folder in find_splits(data_dir).items():
             file = find_metadata(folder)
             splits[name] = (
-                read_levels(folder, ["label"])
+                read_levels(folder, ["label"] if labelled else None)
                 if file is None
-                else read_manifest(file, folder, audio_column, label_column)
+                else read_manifest(file, folder, audio_column, label_column, labelled)
             )
     return apply_split_lists(splits, data_dir, split_lists) if split_lists else splits
 
@@ -183,9 +186,12 @@ def read_rows(file: Path) -> tuple[list[dict], list[str]]:
     if file.suffix == ".csv":
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="", strict=True)
-            found = list(reader.fieldnames or [])
-            check_unique(found, file)
-            return list(reader), found
+            try:
+                found = list(reader.fieldnames or [])
+                check_unique(found, file)
+                return list(reader), found
+            except csv.Error as error:
+                raise ValueError(f"{str(file)!r} is no CSV after row {reader.line_num}: {error}.") from error
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{str(file)!r} is no manifest: expected a name that ends in .csv or .jsonl.")
 

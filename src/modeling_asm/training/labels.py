@@ -55,7 +55,8 @@ def encode_labels(
     feature = features["label"]
     listed, several = isinstance(feature, List), isinstance(feature, List) or separator is not None
     feature = feature.feature if listed else feature
-    fraction = isinstance(feature, Value) and feature.dtype.startswith("float")
+    check_labelled(dataset, source, feature)
+    fraction = not several and not labels and has_fractions(dataset, feature)
     problem_type = problem_type or (MULTI if several else REGRESSION if fraction else SINGLE)
     if several != (problem_type == MULTI):
         raise ValueError(
@@ -92,6 +93,32 @@ def encode_labels(
 
     class_label = ClassLabel(names=list(labels))
     return replace_labels(dataset, encode, List(class_label) if several else class_label)
+
+
+def check_labelled(dataset: DatasetDict, source: str, feature):
+    """Raise `ValueError` at the first clip without a label: `None`, or the -1 that `ClassLabel` has for it."""
+    lowest = 0 if isinstance(feature, ClassLabel) else None
+    for name, split in dataset.items():
+        for row, value in enumerate(split["label"] if isinstance(split, Dataset) else []):
+            items = value if isinstance(value, list) else [value]
+            if any(item is None or (lowest is not None and item < lowest) for item in items):
+                raise ValueError(
+                    f"The split {name!r} of {source!r} has no label in row {row}: {value}. Fill it in, or leave the "
+                    "clip out."
+                )
+
+
+def has_fractions(dataset: DatasetDict, feature) -> bool:
+    """Tell whether labels are numbers with fractions, also as text, as in a CSV file."""
+    if not isinstance(feature, Value) or feature.dtype.startswith("float"):
+        return isinstance(feature, Value)
+    if feature.dtype not in ("string", "large_string"):
+        return False
+    try:
+        numbers = [float(value) for split in dataset.values() if isinstance(split, Dataset) for value in split["label"]]
+    except ValueError:
+        return False
+    return any(not number.is_integer() for number in numbers)
 
 
 def replace_labels(dataset: DatasetDict, encode: Callable[[object], list[int]], feature):

@@ -1,5 +1,7 @@
 """Metrics of a classifier with bootstrap intervals, offline: `evaluate.load` would fetch code from the Hub."""
 
+from collections.abc import Iterator
+
 import datasets
 import evaluate
 import numpy as np
@@ -40,14 +42,15 @@ class BootstrapMetric(evaluate.Metric):
         """Compute the score of arrays whose first axis is the clips."""
         raise NotImplementedError
 
+    def draw_scores(self, predictions: np.ndarray, references: np.ndarray, draws: Iterator[np.ndarray]) -> list[float]:
+        """Compute the score of each draw of rows."""
+        return [self.score(predictions[rows], references[rows]) for rows in draws]
+
     def _compute(self, predictions, references, n_resamples: int = 1000, groups=None, seed: int = 0):
         predictions, references = np.asarray(predictions), np.asarray(references)
         result = {self.score_name: float(self.score(predictions, references))}
         if n_resamples > 0:
-            scores = [
-                self.score(predictions[rows], references[rows])
-                for rows in resamples(len(references), n_resamples, groups, seed)
-            ]
+            scores = self.draw_scores(predictions, references, resamples(len(references), n_resamples, groups, seed))
             low, high = np.nanpercentile(scores, [2.5, 97.5])
             result |= {f"{self.score_name}_low": float(low), f"{self.score_name}_high": float(high)}
         return result
@@ -112,6 +115,19 @@ class MeanAveragePrecision(BootstrapMetric):
     def score(self, predictions, references):
         return np.mean(average_precisions(predictions, references)) if references.any() else np.nan
 
+    def draw_scores(self, predictions, references, draws):
+        """Sort the clips once for each class, and not for each draw, which AudioSet's size asks for."""
+        order = np.argsort(-predictions, axis=0, kind="stable").T
+        positive = np.take_along_axis(references.T > 0.5, order, axis=1)
+        ranked = np.take_along_axis(predictions.T, order, axis=1)
+        ends = [np.flatnonzero(np.append(np.diff(row), -1)) for row in ranked]  # equal scores share a threshold
+        scores = []
+        for rows in draws:
+            count = np.bincount(rows, minlength=len(references))
+            precisions = [drawn_precision(count[o], p, e) for o, p, e in zip(order, positive, ends)]
+            scores.append(np.nanmean(precisions) if not np.isnan(precisions).all() else np.nan)
+        return scores
+
 
 class MeanSquaredError(BootstrapMetric):
     """Mean squared error of a regression; takes numbers."""
@@ -134,6 +150,20 @@ class R2(BootstrapMetric):
     def score(self, predictions, references):
         spread = np.sum((references - references.mean()) ** 2)
         return 1 - np.sum((predictions - references) ** 2) / spread if spread > 0 else np.nan
+
+
+def drawn_precision(count: np.ndarray, positive: np.ndarray, ends: np.ndarray) -> float:
+    """Compute a class's average precision where clips are drawn several times or not at all.
+
+    Args:
+        count: How often each clip is drawn, the best one first.
+        positive: Which clips have the class.
+        ends: The last clip of each threshold.
+    """
+    found, told = np.cumsum(count * positive)[ends], np.cumsum(count)[ends]
+    if found[-1] == 0:
+        return np.nan
+    return np.sum(np.diff(found, prepend=0) * found / np.maximum(told, 1)) / found[-1]
 
 
 def average_precisions(scores: np.ndarray, references: np.ndarray) -> np.ndarray:

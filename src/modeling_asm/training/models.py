@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
@@ -56,6 +58,14 @@ class ModelArguments:
         """The checkpoint's name, without a path of this machine."""
         path = self.model_name_or_path
         return Path(path).resolve().name if path and Path(path).exists() else path
+
+
+def sampling_rate_of(args: ModelArguments) -> int:
+    """Return the rate that the model's clips must have: a checkpoint's own, or that of a new ASM."""
+    if args.model_name_or_path is None:
+        return ASMFeatureExtractor().sampling_rate
+    options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+    return AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options).sampling_rate
 
 
 def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, object]:
@@ -113,6 +123,11 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     model, info = AutoModelForAudioClassification.from_pretrained(
         args.model_name_or_path, **classes, **options, ignore_mismatched_sizes=not same, output_loading_info=True
     )
+    if (name := model.main_input_name) != "input_values":
+        raise ValueError(
+            f"{args.model_name_or_path!r} takes {name!r}; models that take 'input_values' are trained here: ASM, AST, "
+            "wav2vec2 and others."
+        )
     wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
     if wrong:
         raise ValueError(f"The weights of {args.model_name_or_path!r} do not fit its config.json: {', '.join(wrong)}.")
@@ -121,6 +136,20 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
             if isinstance(module, (nn.Linear, nn.LayerNorm)):
                 module.reset_parameters()
     return model, AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options)
+
+
+def gather_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model, or, where its weights are spread over processes (FSDP2), a whole copy on the processor.
+
+    Every process must call this; only the first one gets the weights.
+    """
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return model
+    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    whole = type(model)(model.config)
+    if weights:
+        whole.load_state_dict(weights)
+    return whole
 
 
 def window_samples(feature_extractor, seconds: float) -> int:

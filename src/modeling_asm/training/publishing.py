@@ -1,5 +1,6 @@
 """Checkpoints on the Hub: whole, in one commit, and nothing but what a stranger needs."""
 
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -71,8 +72,7 @@ def push_to_hub(
             repo_id=repo_id,
             folder_path=folder,
             revision=revision,
-            allow_patterns=PUBLISHED,
-            ignore_patterns=["checkpoint-*/*", "unfinished-*"],
+            allow_patterns=published_files(folder),
             commit_message=f"Upload {folder.resolve().name}",
         )
     except Exception as error:  # the Hub's errors, the network's and the disk's have no base of their own
@@ -81,6 +81,12 @@ def push_to_hub(
             f"{folder.name!r} is whole: try again later."
         ) from error
     return repo_id
+
+
+def published_files(folder: Path) -> list[str]:
+    """Return the names of the files that go to the Hub: of those in the folder itself, the known ones."""
+    names = sorted(child.name for child in folder.iterdir() if child.is_file())
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in PUBLISHED)]
 
 
 def first_line(error: Exception) -> str:

@@ -13,14 +13,15 @@ from .clips import clip_name, read_waveform
 from .labels import MULTI, REGRESSION, SINGLE, label_names, problem_type_of
 from .metrics import average_precisions, confusion_matrix, predictions_of
 from .plots import plot_bars, plot_clips, plot_confusion_matrix, plot_learning_curves
+from .runs import write_whole
 
 
 WORST_CLIPS = 24  # rows of the list; half of them are drawn
 
 
 def write_json(results: dict, path: str | Path):
-    """Write results so that people read them too: indented, one line at the end of the file."""
-    Path(path).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write results so that people read them too: indented, one line at the end of the file, never half of it."""
+    write_whole(Path(path), json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_csv(path: Path, header: list[str], rows: list[list]):
@@ -91,7 +92,7 @@ def write_learning_curves(folder: Path, log: list[dict]):
 
 
 def write_worst_clips(
-    folder: Path, clips: Dataset, references: np.ndarray, logits: np.ndarray, sampling_rate: int, root: str | None
+    folder: Path, clips: Dataset, references: np.ndarray, logits: np.ndarray, sampling_rate: int, root: Path | None
 ):
     """Write `worst_clips`, as `.csv` and `.png`: those with the largest loss, the worst first.
 
@@ -107,13 +108,20 @@ def write_worst_clips(
     order = np.argsort(-losses, kind="stable")[:WORST_CLIPS].tolist()
     rows = [clips[row] for row in order]
     files = [clip_name(row["audio"], index) for row, index in zip(rows, order)]
-    files = [os.path.relpath(file, root) if root and os.path.exists(file) else file for file in files]
+    files = [name_below(root, file) for file in files]
     table = [[file, told[row], predicted[row], round(float(losses[row]), 4)] for file, row in zip(files, order)]
     write_csv(folder / "worst_clips.csv", ["file", "label", "prediction", "loss"], table)
     drawn = table[: WORST_CLIPS // 2]
     waveforms = [read_waveform(row, sampling_rate) for row in rows[: len(drawn)]]
     titles = [f"{label}, taken for {prediction}" for _, label, prediction, _ in drawn]
     plot_clips(waveforms, sampling_rate, titles, folder / "worst_clips.png")
+
+
+def name_below(root: Path | None, file: str) -> str:
+    """Return a file's name within a folder; of one elsewhere, no folder of this machine."""
+    if root is not None and Path(file).is_relative_to(root):
+        return str(Path(file).relative_to(root))
+    return Path(file).name if os.path.isabs(file) else file
 
 
 def clip_losses(
@@ -140,11 +148,16 @@ def format_table(rows: list[tuple]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+def is_score(name: str, value) -> bool:
+    """Tell a metric from the ends of its interval, and from what it is compared with."""
+    return isinstance(value, float) and not name.endswith(("_low", "_high")) and name != "chance"
+
+
 def format_scores(scores: dict[str, float]) -> list[tuple[str, str]]:
     """Return a row for each score, with its interval where it has one."""
     rows = []
     for name, value in scores.items():
-        if isinstance(value, float) and not name.endswith(("_low", "_high")):
+        if is_score(name, value):
             low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
             interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None else ""
             rows.append((name.replace("_", " "), f"{value:.3f}{interval}"))

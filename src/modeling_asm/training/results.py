@@ -12,8 +12,8 @@ from .data import DataArguments
 from .labels import SINGLE, label_names, problem_type_of
 from .metrics import compute_scores, confusion_matrix
 from .models import ModelArguments
-from .report import format_scores, format_table
-from .splits import column_as_text
+from .report import format_scores, format_table, is_score
+from .splits import group_names
 
 
 FEW_GROUPS = 5  # fewer speakers than that say nothing about others
@@ -41,15 +41,14 @@ def describe_data(
         licence: Licence of the model.
         credit: Source and makers of the recordings.
     """
-    root = f"{Path(args.data_dir or Path(args.manifest or '.').parent)}/"
     return {
         "name": args.name,
-        "dataset_name": args.dataset_name,
+        "dataset_name": args.hub_name,
         "dataset_config": args.dataset_config,
         "dataset_revision": args.dataset_revision,
         "test_split": test_split,
         "clips": clips,
-        "skipped_files": [problem.replace(root, "") for problem in problems or []],
+        "skipped_files": [problem.replace(f"{args.root}/", "") for problem in problems or []],
         "labels": label_names(features),
         "licence": licence,
         "credit": credit,
@@ -88,7 +87,7 @@ def score(
     problem_type = problem_type_of(features)
     scores = compute_scores(problem_type, logits, references, resamples)
     if resamples > 0 and isinstance(clips, Dataset) and group_column in clips.column_names:
-        groups = column_as_text(clips, group_column)
+        groups = group_names(clips, group_column)
         if len(set(groups)) >= FEW_GROUPS:
             grouped = compute_scores(problem_type, logits, references, resamples, groups)
             scores["by_group"] = {"column": group_column, "groups": len(set(groups)), **grouped}
@@ -125,11 +124,6 @@ def summarise(results: list[dict]) -> dict:
     }
 
 
-def is_score(name: str, value) -> bool:
-    """Tell a metric from the ends of its interval, and from what it is compared with."""
-    return isinstance(value, float) and not name.endswith(("_low", "_high")) and name != "chance"
-
-
 def repeats(summary: dict) -> dict:
     """Return what the card of one run says of all runs."""
     seeds = list(dict.fromkeys(run["seed"] for run in summary["runs"]))
@@ -148,7 +142,7 @@ def format_summary(results: dict) -> str:
     else:
         metrics, data = results["metrics"], results["data"]
         rows = [("tested on", f"{data['clips']['test']} clips of {data['name']}, {data['test_split']}")]
-        rows += format_scores({name: value for name, value in metrics.items() if name != "chance"})
+        rows += format_scores(metrics)
         if "chance" in metrics:
             rows.append(("always the most frequent class", f"{metrics['chance']:.3f}"))
         rows.append(("parameters", f"{results['model']['parameters']:,}"))

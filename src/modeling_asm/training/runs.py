@@ -38,6 +38,8 @@ def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*")
                 f"{str(folder)!r} holds a run with other settings ({changes}), and nothing is overwritten. Repeat its "
                 "command to go on with it, or choose another --output_dir."
             )
+        if not changed:
+            return
     elif any(child for child in folder.iterdir() if not child.name.startswith(UNFINISHED)):
         raise ValueError(
             f"{str(folder)!r} holds files already, and nothing is overwritten. Choose another --output_dir."

@@ -131,12 +131,8 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
     Returns:
         The rest, and what was split off.
     """
-    if column is None:
-        groups = [str(index) for index in range(len(dataset))]
-    else:
-        groups = [name or f"row {index}" for index, name in enumerate(column_as_text(dataset, column))]
     members: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
+    for index, group in enumerate(group_names(dataset, column)):
         members.setdefault(group, []).append(index)
     order = sorted(members)
     random.Random(seed).shuffle(order)
@@ -151,6 +147,13 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
             "smaller fraction, or a column with more groups."
         )
     return dataset.select(rest), dataset.select(sorted(chosen))
+
+
+def group_names(dataset: Dataset, column: str | None) -> list[str]:
+    """Return each clip's group; a clip without one is a group of its own."""
+    if column is None:
+        return [str(index) for index in range(len(dataset))]
+    return [name or f"row {index}" for index, name in enumerate(column_as_text(dataset, column))]
 
 
 def column_as_text(dataset: Dataset, column: str) -> list[str]:

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .labels import MULTI, REGRESSION
@@ -36,6 +37,7 @@ class AudioTrainingArguments(TrainingArguments):
     label_smoothing_factor: float = 0.1
     hub_strategy: str = "end"
     report_to: str = "none"
+    restore_callback_states_from_checkpoint: bool = True  # early stopping counts on
     dataloader_pin_memory: bool = torch.cuda.is_available()
     class_balance: str = field(
         default="none",
@@ -62,11 +64,22 @@ class AudioTrainingArguments(TrainingArguments):
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
-        if self.metric_for_best_model == "mean_squared_error":
+        if (self.metric_for_best_model or "").removeprefix("eval_") == "mean_squared_error":
             self.greater_is_better = False
+        if self.dataloader_persistent_workers:
+            raise ValueError("--dataloader_persistent_workers would repeat the augmentation of the first epoch.")
         if self.average_last > 0:
             self.load_best_model_at_end = False
             self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training clips which epoch it is; accelerate's loaders do not, where there are several processes."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        dataset = getattr(train_dataloader, "dataset", None)
+        if hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(int(state.epoch))
 
 
 class AudioTrainer(Trainer):
@@ -84,9 +97,19 @@ class AudioTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
         # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
         self.limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self.add_callback(EpochCallback)
         self.frozen = [module for module in (self.model.base_model,) if not any_trainable(module)]
         if self.args.should_save:
             clear_unfinished(self.args.output_dir)
+
+    def _run_epoch(self, *args, **kwargs):
+        """Run an epoch, unless the checkpoint that was loaded is the end of its run: Trainer would go a step on."""
+        stoppers = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+        stopped = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stoppers)
+        if stopped or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute the loss from the logits, whatever the model would make of `labels`."""
@@ -177,7 +200,8 @@ class AudioTrainer(Trainer):
             name: torch.stack([state[name].float() for state in weights]).mean(0).to(value.dtype)
             for name, value in weights[0].items()
         }
-        self.accelerator.unwrap_model(self.model).load_state_dict(mean)
+        model = self.accelerator.unwrap_model(self.model)
+        set_model_state_dict(model, mean, options=StateDictOptions(full_state_dict=True))
 
     def create_model_card(self, *args, **kwargs):
         """Keep the card that was written from the results; transformers' draft would take its place."""
