@@ -12,6 +12,7 @@ from test_auto_classes import EVERY_AUTO_CLASS, PRINT, run_without_package
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from modeling_asm.audio import load_audio
+from modeling_asm.training.cards import write_model_card
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 
 
@@ -43,6 +44,12 @@ def test_the_card_tells_the_results(folder, repository):
     assert f"accuracy is {results['repeats']['mean']['accuracy']:.3f} on average" in card.text
     assert results["data"]["credit"] in card.text
     assert (repository / "model_cards" / f"{folder.name}.md").read_text() == (folder / "README.md").read_text()
+
+
+def test_the_card_is_the_templates(folder, repository, tmp_path):
+    results = json.loads((folder / "results.json").read_text())
+    write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results, folder.name)
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
 
 
 def test_the_code_of_card_and_readme_runs(folder, repository, tmp_path, monkeypatch, capsys):

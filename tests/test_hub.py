@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hub import running_hub
+from hub import TOKEN, running_hub
 from test_auto_classes import EVERY_AUTO_CLASS, PRINT
 
 
@@ -76,7 +76,7 @@ def published(hub, tmp_path_factory, pytestconfig):
     script = pytestconfig.rootpath / "examples" / "train.py"
     arguments = [*TONES, *QUICK, "--num_train_epochs", "8", "--output_dir", folder / "model", "--dev_fraction", "0.2"]
     arguments += ["--push_to_hub", "--hub_model_id", "ann/tones-tiny", "--licence", "cc0-1.0"]
-    process = run(hub, folder, script, *arguments)
+    process = run(hub, folder, script, *arguments, "--hub_token", TOKEN)
     assert "Published: ann/tones-tiny" in process.stdout
     return folder
 
@@ -106,7 +106,20 @@ def test_a_run_leaves_a_whole_repository(hub, published):
     assert 'model="ann/tones-tiny"' in card
     assert "license: cc0-1.0" in card
     assert b"Apache License" in files["LICENSE"]
-    assert not any(str(published).encode() in content for content in files.values())
+    secrets = (str(published).encode(), TOKEN.encode())
+    assert not any(secret in content for content in files.values() for secret in secrets)
+
+
+def test_the_plain_loop_leaves_one_too(hub, tmp_path, repository):
+    arguments = [*TONES, "--num_train_epochs", "2", "--use_cpu", "--output_dir", tmp_path / "loop", "--push_to_hub"]
+    process = run(hub, tmp_path, repository / "examples" / "train_accelerate.py", *arguments)
+    assert "Published: ann/loop" in process.stdout
+    files = hub.files("ann/loop")
+    assert {"model.safetensors", "preprocessor_config.json", "fbank.py", "LICENSE", "results.json"} <= set(files)
+    assert not [name for name in files if "/" in name]
+    assert 'model="ann/loop"' in files["README.md"].decode()
+    assert "Written by `examples/train_accelerate.py`" in files["README.md"].decode()
+    assert stranger(hub, tmp_path, "ann/loop", package=True)["config"] == "ASMConfig"
 
 
 @pytest.mark.parametrize("package", [True, False], ids=["with-the-package", "with-its-own-code"])

@@ -3,13 +3,16 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from transformers import pipeline
 
 from modeling_asm.audio import load_audio
@@ -97,3 +100,26 @@ def test_a_manifest_and_refusals(run_script, tones, checkpoint, tmp_path):
     assert "lies outside its folder" in outside.error
     split = run_script("predict.py", *base, "--data_dir", tones, "--split", "test", "--output_dir", tmp_path / "c")
     assert "There is no split 'test'; the data has: train" in split.error
+
+
+def test_other_clips_of_the_same_name_and_number(run_script, tones, checkpoint, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copytree(tones, tmp_path / "other" / "tones")
+    for folder in (tmp_path / "other" / "tones").iterdir():
+        for file in folder.iterdir():
+            soundfile.write(file, np.zeros(800), 16000)
+    base = ("--model", checkpoint, "--use_cpu", "--num_workers", 0, "--output_dir", tmp_path / "out")
+    assert run_script("predict.py", *base, "--data_dir", tones).error is None
+    assert "other settings" in run_script("predict.py", *base, "--data_dir", tmp_path / "other" / "tones").error
+
+
+def test_the_splits_that_train_reads(run_script, tones, checkpoint, tmp_path):
+    """Folders of splits with a metadata.csv each: one is chosen, and its metadata is no clip."""
+    for label in ("high", "low"):
+        names = "\n".join(f"{index:02d}.wav" for index in range(20))
+        (tones / label / "metadata.csv").write_text(f"file_name\n{names}\n")
+    base = ("--model", checkpoint, "--use_cpu", "--num_workers", 0, "--data_dir", tones)
+    both = run_script("predict.py", *base, "--output_dir", tmp_path / "a")
+    assert "has the splits high, low; choose one by --split" in both.error
+    assert run_script("predict.py", *base, "--output_dir", tmp_path / "b", "--split", "low").error is None
+    assert [row["error"] for row in read(tmp_path / "b")] == [None] * 20

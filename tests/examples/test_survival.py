@@ -171,12 +171,16 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs a file system of its own size, by `unshare` and tmpfs")
-def test_a_full_disk(repository, data, tmp_path):
+@pytest.mark.parametrize(
+    ("script", "failed", "kept"),
+    [("train.py", "checkpoint-8", "checkpoint-4"), ("train_accelerate.py", "state-2", "state-1")],
+)
+def test_a_full_disk(repository, data, tmp_path, script, failed, kept):
     """A real disk of few megabytes: one checkpoint fits, the second does not; then there is room, and it goes on."""
     folder = tmp_path / "disk" / "run"
     folder.parent.mkdir()
-    words = command(repository, data, folder)
-    script = """
+    words = command(repository, data, folder, script)
+    mounted = """
 mount -t tmpfs -o size=11m none "$1" || exit 99
 shift
 "$@"
@@ -186,7 +190,7 @@ exit $status
 """
     environment = {**os.environ, "DISK": str(folder), "COPY": str(tmp_path / "copy"), "OMP_NUM_THREADS": "1"}
     process = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", str(folder.parent), *words],
+        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), *words],
         capture_output=True,
         text=True,
         env=environment,
@@ -194,10 +198,10 @@ exit $status
     )
     assert process.returncode == 1, process.stdout + process.stderr
     message = process.stderr.strip().splitlines()[-1]
-    assert "Cannot save checkpoint-8" in message
-    assert "Checkpoint-4 is whole: make room, and run the same command again" in message
+    assert f"Cannot save {failed}" in message
+    assert "is whole: make room, and run the same command again" in message
     check_nothing_half_written(tmp_path / "copy")
-    assert [path.name for path in checkpoints(tmp_path / "copy")] == ["checkpoint-4"]
+    assert [path.name for path in (tmp_path / "copy").glob("[cs]*-*")] == [kept]
     shutil.copytree(tmp_path / "copy", folder)
     finish(words)
     assert (folder / "results.json").exists()

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
 
@@ -90,6 +91,10 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     other = run_script("train.py", *arguments, "--learning_rate", 0.5)
     assert "holds a run with other settings (learning_rate 0.001 -> 0.5), and nothing is overwritten" in other.error
     assert results_of(folder)["training"]["learning_rate"] == 0.001
+    (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
+    grown = run_script("train.py", *arguments)  # the split would be another, with clips in test that it trained on
+    assert "other settings (clips '" in grown.error
+    (tones / "low" / "new.wav").unlink()
 
     tuned = ("--data_dir", tones, "--output_dir", tmp_path / "tuned", "--model_name_or_path", folder, *QUICK, *SPLIT)
     assert run_script("train.py", *tuned, "--augment", False).error is None
@@ -114,6 +119,8 @@ def test_evaluation_alone(run_script, tones, checkpoint, tmp_path):
     assert results["data"]["labels"] == ["bird", "cat", "dog"]
     assert results["training"] is None
     assert (tmp_path / "b" / "model.safetensors").read_bytes() == weights
+    trained = run_script("train.py", *base[1:], "--output_dir", tmp_path / "b")
+    assert "other settings (evaluate_only True -> False)" in trained.error
     missing = run_script("train.py", "--evaluate_only", "--data_dir", tones, "--output_dir", tmp_path / "c")
     assert "--evaluate_only needs the checkpoint" in missing.error
 
@@ -146,6 +153,10 @@ def test_all_folds_and_seeds(run_script, tones, tmp_path):
     assert {run["clips"]["test"] for run in results["runs"]} == {20}
     assert "mean and deviation of 4" in outcome.stdout
     assert "the first of 4 runs (seeds 1, 2)" in (tmp_path / "cv" / "seed-1" / "take-take 0" / "README.md").read_text()
+    plain = run_script("train.py", *arguments[:12])
+    assert "other settings (" in plain.error
+    assert "seeds [1, 2] -> None" in plain.error
+    assert results_of(tmp_path / "cv") == results
     alone = run_script("train.py", "--data_dir", tones, "--output_dir", tmp_path / "x", "--cross_validate")
     assert "--cross_validate needs the column" in alone.error
 
@@ -157,11 +168,7 @@ def test_other_problems(run_script, tones, tmp_path, kind):
     rows = [(name, labels[label == "high"]) for name, label in all_tones()]
     write_manifest(tones, ("file_name", "label"), *rows)
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / kind, *QUICK, *SPLIT, "--num_train_epochs", 6, *ROUGH)
-    extra = (
-        ("--label_separator", "|", "--class_balance", "weights")
-        if kind == "several"
-        else ("--problem_type", "regression")
-    )
+    extra = ("--label_separator", "|", "--class_balance", "weights") if kind == "several" else ()
     outcome = run_script("train.py", *arguments, *extra)
     assert outcome.error is None
     results = results_of(tmp_path / kind)
@@ -263,6 +270,7 @@ def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
     """Same loss, metrics and weights, up to the rounding of a mean in two parts; 13 clips are reported, none twice."""
     base = ("--data_dir", tones, "--use_cpu", "--num_train_epochs", 2, "--augment", False, "--drop_path_rate", 0)
     base += ("--test_fraction", 0.325, "--dev_fraction", 0.1, "--optim", "sgd", "--learning_rate", 0.01, *ROUGH)
+    base += ("--class_balance", "sampling")  # other clips in each epoch, the same ones in each process
     one = run_script("train.py", *base, "--output_dir", tmp_path / "one", "--per_device_train_batch_size", 8)
     assert one.error is None
     two = launch("train.py", *base, "--output_dir", tmp_path / "two", "--per_device_train_batch_size", 4)
@@ -283,3 +291,33 @@ def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
         assert row["eval_accuracy"] == other["eval_accuracy"]
         # Trainer's own loss has the third clip twice, which fills up the batch of the second process
         assert float(row["eval_loss"]) == pytest.approx(float(other["eval_loss"]), abs=1e-2)
+
+
+def test_what_a_stream_cannot_do(run_script, tones, tmp_path):
+    rows = {"audio": [str(tones / name) for name, _ in all_tones()], "label": [label for _, label in all_tones()]}
+    splits = DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict(rows))
+    for name, split in splits.items():
+        split.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
+    base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--output_dir", tmp_path / "a", *QUICK)
+    base += ("--labels", "high", "low")
+    for arguments, message in (
+        (("--hold_out", "speaker=ann"), "--hold_out needs the whole data set, but a stream comes clip by clip"),
+        (("--class_balance", "sampling"), "--class_balance sampling needs the whole data set"),
+        ((), "give --max_steps"),
+        (("--max_steps", 2, "--test_split", "train"), "clips that the model trains on"),
+        (("--max_steps", 2, "--train_split", "all"), "There is no split 'all'"),
+    ):
+        assert message in run_script("train.py", *base, *arguments).error
+
+
+def test_a_checkpoint_of_another_rate_hears_it(run_script, tones, checkpoint, feature_extractor, tmp_path):
+    """Kept samples and those that are decoded anew are the same, at 8 kHz."""
+    feature_extractor.sampling_rate = 8000
+    feature_extractor.save_pretrained(checkpoint)
+    base = ("--data_dir", tones, "--model_name_or_path", checkpoint, *QUICK, *SPLIT, "--resamples", 0)
+    assert run_script("train.py", *base, "--output_dir", tmp_path / "kept").error is None
+    anew = run_script("train.py", *base, "--output_dir", tmp_path / "anew", "--keep_audio", False, *ROUGH)
+    assert anew.error is None
+    kept, anew = (load_file(tmp_path / name / "model.safetensors") for name in ("kept", "anew"))
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+    assert results_of(tmp_path / "kept")["cost"]["ratio"] > 0

@@ -20,6 +20,7 @@ BASE = ("--num_train_epochs", 3, "--use_cpu", "--batch_size", 8, "--test_fractio
 
 def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *BASE, "--num_train_epochs", 12)
+    arguments += ("--report_to", "tensorboard")
     outcome = run_script("train_accelerate.py", *arguments)
     assert outcome.error is None
     results = json.loads((tmp_path / "model" / "results.json").read_text())
@@ -29,8 +30,19 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     assert "multiply-adds" not in (tmp_path / "model" / "README.md").read_text()  # not measured
     assert (tmp_path / "model" / "confusion_matrix.png").exists()
     assert str(tmp_path) not in json.dumps(results)
+    assert list((tmp_path / "model").rglob("events.out.tfevents.*"))
     classifier = pipeline("audio-classification", model=str(tmp_path / "model"))
     assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
+
+    curves, time = (tmp_path / "model" / name for name in ("learning_curves.csv", "model.safetensors"))
+    assert len(curves.read_text().splitlines()) == 13
+    time = time.stat().st_mtime_ns
+    again = run_script("train_accelerate.py", *arguments)
+    assert again.error is None
+    assert again.stdout.strip() == outcome.stdout[outcome.stdout.index("tested on") :].strip()
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == time
+    (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
+    assert "other settings (clips '" in run_script("train_accelerate.py", *arguments).error
 
 
 def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
@@ -77,11 +89,15 @@ def test_an_interrupted_run_ends_as_a_whole_one(run_script, tones, tmp_path, mon
     assert "Going on after epoch 1" in again.stdout
     whole, ended = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], ended[name]) for name in whole)
+    curves = [(tmp_path / name / "learning_curves.csv").read_text() for name in ("whole", "cut")]
+    assert curves[0] == curves[1]
 
 
 def test_refusals(run_script, launch, tones, tmp_path):
     nothing = run_script("train_accelerate.py", "--output_dir", tmp_path / "a", "--use_cpu")
     assert "Got no data" in nothing.error
+    base = ("--dataset_name", "ann/tones", "--output_dir", tmp_path / "a", "--use_cpu")
+    assert "leave --streaming out" in run_script("train_accelerate.py", *base, "--streaming").error
     uneven = launch(
         "train_accelerate.py", "--data_dir", tones, "--output_dir", tmp_path / "b", *BASE, "--batch_size", 7
     )
