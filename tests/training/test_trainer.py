@@ -221,6 +221,17 @@ def test_patience_is_not_renewed_by_going_on(make_trainer):
     assert again.state.global_step == first.state.global_step
 
 
+def test_a_folder_that_moved_keeps_its_best_checkpoint(make_trainer, tmp_path):
+    """With a learning rate of 0, the first epoch stays the best."""
+    arguments = {"eval_strategy": "epoch", "load_best_model_at_end": True, "learning_rate": 0.0}
+    make_trainer(**arguments, save_total_limit=2).train()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = make_trainer(**arguments, output_dir=str(tmp_path / "moved"), num_train_epochs=3)
+    again.train(resume_from_checkpoint=str(checkpoints(tmp_path / "moved")[-1]))
+    assert again.state.best_model_checkpoint == str(checkpoints(tmp_path / "moved")[0])
+    assert len(checkpoints(tmp_path / "moved")) == 2  # the best, and the last
+
+
 def test_steps_that_end_within_an_epoch(make_trainer):
     first, again = (make_trainer(max_steps=3, save_strategy="steps", save_steps=3) for _ in range(2))
     first.train()

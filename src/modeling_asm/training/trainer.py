@@ -102,6 +102,14 @@ class AudioTrainer(Trainer):
         if self.args.should_save:
             clear_unfinished(self.args.output_dir)
 
+    def _init_training_state(self, *args, **kwargs):
+        """Find the best checkpoint again where the run's folder has moved, which Trainer knows by its old path."""
+        progress = super()._init_training_state(*args, **kwargs)
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        return progress
+
     def _run_epoch(self, *args, **kwargs):
         """Run an epoch, unless the checkpoint that was loaded is the end of its run: Trainer would go a step on."""
         stoppers = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
