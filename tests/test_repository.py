@@ -43,7 +43,7 @@ def test_the_readme_quotes_the_recipes(repository, name):
 def test_the_readme_quotes_the_interval_over_speakers(repository):
     groups = results_of(repository, "speech_commands_clips")["runs"][0]["metrics"]["by_group"]
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    assert f"{groups['accuracy_low']:.3f} to {groups['accuracy_high']:.3f} ({groups['groups']} speakers)" in readme
+    assert f"{groups['accuracy_low']:.3f} to {groups['accuracy_high']:.3f} ({groups['groups']} groups:" in readme
 
 
 def test_the_readme_quotes_the_loading(repository):
