@@ -10,6 +10,8 @@ window of a clip. Decoding and extraction run in processes of their own, ahead o
 """
 
 import csv
+import hashlib
+import math
 import os
 import sys
 import time
@@ -24,7 +26,7 @@ from accelerate import Accelerator
 from datasets import Dataset, DatasetDict
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
@@ -34,7 +36,7 @@ from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import MULTI, REGRESSION
 from modeling_asm.training.models import window_samples
 from modeling_asm.training.report import format_table, write_json
-from modeling_asm.training.runs import UNFINISHED, clear_unfinished, open_run
+from modeling_asm.training.runs import UNFINISHED, CheckpointError, clear_unfinished, open_run, saving
 
 
 @dataclass
@@ -92,6 +94,16 @@ class ClipReader(IterableDataset):
                 if mine(block):
                     yield block, columns_to_rows(columns)
 
+    def num_clips(self) -> int | None:
+        """Return how many clips this process has to do; of a stream, nobody knows."""
+        if not isinstance(self.clips, Dataset):
+            return None
+        size, (process, processes) = self.args.rows_per_file, self.process
+        starts = [
+            block * size for block in range(process, -(-len(self.clips) // size), processes) if block not in self.done
+        ]
+        return sum(min(size, len(self.clips) - start) for start in starts)
+
     def read(self, rows: list[dict], first: int) -> dict:
         """Decode and extract; what cannot be read has an error in its place."""
         waveforms, described = [], []
@@ -111,22 +123,25 @@ def main():
     args, data_args = parse_arguments(PredictArguments, DataArguments)
     accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)
     folder = Path(args.output_dir)
+    options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     try:
         clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
+        feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
+        model = AutoModelForAudioClassification.from_pretrained(args.model, dtype=torch.float32, **options).eval()
+        settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
+        settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}
+        settings |= {"mixed_precision": accelerator.mixed_precision}
+        if isinstance(clips, Dataset):
+            settings["clips"] = fingerprint(DatasetDict(all=clips), contents=False)
         with accelerator.main_process_first():
-            settings = {"model": args.model, "model_revision": args.model_revision, **asdict(data_args)}
-            settings |= {"split": args.split, "seconds": args.seconds, "rows_per_file": args.rows_per_file}
-            clips_id = fingerprint(DatasetDict(all=clips)) if isinstance(clips, Dataset) else None
-            open_run(folder, settings | {"clips": clips_id}, "rows-*")
-    except (FileNotFoundError, ValueError) as error:
+            open_run(folder, settings, "rows-*")
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     if accelerator.is_main_process:
         clear_unfinished(folder)
     accelerator.wait_for_everyone()
 
-    options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
-    model = AutoModelForAudioClassification.from_pretrained(args.model, **options).eval().to(accelerator.device)
+    model = model.to(accelerator.device)
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
     window = window_samples(feature_extractor, args.seconds)
     done = {int(file.stem.split("-")[1]) for file in folder.glob("rows-*.parquet")}
@@ -136,16 +151,23 @@ def main():
 
     blocks: dict[int, list[dict]] = {}
     start, number = time.perf_counter(), 0
-    with tqdm(unit="clip", desc="Classifying", disable=not accelerator.is_local_main_process) as progress:
+    share = f"Classifying, 1 of {process[1]} processes" if process[1] > 1 else "Classifying"
+    with tqdm(
+        total=reader.num_clips(), unit="clip", desc=share, disable=not accelerator.is_local_main_process
+    ) as progress:
         for batch in loader:
             rows = blocks.setdefault(batch["block"], [])
             rows += classify(accelerator, model, batch, labels)
             number += len(batch["clips"])
             progress.update(len(batch["clips"]))
             if batch["last"]:
-                write_block(folder, batch["block"], blocks.pop(batch["block"]))
+                try:
+                    with saving(f"block {batch['block']}"):
+                        write_block(folder, batch["block"], blocks.pop(batch["block"]))
+                except CheckpointError as error:
+                    sys.exit(str(error))
+    number = accelerator.reduce(torch.tensor(number, device=accelerator.device)).item()  # waits for all processes
     seconds = time.perf_counter() - start
-    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         finish(folder, args, data_args, labels, number / seconds)
     accelerator.wait_for_everyone()  # no `end_training`: see train_accelerate.py
@@ -158,6 +180,15 @@ def choose_split(dataset, split: str | None, name: str):
     if split is not None and split not in dataset:
         raise ValueError(f"There is no split {split!r}; the data has: {', '.join(dataset)}.")
     return dataset[split] if split else next(iter(dataset.values()))
+
+
+def digest_model(model: PreTrainedModel, feature_extractor) -> str:
+    """Return what tells a model from others, of the same name also."""
+    digest = hashlib.sha256(f"{model.config.id2label} {feature_extractor.to_json_string()}".encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.inference_mode()
@@ -178,6 +209,9 @@ def classify(accelerator: Accelerator, model, batch: dict, labels: list[str]) ->
             rows.append(clip | empty)
             continue
         own = next(scores)
+        if not all(map(math.isfinite, own)):
+            rows.append(clip | empty | {"error": f"The scores of {clip['file']!r} are no numbers: are its samples?"})
+            continue
         best = max(range(len(own)), key=own.__getitem__)
         rows.append(clip | {"label": labels[best], "score": own[best], "scores": own})
     return rows

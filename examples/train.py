@@ -12,13 +12,13 @@ included. `accelerate launch` runs it on several processors.
 
 import sys
 from copy import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from transformers import AutoConfig, EarlyStoppingCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
@@ -55,7 +55,7 @@ from modeling_asm.training.results import (
     score,
     summarise,
 )
-from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run
+from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run, saving
 from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, fold_names
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
@@ -64,11 +64,23 @@ CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_t
 
 STREAMED_CLIPS = 1000  # of a stream are looked at to set window, mean and deviation
 
-# The arguments of transformers that a result depends on.
-DECISIVE = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
-DECISIVE += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
-DECISIVE += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-DECISIVE += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+# The arguments of transformers that cards tell.
+TOLD = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+TOLD += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
+TOLD += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
+TOLD += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+
+# Those that a result does not depend on.
+INDIFFERENT = ("output_dir", "save_total_limit", "save_on_each_node", "enable_jit_checkpoint", "use_cpu", "local_rank")
+INDIFFERENT += ("logging_strategy", "logging_steps", "logging_first_step", "log_on_each_node", "log_level")
+INDIFFERENT += ("log_level_replica", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id")
+INDIFFERENT += ("trackio_bucket_id", "trackio_static_space_id", "push_to_hub", "hub_token", "hub_private_repo")
+INDIFFERENT += ("hub_model_id", "hub_strategy", "hub_always_push", "hub_revision", "per_device_eval_batch_size")
+INDIFFERENT += ("eval_accumulation_steps", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_in_order")
+INDIFFERENT += ("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "ddp_bucket_cap_mb", "ddp_backend")
+INDIFFERENT += ("ddp_timeout", "ddp_find_unused_parameters", "ddp_broadcast_buffers", "ddp_static_graph", "fsdp")
+INDIFFERENT += ("fsdp_config", "deepspeed", "parallelism_config", "accelerator_config", "debug", "skip_memory_metrics")
+INDIFFERENT += ("do_train", "do_eval", "do_predict")
 
 
 @dataclass
@@ -114,7 +126,8 @@ class Arguments:
 
     def settings(self) -> dict:
         """What the result depends on, without paths of this machine."""
-        training = {name: getattr(self.training, name) for name in DECISIVE}
+        names = {item.name for item in fields(self.training)}.difference(INDIFFERENT)
+        training = {name: getattr(self.training, name) for name in sorted(names)}
         parts = {
             **asdict(self.data),
             **asdict(self.split),
@@ -134,10 +147,15 @@ def main():
     try:
         if args.script.evaluate_only and not args.model.model_name_or_path:
             raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
+        if args.training.resume_from_checkpoint:
+            raise ValueError(
+                "--resume_from_checkpoint: leave it out; the same command goes on from the last checkpoint by itself."
+            )
         repository = open_repository(args.training)
         dataset = load_audio_dataset(args.data)
         if is_streamed(dataset):
             check_streamable(args)
+            count_by_steps(args.training)
         else:
             args = replace(args, clips=fingerprint(dataset))
         runs = plan_runs(args, dataset)
@@ -149,6 +167,9 @@ def main():
         results = [train(run, dataset, problems) for run in runs]
         if args.training.process_index > 0:
             return
+        told = {"licence": args.script.licence, "credit": args.script.credit}
+        for result in results:  # a finished run may be told these later, before it is published
+            result["data"] |= {name: value for name, value in told.items() if value is not None}
         reported = results[0] if len(results) == 1 else summarise(results)
         write_json(reported, Path(args.training.output_dir) / "results.json")
         for run, result in zip(runs, results):
@@ -212,6 +233,15 @@ def check_streamable(args: Arguments):
         raise ValueError("A streamed data set has no length: give --max_steps, instead of a number of epochs.")
 
 
+def count_by_steps(training_args: AudioTrainingArguments):
+    """Log, evaluate and save every so many steps: a stream has no epochs."""
+    interval = min(training_args.save_steps, training_args.max_steps)
+    for what in ("logging", "eval", "save"):
+        if getattr(training_args, f"{what}_strategy") == "epoch":
+            setattr(training_args, f"{what}_strategy", IntervalStrategy.STEPS)
+            setattr(training_args, f"{what}_steps", interval)
+
+
 def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     """Train one model, report it, and write everything about it into its folder."""
     training_args, folder = args.training, Path(args.training.output_dir)
@@ -229,6 +259,8 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     model, feature_extractor = make_model(args.model, clips)
     window = window_samples(feature_extractor, choose_seconds(args.model, clips))
     if "dev" not in splits:
+        if training_args.early_stopping_patience:
+            raise ValueError("--early_stopping_patience needs clips that choose the best epoch: --dev_fraction 0.1.")
         training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
     smoothing = 0.0 if problem_type == REGRESSION else training_args.label_smoothing_factor
     augmentation = args.augmentation if args.script.augment else None
@@ -270,7 +302,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     script, column = args.script, args.split.group_column
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
-        "data": describe_data(args.data, features, test_name, sizes, problems, script.licence, script.credit),
+        "data": describe_data(args.data, features, test_name, sizes, problems),
         "model": describe_model(args.model, model, feature_extractor, window),
         "training": describe_training(args, training, checkpoint),
         "metrics": score(features, logits, references, script.resamples, splits["test"], column),
@@ -279,15 +311,16 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         "environment": describe_environment(),
     }
     staging = folder / f"{UNFINISHED}model"
-    model.save_pretrained(staging)
-    feature_extractor.save_pretrained(staging)
-    write_report(staging, features, references, logits, trainer.state.log_history)
-    if isinstance(splits["test"], Dataset):
-        rate = feature_extractor.sampling_rate
-        write_worst_clips(staging, splits["test"], references, logits, rate, args.data.root)
-    (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
-    write_json(results, staging / "results.json")
-    move_into(staging, folder)
+    with saving("the model"):
+        model.save_pretrained(staging)
+        feature_extractor.save_pretrained(staging)
+        write_report(staging, features, references, logits, trainer.state.log_history)
+        if isinstance(splits["test"], Dataset):
+            rate = feature_extractor.sampling_rate
+            write_worst_clips(staging, splits["test"], references, logits, rate, args.data.root)
+        (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+        write_json(results, staging / "results.json")
+        move_into(staging, folder)
     return results
 
 
@@ -331,6 +364,8 @@ def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
     if train is None or test is None:
         missing = args.split.train_split if train is None else "test"
         raise ValueError(f"There is no split {missing!r}; the data has: {', '.join(dataset)}.")
+    if not list(train.take(1)):
+        raise ValueError(f"The split {args.split.train_split!r} of {args.data.name!r} has no clips.")
     train = train.shuffle(seed=args.training.seed, buffer_size=args.script.shuffle_buffer)
     splits = {"train": train, "test": test}
     if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
@@ -346,7 +381,7 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     if isinstance(split, Dataset):
         balanced = train and training.class_balance == "sampling"
         return ClipDataset(split, transform, training.seed, balanced)
-    return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio)
+    return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio, train)
 
 
 def class_weights(clips: Dataset) -> torch.Tensor:
@@ -362,8 +397,8 @@ def class_weights(clips: Dataset) -> torch.Tensor:
 def describe_training(args: Arguments, training, resumed: str | None) -> dict | None:
     if training is None:
         return None
-    decisive = {name: getattr(args.training, name) for name in DECISIVE}
-    described = {name: value for name, value in decisive.items() if value is not None}
+    told = {name: getattr(args.training, name) for name in TOLD}
+    described = {name: value for name, value in told.items() if value is not None}
     return {
         **{name: getattr(value, "value", value) for name, value in described.items()},
         "steps": training.global_step,
@@ -382,14 +417,15 @@ def kept_weights(args: AudioTrainingArguments) -> str:
     """Say which weights of a run are the model."""
     if args.average_last > 0:
         return f"the mean of the last {args.average_last} checkpoints"
-    return f"the best epoch by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last epoch"
+    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
+    return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"
 
 
 def write_card(folder: Path, results: dict, reported: dict, repository: str | None):
     """Write the card of one run; where it has sisters, with what all of them gave."""
-    if "runs" in reported and "repeats" not in results:
+    if "runs" in reported:
         results["repeats"] = repeats(reported)
-        write_json(results, folder / "results.json")
+    write_json(results, folder / "results.json")
     write_model_card(folder, CARD_TEMPLATE, results, repository)
 
 

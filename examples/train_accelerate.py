@@ -20,7 +20,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from datasets import DatasetDict
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
@@ -31,6 +30,7 @@ from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipTransform, clip_name, decode_audio, fingerprint
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import problem_type_of
+from modeling_asm.training.losses import clip_losses, mean_loss
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import (
     ModelArguments,
@@ -49,9 +49,10 @@ from modeling_asm.training.runs import (
     finished_results,
     move_into,
     open_run,
+    saving,
 )
 from modeling_asm.training.splits import SplitArguments, choose_splits
-from modeling_asm.training.trainer import audio_loss, describe_failure
+from modeling_asm.training.trainer import describe_failure
 
 
 CARD_TEMPLATE = Path(__file__).resolve().parent.parent / "model_cards" / "card_template.md"
@@ -163,13 +164,17 @@ def main():
             "environment": describe_environment(),
         }
         staging = folder / f"{UNFINISHED}model"
-        accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
-        feature_extractor.save_pretrained(staging)
-        write_report(staging, features, references, logits, log)
-        write_model_card(staging, CARD_TEMPLATE, results, repository)
-        (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
-        write_json(results, staging / "results.json")
-        move_into(staging, folder)
+        try:
+            with saving("the model"):
+                accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
+                feature_extractor.save_pretrained(staging)
+                write_report(staging, features, references, logits, log)
+                write_model_card(staging, CARD_TEMPLATE, results, repository)
+                (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+                write_json(results, staging / "results.json")
+                move_into(staging, folder)
+        except CheckpointError as error:
+            sys.exit(str(error))
     end(accelerator, args, folder, repository)
 
 
@@ -200,7 +205,7 @@ def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, e
         labels, index = batch.pop("labels"), batch.pop("index")
         with accelerator.autocast():
             logits = model(**batch).logits
-        loss = audio_loss(logits, labels, problem_type)
+        loss = mean_loss(clip_losses(logits, labels, problem_type), accelerator)
         if not torch.isfinite(loss):
             files = [names[row] for row in index.tolist()]
             raise FloatingPointError(describe_failure(loss.item(), epoch * len(loader) + len(losses) + 1, files))
@@ -230,15 +235,10 @@ def predict(accelerator: Accelerator, model, loader) -> tuple[np.ndarray, np.nda
 def save(accelerator: Accelerator, folder: Path, epoch: int, log: list[dict]):
     """Save the whole state under another name first, so that a state with a proper name is never half written."""
     part, whole = folder / f"{UNFINISHED}state", folder / f"state-{epoch}"
-    try:
+    with saving(whole.name):
         accelerator.save_state(str(part))
         if accelerator.is_main_process:
             write_json(log, part / "log.json")
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"Cannot save {whole.name}: {error}. What was saved before it is whole: make room, and run the same "
-            "command again to go on from there."
-        ) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         os.replace(part, whole)

@@ -62,6 +62,10 @@ BAD = {
     "short-flac": (lambda path: write_short(path, "FLAC"), "Cannot decode"),
     "no-samples": (lambda path: soundfile.write(path, np.zeros(0), 16000), "has no samples"),
     "not-finite": (write_not_finite, "not finite"),
+    "too-short": (
+        lambda path: soundfile.write(path, [0.1], 48000),
+        "too short: 1 samples at 48000 Hz",
+    ),
 }
 
 

@@ -134,15 +134,16 @@ DatasetDict(splits).push_to_hub(name, **({"config_name": config} if config else 
 """
 
 SPEECH_CLASSES = [*WORDS_35, "_silence_"]  # of google/speech_commands v0.02, in another order
+SPEECH_SPLITS = {"train": 2, "validation": 1, "test": 1}  # copies of each class; no speaker is in two of them
 
 
-def speech_commands_rows(copies: int) -> dict:
+def speech_commands_rows(split: str, copies: int) -> dict:
     labels = list(range(36)) * copies
     return {
         "file": [f"{row}.wav" for row in range(len(labels))],
         "label": labels,
         "is_unknown": [SPEECH_CLASSES[label] not in ("yes", "no") for label in labels],
-        "speaker_id": [f"speaker {row % 7}" for row in range(len(labels))],
+        "speaker_id": [None if label == 35 else f"{split} speaker {row % 7}" for row, label in enumerate(labels)],
         "utterance_id": [0] * len(labels),
     }
 
@@ -181,9 +182,7 @@ def audioset_rows(number: int) -> dict:
     }
 
 
-SPEECH = {
-    "splits": {"train": speech_commands_rows(2), "validation": speech_commands_rows(1), "test": speech_commands_rows(1)}
-}
+SPEECH = {"splits": {name: speech_commands_rows(name, copies) for name, copies in SPEECH_SPLITS.items()}}
 HUB = {
     "speech_commands_v2_12": (SPEECH | {"classes": {"label": SPEECH_CLASSES}}, (), ["test"], 36),
     "urbansound8k": ({"splits": {"train": urbansound8k_rows()}}, (), ["rows with fold 10"], 5),

@@ -57,4 +57,12 @@ def read_audio(path: str | os.PathLike, data: bytes | None = None) -> tuple[np.n
 def load_audio(path: str | os.PathLike, sampling_rate: int = 16000, data: bytes | None = None) -> np.ndarray:
     """Decode a file, mix its channels down and resample it to `sampling_rate`, in hertz: see [`read_audio`]."""
     waveform, file_rate = read_audio(path, data)
-    return waveform if file_rate == sampling_rate else soxr.resample(waveform, file_rate, sampling_rate)
+    if file_rate == sampling_rate:
+        return waveform
+    resampled = soxr.resample(waveform, file_rate, sampling_rate)
+    if resampled.size == 0:
+        name = repr(os.fspath(path))
+        raise AudioFileError(
+            f"{name} is too short: {waveform.size} samples at {file_rate} Hz are none at {sampling_rate}."
+        )
+    return resampled

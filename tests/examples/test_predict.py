@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from transformers import pipeline
 
 from modeling_asm.audio import load_audio
@@ -64,6 +65,7 @@ def test_two_processes_share_the_work(launch, tones, checkpoint, tmp_path):
     )
     assert process.returncode == 0, process.stderr
     assert [row["row"] for row in read(tmp_path / "out")] == list(range(40))
+    assert "Classifying, 1 of 2 processes: 100%" in process.stderr
 
 
 @pytest.mark.parametrize("moment", [1, 4, 9])
@@ -123,3 +125,29 @@ def test_the_splits_that_train_reads(run_script, tones, checkpoint, tmp_path):
     assert "has the splits high, low; choose one by --split" in both.error
     assert run_script("predict.py", *base, "--output_dir", tmp_path / "b", "--split", "low").error is None
     assert [row["error"] for row in read(tmp_path / "b")] == [None] * 20
+
+
+def test_another_model_of_the_same_name(run_script, tones, checkpoint, model, tmp_path):
+    base = ("--model", checkpoint, "--use_cpu", "--data_dir", tones, "--output_dir", tmp_path / "out")
+    assert run_script("predict.py", *base).error is None
+    torch.nn.init.ones_(model.classifier.weight)
+    model.save_pretrained(checkpoint)
+    assert "other settings (model " in run_script("predict.py", *base).error
+
+
+def test_a_model_that_is_not_there(run_script, tones, tmp_path):
+    outcome = run_script("predict.py", "--model", tmp_path / "nowhere", "--data_dir", tones, "--output_dir", tmp_path)
+    assert "nowhere" in outcome.error
+
+
+def test_clips_that_are_hardly_there(run_script, tones, checkpoint, model, tmp_path):
+    """One sample, of which resampling leaves none; and samples so large that the scores are no numbers."""
+    soundfile.write(tones / "low" / "05.wav", np.full(1, 0.1), 48000)
+    soundfile.write(tones / "low" / "06.wav", np.random.default_rng(0).standard_normal(1600) * 1e30, 8000, "DOUBLE")
+    model.half().save_pretrained(checkpoint)  # computes in single precision nevertheless
+    base = ("--model", checkpoint, "--use_cpu", "--data_dir", tones, "--output_dir", tmp_path / "out")
+    assert run_script("predict.py", *base).error is None
+    errors = {row["file"][-6:]: row["error"] for row in read(tmp_path / "out") if row["error"]}
+    assert "too short" in errors["05.wav"]
+    assert "The scores of" in errors["06.wav"]
+    assert len(errors) == 2

@@ -76,3 +76,11 @@ def test_the_recorded_command_has_no_token_and_no_path_in_any_argument(tmp_path)
     assert describe_command("train.py", arguments) == (
         f"python examples/train.py --push_to_hub --dataset_name {tmp_path.name} --manifest clips.csv --labels yes no"
     )
+
+
+def test_arguments_go_by_their_whole_names():
+    """An abbreviation of `--hub_token` would pass by what keeps tokens out of the recorded command."""
+    for argument in ("--learning", "--learning=2"):
+        with pytest.raises(SystemExit) as stop:
+            parse(argument, "2")
+        assert str(stop.value) == "There is no argument '--learning'; did you mean '--learning_rate'?"

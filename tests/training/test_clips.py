@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -269,3 +270,28 @@ def test_a_fingerprint_tells_other_clips_and_labels(dataset, tones):
     assert fingerprint(DatasetDict(train=other)) != known
     soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
     assert fingerprint(DatasetDict(train=dataset)) != known
+
+
+def test_a_fingerprint_tells_other_speakers_and_contents(dataset, tones):
+    speakers = dataset.add_column("speaker", ["ann", "bob"] * 20)
+    swapped = dataset.add_column("speaker", ["bob", "ann"] * 20)
+    assert fingerprint(DatasetDict(train=speakers)) != fingerprint(DatasetDict(train=swapped))
+    known = [fingerprint(DatasetDict(train=dataset), contents) for contents in (True, False)]
+    soundfile.write(tones / "high" / "03.wav", np.zeros((1600, 2)), 8000)  # of the same size
+    assert fingerprint(DatasetDict(train=dataset)) != known[0]
+    assert fingerprint(DatasetDict(train=dataset), contents=False) == known[1]
+
+
+def test_training_clips_of_a_stream_come_again_in_another_order(dataset, feature_extractor):
+    """Batches are full over the end of a pass; whoever skips some finds the next as they would have been."""
+    transform = ClipTransform(feature_extractor, dataset.features, 3200, Augmentation())
+    shuffled = dataset.to_iterable_dataset().shuffle(seed=0, buffer_size=40)
+    stream = DataLoader(ClipStream(shuffled, transform, 16, 0, "error", endless=True), batch_size=16)
+    batches = list(itertools.islice(stream, 6))
+    assert [len(batch["labels"]) for batch in batches] == [16] * 6
+    files = [row["audio"]["path"] for row in itertools.islice(stream.dataset.rows(), 80)]
+    assert sorted(files[:40]) == sorted(files[40:])
+    assert files[:40] != files[40:]
+    again = list(itertools.islice(stream, 6))
+    for one, other in zip(batches, again):
+        assert torch.equal(one["input_values"], other["input_values"])

@@ -111,3 +111,20 @@ def test_a_folder_has_no_name_on_the_hub(tmp_path):
     assert (local.hub_name, local.name, local.root) == (None, tmp_path.name, None)
     assert DataArguments(manifest=str(tmp_path / "clips.csv")).root == tmp_path
     assert DataArguments(str(tmp_path), manifest="clips.csv").root == tmp_path
+
+
+def test_a_split_without_clips_of_the_chosen_labels(tones):
+    rows = ["low/00.wav,low,train", "high/00.wav,high,train", "low/01.wav,low,test"]
+    (tones / "list.csv").write_text("\n".join(["file_name,label,split", *rows, "high/01.wav,mid,train"]))
+    arguments = {"manifest": str(tones / "list.csv"), "split_column": "split"}
+    assert len(load_audio_dataset(DataArguments(**arguments, labels=["high", "low"]))["test"]) == 1
+    with pytest.raises(ValueError, match=r"The split 'test' of 'list\.csv' has no clips with the labels high mid"):
+        load_audio_dataset(DataArguments(**arguments, labels=["high", "mid"]))
+
+
+def test_a_column_of_several_types(tones):
+    rows = [{"file_name": "low/00.wav", "label": "low", "take": 1}]
+    rows += [{"file_name": "high/00.wav", "label": "high", "take": "x"}]
+    (tones / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"The column 'take' of 'list\.jsonl' has values of several types"):
+        load_audio_dataset(DataArguments(manifest=str(tones / "list.jsonl")))

@@ -136,6 +136,9 @@ def test_json_with_one_name_twice_or_none(tmp_path):
     (tmp_path / "list.jsonl").write_text('{"file_name": "1.wav", "label": "a"}\nno json\n')
     with pytest.raises(ValueError, match="no JSON object in row 2"):
         read_manifest(tmp_path / "list.jsonl")
+    (tmp_path / "list.jsonl").write_text("5\n")
+    with pytest.raises(ValueError, match="no JSON object in row 1: 5"):
+        read_manifest(tmp_path / "list.jsonl")
 
 
 @pytest.mark.parametrize(("row", "column"), [(("1.wav", ""), "label"), (("", "a"), "file_name"), (("1.wav",), "label")])
@@ -170,3 +173,17 @@ def test_splits_without_labels(tmp_path):
         "test": ["2.wav"],
         "train": ["1.wav"],
     }
+
+
+@pytest.mark.parametrize("empty", ["mid", "test/high", "train/mid"])
+def test_a_folder_without_clips(tmp_path, empty):
+    touch(tmp_path, *(["high/1.wav", "low/1.wav"] if empty == "mid" else ["train/high/1.wav", "train/low/1.wav"]))
+    (tmp_path / empty).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"The folder '.*(mid|test)' has no clips. Remove it, or put"):
+        read_folder(tmp_path)
+
+
+def test_text_that_is_not_in_utf8(tmp_path):
+    (tmp_path / "list.csv").write_bytes("file_name,label\n天气.wav,a\n".encode("gbk"))
+    with pytest.raises(ValueError, match=r"list\.csv' is not in UTF-8: .* Save it in UTF-8"):
+        read_manifest(tmp_path / "list.csv")

@@ -127,3 +127,10 @@ def test_fractions_in_a_csv_file_are_numbers():
     assert problem_type_of(encode(["1", "2"])["split 0"].features) == SINGLE
     assert problem_type_of(encode(["0.5", "1"], labels=["0.5", "1"])["split 0"].features) == SINGLE
     assert problem_type_of(encode(["0.5", "1"], problem_type=SINGLE)["split 0"].features) == SINGLE
+
+
+@pytest.mark.parametrize("feature", [None, ClassLabel(names=["cat", "dog"])])
+def test_a_chosen_class_that_nobody_has(feature):
+    labels = ["cat", "dog"] if feature is None else [0, 1]
+    with pytest.raises(ValueError, match="No clip of 'tones' has the label 'dgo'; they have: cat, dog"):
+        encode(labels, feature=feature, labels=["cat", "dgo"])

@@ -188,3 +188,9 @@ def test_weights_that_are_spread_over_processes(tmp_path):
     commands = [[sys.executable, "-c", SHARDED, str(tmp_path / "meet"), str(rank)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for command in commands]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["ASMForAudioClassification\n", ""]
+
+
+def test_half_precision_is_for_arithmetic_alone(clips, checkpoint, model):
+    model.half().save_pretrained(checkpoint)
+    loaded, _ = make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}

@@ -100,3 +100,12 @@ def test_what_is_a_score(name, value, expected):
 def test_clips_without_a_speaker_are_groups_of_their_own():
     clips = Dataset.from_dict({"speaker": ["ann"] * 10 + [None] * 10})
     assert score(SINGLE, LOGITS, REFERENCES, 50, clips, "speaker")["by_group"]["groups"] == 11
+
+
+def test_what_the_clips_do_not_define_is_left_out():
+    features = Features({"label": Value("float32")})
+    scores = score(features, np.array([[0.5], [0.7]]), np.array([0.5, 0.5]), 10)
+    assert {name.removesuffix("_low").removesuffix("_high") for name in scores} == {"mean_squared_error"}
+    first, second = run(1, 0.5), run(2, 0.7)
+    del second["metrics"]["accuracy"]
+    assert summarise([first, second])["mean"] == {}

@@ -112,3 +112,10 @@ def test_a_fold_with_a_class_missing():
     splits = DatasetDict(train=split(["ann"] * 3, [0, 0, 0]), test=split(["bob"] * 2, [0, 1]))
     with pytest.raises(ValueError, match=r"Class 'yes' is in the test split \(fold 3\), but there is no clip of it to"):
         check_classes(splits, "fold 3")
+
+
+def test_a_group_on_two_sides(dataset):
+    dataset["test"] = split(["zoe", "bob", ""])
+    choose_splits(dataset, SplitArguments(), seed=0)
+    with pytest.raises(ValueError, match=r"speaker 'bob' has clips to test and to train.*--hold_out speaker="):
+        choose_splits(dataset, SplitArguments(group_column="speaker", dev_fraction=0), seed=0)

@@ -4,16 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_models import ast, clips, wav2vec2  # noqa: F401  fixtures
-from torch import nn
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 
-from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.clips import ClipDataset, ClipTransform
-from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE
 from modeling_asm.training.models import ModelArguments, make_model, window_samples
 from modeling_asm.training.runs import CheckpointError, checkpoints
-from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments, audio_loss, layer_of
+from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments, layer_of
 
 
 @pytest.fixture
@@ -37,30 +34,6 @@ def make_trainer(clips, tmp_path):  # noqa: F811
         )
 
     return make
-
-
-def test_the_loss_is_the_models_own(config):
-    logits = torch.randn(5, 3)
-    for problem_type, labels in (
-        (SINGLE, torch.tensor([0, 1, 2, 1, 0])),
-        (SINGLE, torch.rand(5, 3).softmax(1)),
-        (MULTI, torch.rand(5, 3)),
-    ):
-        config.problem_type = problem_type
-        expected = ASMForAudioClassification(config)._compute_loss(logits, labels)
-        torch.testing.assert_close(audio_loss(logits, labels, problem_type), expected)
-    numbers = torch.randn(5)
-    torch.testing.assert_close(audio_loss(logits, numbers, REGRESSION), ((logits[:, 0] - numbers) ** 2).mean())
-
-
-def test_class_weights():
-    logits, weights = torch.randn(4, 2), torch.tensor([1.0, 3.0])
-    labels = torch.tensor([0, 1, 1, 0])
-    expected = nn.functional.cross_entropy(logits, labels, weight=weights)
-    torch.testing.assert_close(audio_loss(logits, labels, SINGLE, weights), expected)
-    several = torch.tensor([[0.0, 1.0]] * 4)
-    terms = nn.functional.softplus(torch.stack([logits[:, 0], -logits[:, 1]], 1)) * torch.tensor([1.0, 3.0])
-    torch.testing.assert_close(audio_loss(logits, several, MULTI, weights), terms.mean())
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
@@ -185,11 +158,28 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(make_trainer, mon
         save(folder)
 
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
-    with pytest.raises(
-        CheckpointError, match=r"Cannot save checkpoint-10: .*No space left.*Checkpoint-5 is whole: make"
-    ):
+    with pytest.raises(CheckpointError, match=r"Cannot save checkpoint-10: .*No space left.*before it is whole: make"):
         trainer.train()
     assert [path.name for path in checkpoints(trainer.args.output_dir)] == ["checkpoint-5"]
+
+
+def test_the_loss_of_an_evaluation_weighs_each_clip_alike(make_trainer):
+    """In batches of three, of which the last has one clip, as in a single one; with class weights, too."""
+    weights = torch.tensor([1.0, 5.0])
+    losses = {}
+    for size in (3, 40):
+        set_seed(0)
+        trainer = make_trainer(class_weights=weights, per_device_eval_batch_size=size)
+        losses[size] = trainer.evaluate()["eval_loss"]
+    assert losses[3] == pytest.approx(losses[40], abs=1e-6)
+
+
+def test_the_callers_arguments_stay_as_they_are(make_trainer):
+    trainer = make_trainer(save_total_limit=2)
+    arguments = AudioTrainingArguments(output_dir=trainer.args.output_dir, save_total_limit=2, use_cpu=True)
+    for _ in range(2):
+        again = AudioTrainer(model=trainer.model, args=arguments, eval_dataset=trainer.eval_dataset)
+        assert again.limit == arguments.save_total_limit == 2
 
 
 def test_the_card_is_kept(make_trainer, tmp_path):

@@ -26,11 +26,15 @@ def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:
         One instance of each class.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = HfArgumentParser(classes)
+    parser = HfArgumentParser(classes, allow_abbrev=False)  # what is published of a command goes by whole names
     try:
         if argv and argv[0].endswith((".yaml", ".yml")):
             argv = [*read_recipe(argv[0], parser), *argv[1:]]
-        return parser.parse_args_into_dataclasses(argv)
+        *parsed, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        if rest:
+            name = rest[0].partition("=")[0]
+            raise ValueError(f"There is no argument {name!r}; did you mean '--{nearest_argument(name, parser)}'?")
+        return tuple(parsed)
     except (ValueError, FileNotFoundError) as error:  # what a dataclass or a recipe finds wrong, in one line
         sys.exit(str(error))
 
@@ -42,14 +46,19 @@ def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
     recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"The recipe {path!r} is no mapping of arguments to values.")
-    known = [option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")]
     argv = []
     for name, value in recipe.items():
-        if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0)[0]
+        if f"--{name}" not in parser._option_string_actions:
+            nearest = nearest_argument(str(name), parser)
             raise ValueError(f"The recipe {path!r} sets {name!r}, which is no argument; did you mean {nearest!r}?")
         argv += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
     return argv
+
+
+def nearest_argument(name: str, parser: HfArgumentParser) -> str:
+    """Return the argument whose name is most like `name`."""
+    known = [option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")]
+    return difflib.get_close_matches(name.removeprefix("--"), known, n=1, cutoff=0)[0]
 
 
 def describe_command(script: str, argv: list[str]) -> str:

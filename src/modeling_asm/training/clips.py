@@ -1,6 +1,7 @@
 """From recordings to batches of a model's inputs: decode once, keep the samples, augment, extract features."""
 
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -92,16 +93,23 @@ def decode_audio(
     return dataset.select(good) if problems else dataset, problems
 
 
-def fingerprint(dataset: DatasetDict) -> str:
-    """Return what tells these clips and labels from others: another text where one came, went or changed."""
+def fingerprint(dataset: DatasetDict, contents: bool = True) -> str:
+    """Return what tells these rows from others: another text where a clip, a label or a speaker is another.
+
+    Args:
+        dataset: The splits.
+        contents: Whether to read the files. Without, a file of the same name and size is the same.
+    """
     digest = hashlib.sha256()
     for name, split in dataset.items():
-        labels = split["label"] if "label" in split.column_names else [None] * len(split)
-        digest.update(f"{name} {len(split)}".encode())
-        for audio, label in zip(split["audio"], labels):
+        digest.update(f"{name} {len(split)} {split.column_names}".encode())
+        for row in split:
+            audio = row.pop("audio")
             stored, path = audio.get("bytes"), audio["path"] or ""
-            size = len(stored) if stored is not None else os.path.getsize(path) if os.path.isfile(path) else None
-            digest.update(f"{os.path.basename(path)} {size} {label}\n".encode())
+            if stored is None and os.path.isfile(path):
+                stored = Path(path).read_bytes() if contents else b"%d" % os.path.getsize(path)
+            digest.update(f"{os.path.basename(path)} {row}\n".encode())
+            digest.update(stored or b"")
     return digest.hexdigest()[:16]
 
 
@@ -275,6 +283,8 @@ class ClipStream(torch.utils.data.IterableDataset):
     """The clips of a streamed data set as a model's inputs; its order is the stream's.
 
     Each worker reads the whole stream, and decodes every n-th batch of it: what comes does not depend on their number.
+    Training clips come again and again, in another order each time, so that the number of a batch says all about it,
+    and an interrupted run goes on with the next one.
 
     Args:
         dataset: Clips that come one after another.
@@ -282,30 +292,39 @@ class ClipStream(torch.utils.data.IterableDataset):
         batch_size: Clips that are augmented, and mixed, together.
         seed: Seed of the draws.
         on_bad_audio: `"error"` raises at a clip that cannot be read; `"skip"` goes on without it.
+        endless: Whether the stream starts again at its end.
     """
 
     def __init__(
-        self, dataset: IterableDataset, transform: ClipTransform, batch_size: int, seed: int, on_bad_audio: str
+        self,
+        dataset: IterableDataset,
+        transform: ClipTransform,
+        batch_size: int,
+        seed: int,
+        on_bad_audio: str,
+        endless: bool = False,
     ):
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
-        self.seed, self.on_bad_audio, self.epoch = seed, on_bad_audio, 0
+        self.seed, self.on_bad_audio, self.endless = seed, on_bad_audio, endless
 
-    def set_epoch(self, epoch: int):
-        """Choose the draws of an epoch."""
-        self.epoch = epoch
-        self.dataset.set_epoch(epoch)
+    def rows(self) -> Iterator[dict]:
+        """The rows of one pass, or of one after another."""
+        for epoch in itertools.count() if self.endless else [0]:
+            self.dataset.set_epoch(epoch)
+            for columns in self.dataset.iter(self.batch_size):  # a plain loop would share the rows among workers
+                yield from columns_to_rows(columns)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         rate = self.transform.feature_extractor.sampling_rate
         worker = torch.utils.data.get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for number, columns in enumerate(self.dataset.iter(self.batch_size)):
+        rows = self.rows()
+        for number, batch in enumerate(iter(lambda: list(itertools.islice(rows, self.batch_size)), [])):
             if number % workers != first:
                 continue
-            rows, _ = readable_rows(columns_to_rows(columns), rate, self.on_bad_audio)
-            if rows:
-                rng = np.random.default_rng([self.seed, self.epoch, number])
-                yield from columns_to_rows(self.transform(rows, rng))
+            batch, _ = readable_rows(batch, rate, self.on_bad_audio)
+            if batch:
+                yield from columns_to_rows(self.transform(batch, np.random.default_rng([self.seed, number])))
 
 
 def readable_rows(rows: list[dict], sampling_rate: int, on_bad_audio: str) -> tuple[list[dict], list[str]]:

@@ -4,6 +4,7 @@ torchcodec or FFmpeg: the audio stays undecoded."""
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import (
     Audio,
     Dataset,
@@ -164,8 +165,18 @@ def load_files(args: DataArguments, labelled: bool) -> DatasetDict:
         splits = read_folder(
             args.data_dir, audio_column, args.label_column, args.folder_columns, lists, labelled=labelled
         )
-    dataset = DatasetDict({name: Dataset.from_dict(columns) for name, columns in splits.items()})
+    dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})
     return dataset.cast_column("audio", Audio(decode=False))
+
+
+def as_dataset(columns: dict[str, list], source: str) -> Dataset:
+    """Make a data set of columns, each of which must have values of one type."""
+    for name, values in columns.items():
+        try:
+            pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"The column {name!r} of {source!r} has values of several types: {error}.") from error
+    return Dataset.from_dict(columns)
 
 
 def rename(dataset: DatasetDict | IterableDatasetDict, args: DataArguments, labelled: bool):
@@ -187,13 +198,21 @@ def rename(dataset: DatasetDict | IterableDatasetDict, args: DataArguments, labe
 
 
 def finish(dataset, args: DataArguments, labelled: bool):
-    """Encode the labels, and check that no split is empty."""
-    for name, split in dataset.items():
-        if isinstance(split, Dataset) and len(split) == 0:
-            raise ValueError(f"The split {name!r} of {args.name!r} has no clips.")
+    """Encode the labels, and check that no split is empty, before and after."""
+    check_not_empty(dataset, args.name)
     if not labelled:
         return dataset
-    return encode_labels(dataset, args.name, args.problem_type, args.labels, args.other_label, args.label_separator)
+    labels = (args.labels, args.other_label, args.label_separator)
+    dataset = encode_labels(dataset, args.name, args.problem_type, *labels)
+    check_not_empty(dataset, args.name, f" with the labels {' '.join(args.labels)}")
+    return dataset
+
+
+def check_not_empty(dataset: DatasetDict | IterableDatasetDict, source: str, what: str = ""):
+    """Raise `ValueError` at a split without clips."""
+    for name, split in dataset.items():
+        if isinstance(split, Dataset) and len(split) == 0:
+            raise ValueError(f"The split {name!r} of {source!r} has no clips{what}.")
 
 
 def is_streamed(dataset: DatasetDict | IterableDatasetDict) -> bool:

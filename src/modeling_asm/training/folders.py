@@ -84,6 +84,11 @@ def find_splits(data_dir: Path) -> dict[str, Path]:
         raise ValueError(
             f"{str(data_dir)!r} has splits {sorted(splits)} beside classes {classes}. Move the latter into a split."
         )
+    for folder in folders:
+        if folder.name not in (*splits, *classes):
+            raise ValueError(
+                f"The folder {str(folder)!r} has no clips. Remove it, or put the clips of a class into it."
+            )
     return splits or {"train": data_dir}
 
 
@@ -105,6 +110,11 @@ def read_levels(folder: Path, levels: list[str] | None) -> Columns:
     rows = [((), folder)]
     for _ in levels:
         rows = [((*names, child.name), child) for names, parent in rows for child in visible(parent) if child.is_dir()]
+    for _, parent in rows:
+        if not audio_files(parent):
+            raise ValueError(
+                f"The folder {str(parent)!r} has no clips. Remove it, or put the clips of a class into it."
+            )
     clips = [(names, str(file)) for names, parent in rows for file in audio_files(parent)]
     return {"audio": [file for _, file in clips]} | {
         level: [names[index] for names, _ in clips] for index, level in enumerate(levels)
@@ -183,6 +193,13 @@ def read_manifest(
 
 def read_rows(file: Path) -> tuple[list[dict], list[str]]:
     """Read the rows of a CSV or JSON-lines file, and the names of its columns."""
+    try:
+        return parse_rows(file)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(file)!r} is not in UTF-8: {error}. Save it in UTF-8.") from error
+
+
+def parse_rows(file: Path) -> tuple[list[dict], list[str]]:
     if file.suffix == ".csv":
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="", strict=True)
@@ -207,6 +224,8 @@ def read_rows(file: Path) -> tuple[list[dict], list[str]]:
             rows.append(json.loads(text, object_pairs_hook=unique))
         except json.JSONDecodeError as error:
             raise ValueError(f"{str(file)!r} has no JSON object in row {line}: {error}.") from error
+        if not isinstance(rows[-1], dict):
+            raise ValueError(f"{str(file)!r} has no JSON object in row {line}: {text.strip()}.")
     return rows, list(dict.fromkeys(name for row in rows for name in row))
 
 

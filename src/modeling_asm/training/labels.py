@@ -47,7 +47,8 @@ def encode_labels(
         The splits with a `ClassLabel`, a list of them, or a float32 in `label`.
 
     Raises:
-        ValueError: If labels do not fit the problem type, are fewer than two, or have to be listed.
+        ValueError: If labels do not fit the problem type, are fewer than two, have to be listed, or are listed and do
+            not occur.
     """
     features = next(iter(dataset.values())).features
     if features is None:
@@ -75,9 +76,13 @@ def encode_labels(
             return [item.strip() for item in str(value).split(separator) if item.strip()]
         return [named[item] if named is not None else str(item) for item in (value if listed else [value])]
 
-    if not labels:
-        occurring = named or {item for split in dataset.values() for value in split["label"] for item in text(value)}
-        labels = named or sorted(occurring)
+    known = named
+    if known is None and not streamed:
+        known = sorted({item for split in dataset.values() for value in split["label"] for item in text(value)})
+    for label in (labels or []) if known is not None else []:
+        if label not in known and label != other_label:
+            raise ValueError(f"No clip of {source!r} has the label {label!r}; they have: {', '.join(known)}.")
+    labels = labels or known
     if len(labels) < 2 or (other_label is not None and other_label not in labels):
         raise ValueError(
             f"{source!r} has {len(labels)} labels {list(labels)}, expected at least two"

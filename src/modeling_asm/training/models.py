@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -121,7 +122,12 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     config = AutoConfig.from_pretrained(args.model_name_or_path, **options)
     same = config.id2label == classes["id2label"]
     model, info = AutoModelForAudioClassification.from_pretrained(
-        args.model_name_or_path, **classes, **options, ignore_mismatched_sizes=not same, output_loading_info=True
+        args.model_name_or_path,
+        **classes,
+        **options,
+        dtype=torch.float32,  # bf16 is the matter of autocast: weights in half precision hardly learn
+        ignore_mismatched_sizes=not same,
+        output_loading_info=True,
     )
     if (name := model.main_input_name) != "input_values":
         raise ValueError(

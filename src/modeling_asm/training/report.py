@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset, Features
 from sklearn.metrics import precision_recall_fscore_support
 
 from .clips import clip_name, read_waveform
 from .labels import MULTI, REGRESSION, SINGLE, label_names, problem_type_of
+from .losses import clip_losses
 from .metrics import average_precisions, confusion_matrix, predictions_of
 from .plots import plot_bars, plot_clips, plot_confusion_matrix, plot_learning_curves
 from .runs import write_whole
@@ -104,7 +106,10 @@ def write_worst_clips(
         sampling_rate: Rate of the clips' samples, in hertz.
         root: Folder of the data, which the names of the clips leave out.
     """
-    losses, told, predicted = clip_losses(clips.features, references, logits)
+    losses = clip_losses(
+        torch.from_numpy(logits), torch.from_numpy(references), problem_type_of(clips.features)
+    ).numpy()
+    told, predicted = name_labels(clips.features, references, logits)
     order = np.argsort(-losses, kind="stable")[:WORST_CLIPS].tolist()
     rows = [clips[row] for row in order]
     files = [clip_name(row["audio"], index) for row, index in zip(rows, order)]
@@ -124,20 +129,17 @@ def name_below(root: Path | None, file: str) -> str:
     return Path(file).name if os.path.isabs(file) else file
 
 
-def clip_losses(
-    features: Features, references: np.ndarray, logits: np.ndarray
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """Return each clip's loss, its label and its prediction as text."""
+def name_labels(features: Features, references: np.ndarray, logits: np.ndarray) -> tuple[list[str], list[str]]:
+    """Return each clip's label and its prediction as text."""
     problem_type, names = problem_type_of(features), label_names(features)
     if problem_type == REGRESSION:
-        told, predicted = [f"{value:.3g}" for value in references], [f"{value:.3g}" for value in logits[:, 0]]
-        return (logits[:, 0] - references) ** 2, told, predicted
+        return [f"{value:.3g}" for value in references], [f"{value:.3g}" for value in logits[:, 0]]
     if problem_type == MULTI:
-        losses = (np.logaddexp(0, logits) - references * logits).mean(1)
-        several = [[", ".join(np.array(names)[row]) or "nothing" for row in rows > 0] for rows in (references, logits)]
-        return losses, *several
-    losses = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), references]
-    return losses, [names[index] for index in references], [names[index] for index in logits.argmax(1)]
+        told, predicted = (
+            [", ".join(np.array(names)[row]) or "nothing" for row in rows > 0] for rows in (references, logits)
+        )
+        return told, predicted
+    return [names[index] for index in references], [names[index] for index in logits.argmax(1)]
 
 
 def format_table(rows: list[tuple]) -> str:

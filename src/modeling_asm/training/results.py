@@ -27,8 +27,6 @@ def describe_data(
     test_split: str,
     clips: dict[str, int],
     problems: list[str] | None = None,
-    licence: str | None = None,
-    credit: str | None = None,
 ) -> dict:
     """Say what was trained on and reported.
 
@@ -38,8 +36,6 @@ def describe_data(
         test_split: What to call the clips that are reported.
         clips: How many clips each split has.
         problems: What was wrong with the clips that were left out.
-        licence: Licence of the model.
-        credit: Source and makers of the recordings.
     """
     return {
         "name": args.name,
@@ -50,8 +46,6 @@ def describe_data(
         "clips": clips,
         "skipped_files": [problem.replace(f"{args.root}/", "") for problem in problems or []],
         "labels": label_names(features),
-        "licence": licence,
-        "credit": credit,
     }
 
 
@@ -85,15 +79,20 @@ def score(
         group_column: Their column of speakers, kits or sessions.
     """
     problem_type = problem_type_of(features)
-    scores = compute_scores(problem_type, logits, references, resamples)
+    scores = finite(compute_scores(problem_type, logits, references, resamples))
     if resamples > 0 and isinstance(clips, Dataset) and group_column in clips.column_names:
         groups = group_names(clips, group_column)
         if len(set(groups)) >= FEW_GROUPS:
             grouped = compute_scores(problem_type, logits, references, resamples, groups)
-            scores["by_group"] = {"column": group_column, "groups": len(set(groups)), **grouped}
+            scores["by_group"] = {"column": group_column, "groups": len(set(groups)), **finite(grouped)}
     if problem_type == SINGLE:
         scores["chance"] = max(Counter(references.tolist()).values()) / len(references)
     return scores
+
+
+def finite(scores: dict[str, float]) -> dict[str, float]:
+    """Leave out what these clips do not define, as R2 of equal numbers: JSON has no word for it."""
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def count_confusions(features: Features, logits: np.ndarray, references: np.ndarray) -> dict:
@@ -105,7 +104,8 @@ def count_confusions(features: Features, logits: np.ndarray, references: np.ndar
 
 def summarise(results: list[dict]) -> dict:
     """Put the results of several seeds and folds together: each one's scores, their mean and standard deviation."""
-    names = [name for name, value in results[0]["metrics"].items() if is_score(name, value)]
+    common = set.intersection(*(set(result["metrics"]) for result in results))
+    names = [name for name, value in results[0]["metrics"].items() if is_score(name, value) and name in common]
     values = {name: [result["metrics"][name] for result in results] for name in names}
     return {
         **{key: results[0][key] for key in DESCRIBED if key in results[0]},

@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 SETTINGS_FILE = "run.json"
@@ -12,7 +15,23 @@ UNFINISHED = "unfinished-"  # starts the names of folders that a killed run may 
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be saved; the message tells which one is whole."""
+    """Something could not be saved; what was saved before it is whole."""
+
+
+@contextmanager
+def saving(what: str):
+    """Say of what cannot be written, for want of room in most cases, what it was and what to do.
+
+    Raises:
+        CheckpointError: If the code inside cannot write.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own, beside Python's
+        raise CheckpointError(
+            f"Cannot save {what}: {error}. What was saved before it is whole: make room, and run the same command "
+            "again to go on from there."
+        ) from error
 
 
 def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*"):

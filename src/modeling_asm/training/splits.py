@@ -1,5 +1,6 @@
 """Which clips train, which choose the best epoch, and which are reported: no speaker, kit or session on two sides."""
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -51,8 +52,8 @@ def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tupl
         The splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split.
 
     Raises:
-        ValueError: If a split, column or value is not there, nothing is left to train on, or a class of the test or
-            dev split is missing in train.
+        ValueError: If a split, column or value is not there, nothing is left to train on, a class of the test or dev
+            split is missing in train, or a group is in two of them.
     """
     train, test, test_name = choose_test(dataset, args)
     if train is None:
@@ -67,6 +68,8 @@ def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tupl
         train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
     splits["train"] = train
     check_classes(splits, test_name)
+    if args.group_column is not None:
+        check_groups(splits, args.group_column)
     return splits, test_name
 
 
@@ -174,6 +177,17 @@ def check_classes(splits: DatasetDict, test_name: str):
             raise ValueError(
                 f"Class {names[0]!r} is in the {name} split ({what}), but there is no clip of it to train on. Choose "
                 "another split or fold, or leave the class out by --labels."
+            )
+
+
+def check_groups(splits: DatasetDict, column: str):
+    """Raise `ValueError` where a group stands on two sides, as the splits that came with the data may have it."""
+    groups = {name: set(column_as_text(split, column)) - {""} for name, split in splits.items()}
+    for one, other in itertools.combinations(sorted(groups), 2):
+        if both := sorted(groups[one] & groups[other]):
+            raise ValueError(
+                f"{column} {both[0]!r} has clips to {one} and to {other}, so the score says nothing about others. "
+                f"Divide the data anew by --hold_out {column}=..., or leave --group_column out."
             )
 
 

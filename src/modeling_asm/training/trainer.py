@@ -2,19 +2,19 @@
 
 import os
 import re
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .labels import MULTI, REGRESSION
-from .runs import UNFINISHED, CheckpointError, checkpoints, clear_unfinished, delete_checkpoint
+from .losses import clip_losses, mean_loss
+from .runs import UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, saving
 
 
 @dataclass
@@ -69,6 +69,8 @@ class AudioTrainingArguments(TrainingArguments):
         if self.dataloader_persistent_workers:
             raise ValueError("--dataloader_persistent_workers would repeat the augmentation of the first epoch.")
         if self.average_last > 0:
+            if self.save_strategy == "no":
+                raise ValueError(f"--average_last {self.average_last} needs checkpoints: leave --save_strategy no out.")
             self.load_best_model_at_end = False
             self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
 
@@ -96,7 +98,8 @@ class AudioTrainer(Trainer):
         self.class_weights, self.clip_names = class_weights, clip_names
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
         # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
-        self.limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self.args, self.limit = copy(self.args), self.args.save_total_limit
+        self.args.save_total_limit = None
         self.add_callback(EpochCallback)
         self.frozen = [module for module in (self.model.base_model,) if not any_trainable(module)]
         if self.args.should_save:
@@ -126,11 +129,24 @@ class AudioTrainer(Trainer):
             module.eval()  # no dropout in an encoder that does not learn
         logits = model(**inputs).logits
         problem_type = self.accelerator.unwrap_model(model).config.problem_type
-        loss = audio_loss(logits, labels, problem_type, self.class_weights)
+        losses = clip_losses(logits, labels, problem_type, self.class_weights)
+        accumulates = self.args.gradient_accumulation_steps > 1  # then the last batch is not told from those before it
+        loss = mean_loss(losses, self.accelerator) if model.training and not accumulates else losses.mean()
         if model.training and not torch.isfinite(loss):
             files = [self.clip_names[row] for row in index.tolist()] if index is not None and self.clip_names else []
             raise FloatingPointError(describe_failure(loss.item(), self.state.global_step + 1, files))
         return (loss, SequenceClassifierOutput(logits=logits)) if return_outputs else loss
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        """Evaluate, with the loss over all clips at once: Trainer's counts clips twice that fill up the last batch."""
+        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
+        problem_type = self.accelerator.unwrap_model(self.model).config.problem_type
+        losses = clip_losses(logits, labels, problem_type, self.class_weights)
+        output.metrics[f"{metric_key_prefix}_loss"] = losses.mean().item()
+        return output
 
     def create_optimizer(self, model=None):
         """Build the optimizer and, with `layer_decay`, give each layer its own learning rate."""
@@ -175,17 +191,11 @@ class AudioTrainer(Trainer):
             self.state.best_model_checkpoint = str(final)
         best = self.state.best_model_checkpoint
         try:
-            super()._save_checkpoint(model, trial)
-            self.state.best_model_checkpoint = best
-            if self.args.should_save:
-                self.state.save_to_json(str(staged / "trainer_state.json"))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            whole = checkpoints(folder)
-            rest = f"{whole[-1].name} is whole" if whole else "there is none before it"
-            raise CheckpointError(
-                f"Cannot save checkpoint-{step}: {error}. {rest[0].upper()}{rest[1:]}: make room, and run the same "
-                "command again to go on from there."
-            ) from error
+            with saving(final.name):
+                super()._save_checkpoint(model, trial)
+                self.state.best_model_checkpoint = best
+                if self.args.should_save:
+                    self.state.save_to_json(str(staged / "trainer_state.json"))
         finally:
             self._staging = None
         self.accelerator.wait_for_everyone()
@@ -215,25 +225,6 @@ class AudioTrainer(Trainer):
         """Keep the card that was written from the results; transformers' draft would take its place."""
         if not (Path(self.args.output_dir) / "README.md").is_file():
             super().create_model_card(*args, **{"tasks": "audio-classification", **kwargs})
-
-
-def audio_loss(logits: Tensor, labels: Tensor, problem_type: str, class_weights: Tensor | None = None) -> Tensor:
-    """Compute the mean loss of a batch.
-
-    Args:
-        logits: Of shape `(batch_size, num_labels)`.
-        labels: Class indices of shape `(batch_size,)`, probabilities of the classes of shape
-            `(batch_size, num_labels)`, or numbers of shape `(batch_size,)`, as `problem_type` asks.
-        problem_type: As in a model's config.
-        class_weights: Of shape `(num_labels,)`.
-    """
-    logits = logits.float()
-    weights = None if class_weights is None else class_weights.to(logits.device)
-    if problem_type == REGRESSION:
-        return nn.functional.mse_loss(logits[:, 0], labels.float())
-    if problem_type == MULTI:
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=weights)
-    return nn.functional.cross_entropy(logits, labels, weight=weights)
 
 
 def describe_failure(loss: float, step: int, files: list[str]) -> str:
