@@ -4,6 +4,7 @@ import csv
 import json
 import os
 
+import datasets
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -370,6 +371,7 @@ def test_speakers_that_changed_places(run_script, tones, tmp_path):
 
 def test_a_stream_that_is_interrupted(run_script, tones, tmp_path, monkeypatch):
     """In its third pass: 28 clips, 15 steps of 5; the weights are those of an undisturbed run."""
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # or it waits after each pass
     rows = [
         {"audio": {"path": name, "bytes": (tones / name).read_bytes()}, "label": label} for name, label in all_tones()
     ]
