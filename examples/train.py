@@ -70,17 +70,11 @@ TOLD += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", 
 TOLD += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
 TOLD += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
 
-# Those that a result does not depend on.
-INDIFFERENT = ("output_dir", "save_total_limit", "save_on_each_node", "enable_jit_checkpoint", "use_cpu", "local_rank")
-INDIFFERENT += ("logging_strategy", "logging_steps", "logging_first_step", "log_on_each_node", "log_level")
-INDIFFERENT += ("log_level_replica", "disable_tqdm", "report_to", "run_name", "project", "trackio_space_id")
-INDIFFERENT += ("trackio_bucket_id", "trackio_static_space_id", "push_to_hub", "hub_token", "hub_private_repo")
-INDIFFERENT += ("hub_model_id", "hub_strategy", "hub_always_push", "hub_revision", "per_device_eval_batch_size")
-INDIFFERENT += ("eval_accumulation_steps", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_in_order")
-INDIFFERENT += ("dataloader_prefetch_factor", "dataloader_multiprocessing_context", "ddp_bucket_cap_mb", "ddp_backend")
-INDIFFERENT += ("ddp_timeout", "ddp_find_unused_parameters", "ddp_broadcast_buffers", "ddp_static_graph", "fsdp")
-INDIFFERENT += ("fsdp_config", "deepspeed", "parallelism_config", "accelerator_config", "debug", "skip_memory_metrics")
-INDIFFERENT += ("do_train", "do_eval", "do_predict")
+# How the names of those begin that a result does not depend on.
+INDIFFERENT = ("output_dir", "save_total", "save_on", "enable_jit", "use_cpu", "local_rank", "log", "disable_tqdm")
+INDIFFERENT += ("report_to", "run_name", "project", "trackio", "push", "hub", "per_device_eval", "eval_accumulation")
+INDIFFERENT += ("dataloader_num", "dataloader_pin", "dataloader_in", "dataloader_pre", "dataloader_multi", "debug")
+INDIFFERENT += ("ddp", "fsdp", "deepspeed", "parallelism", "accelerator_config", "skip_memory", "do_")
 
 
 @dataclass
@@ -126,8 +120,8 @@ class Arguments:
 
     def settings(self) -> dict:
         """What the result depends on, without paths of this machine."""
-        names = {item.name for item in fields(self.training)}.difference(INDIFFERENT)
-        training = {name: getattr(self.training, name) for name in sorted(names)}
+        names = [item.name for item in fields(self.training) if not item.name.startswith(INDIFFERENT)]
+        training = {name: getattr(self.training, name) for name in names}
         parts = {
             **asdict(self.data),
             **asdict(self.split),

@@ -170,7 +170,35 @@ def can_mount() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs a file system of its own size, by `unshare` and tmpfs")
+needs_small_disk = pytest.mark.skipif(not can_mount(), reason="needs a file system of its own size, by tmpfs")
+
+
+def run_on_small_disk(words: list[str], folder: Path, copy: Path, megabytes: float) -> str:
+    """Run a command that fails for want of room, keep a copy of what it left, and return its last line."""
+    mounted = """
+mount -t tmpfs -o size="$SIZE" none "$1" || exit 99
+shift
+"$@"
+status=$?
+cp -r "$DISK" "$COPY"
+exit $status
+"""
+    environment = {**os.environ, "DISK": str(folder), "COPY": str(copy), "SIZE": f"{int(megabytes * 1024)}k"}
+    folder.parent.mkdir(exist_ok=True)
+    process = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), *words],
+        capture_output=True,
+        text=True,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert process.returncode == 1, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    check_nothing_half_written(copy)
+    return process.stderr.strip().splitlines()[-1]
+
+
+@needs_small_disk
 @pytest.mark.parametrize(
     ("script", "failed", "kept"),
     [("train.py", "checkpoint-8", "checkpoint-4"), ("train_accelerate.py", "state-2", "state-1")],
@@ -178,30 +206,25 @@ def can_mount() -> bool:
 def test_a_full_disk(repository, data, tmp_path, script, failed, kept):
     """A real disk of few megabytes: one checkpoint fits, the second does not; then there is room, and it goes on."""
     folder = tmp_path / "disk" / "run"
-    folder.parent.mkdir()
     words = command(repository, data, folder, script)
-    mounted = """
-mount -t tmpfs -o size=11m none "$1" || exit 99
-shift
-"$@"
-status=$?
-cp -r "$DISK" "$COPY"
-exit $status
-"""
-    environment = {**os.environ, "DISK": str(folder), "COPY": str(tmp_path / "copy"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
-    assert process.returncode == 1, process.stdout + process.stderr
-    message = process.stderr.strip().splitlines()[-1]
+    message = run_on_small_disk(words, folder, tmp_path / "copy", 11)
     assert f"Cannot save {failed}" in message
-    assert "is whole: make room, and run the same command again" in message
-    check_nothing_half_written(tmp_path / "copy")
+    assert "What was saved before it is whole: make room, and run the same command again" in message
     assert [path.name for path in (tmp_path / "copy").glob("[cs]*-*")] == [kept]
+    shutil.copytree(tmp_path / "copy", folder)
+    finish(words)
+    assert (folder / "results.json").exists()
+
+
+@needs_small_disk
+@pytest.mark.parametrize("script", ["train.py", "train_accelerate.py"])
+def test_a_disk_that_is_full_at_the_end(repository, data, tmp_path, script):
+    """The only checkpoint fits; the model beside it does not."""
+    folder = tmp_path / "disk" / "run"
+    words = [*command(repository, data, folder, script), "--num_train_epochs", "1"]
+    words += ["--save_steps", "1000", "--eval_steps", "1000"] * (script == "train.py")
+    assert "Cannot save the model" in run_on_small_disk(words, folder, tmp_path / "copy", 8)
+    assert not (tmp_path / "copy" / "results.json").exists()
     shutil.copytree(tmp_path / "copy", folder)
     finish(words)
     assert (folder / "results.json").exists()
