@@ -34,7 +34,7 @@ from modeling_asm.training.arguments import parse_arguments
 from modeling_asm.training.clips import clip_name, columns_to_rows, extract_features, fingerprint, read_waveform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.labels import MULTI, REGRESSION
-from modeling_asm.training.models import window_samples
+from modeling_asm.training.models import check_checkpoint, window_samples
 from modeling_asm.training.report import format_table, write_json
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, clear_unfinished, open_run, saving
 
@@ -126,6 +126,7 @@ def main():
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     try:
         clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
+        check_checkpoint(args.model)
         feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
         model = AutoModelForAudioClassification.from_pretrained(args.model, dtype=torch.float32, **options).eval()
         settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}

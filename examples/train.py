@@ -56,7 +56,7 @@ from modeling_asm.training.results import (
     summarise,
 )
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run, saving
-from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, fold_names
+from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, fold_names, group_names
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
@@ -242,6 +242,8 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     with training_args.main_process_first(desc="opening the run"):
         open_run(folder, args.settings())
     if (results := finished_results(folder)) is not None:
+        if training_args.process_index == 0:
+            print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
         return results
     set_seed(training_args.seed)
     if is_streamed(dataset):
@@ -281,6 +283,8 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     training = checkpoint = None
     if not args.script.evaluate_only:
         checkpoint = get_last_checkpoint(folder)
+        if checkpoint and trainer.is_world_process_zero():
+            print(f"Going on from {Path(checkpoint).name}.")
         training = trainer.train(resume_from_checkpoint=checkpoint)
         if training_args.average_last > 0:
             trainer.average_checkpoints()
@@ -294,9 +298,10 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         "test": len(references)
     }
     script, column = args.script, args.split.group_column
+    apart = groups_apart(splits["test"], args.split)
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
-        "data": describe_data(args.data, features, test_name, sizes, problems),
+        "data": describe_data(args.data, features, test_name, sizes, problems) | apart,
         "model": describe_model(args.model, model, feature_extractor, window),
         "training": describe_training(args, training, checkpoint),
         "metrics": score(features, logits, references, script.resamples, splits["test"], column),
@@ -376,6 +381,14 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
         balanced = train and training.class_balance == "sampling"
         return ClipDataset(split, transform, training.seed, balanced)
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio, train)
+
+
+def groups_apart(test: Dataset, args: SplitArguments) -> dict:
+    """Say of which speakers, kits or folds the test clips are, where those are not in train."""
+    column = args.hold_out.partition("=")[0] if args.hold_out else args.group_column
+    if column is None or not isinstance(test, Dataset):
+        return {}
+    return {"apart": {"column": column, "groups": len(set(group_names(test, column)))}}
 
 
 def class_weights(clips: Dataset) -> torch.Tensor:

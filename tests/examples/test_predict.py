@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from datasets import load_dataset
 from transformers import pipeline
 
 from modeling_asm.audio import load_audio
@@ -48,6 +49,10 @@ def test_scores_are_the_pipelines(run_script, tones, checkpoint, tmp_path):
     assert "Cannot decode" in listed[0]["error"]
     assert "40 rows in 6 files, 1 unreadable" in outcome.stdout
     assert "clips a second" in outcome.stdout
+
+    shards = str(tmp_path / "out" / "rows-*.parquet")  # as the README reads them
+    table = load_dataset("parquet", data_files=shards, split="train").to_pandas()
+    assert table["row"].tolist() == list(range(40))
 
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
     again = run_script("predict.py", *arguments, "--rows_per_file", 7)

@@ -331,7 +331,9 @@ def test_a_finished_run_is_told_its_licence_later_and_nothing_else(run_script, t
     assert run_script("train.py", *base, "--hub_token", "hf_secret").error is None
     assert "hf_secret" not in "".join(file.read_text() for file in (tmp_path / "a").glob("[!.]*.[jm][sd]*"))
     weights = (tmp_path / "a" / "model.safetensors").read_bytes()
-    assert run_script("train.py", *base, "--licence", "cc-by-4.0", "--credit", "Ann").error is None
+    told = run_script("train.py", *base, "--licence", "cc-by-4.0", "--credit", "Ann")
+    assert told.error is None
+    assert "is finished: nothing is trained again" in told.stdout
     assert run_script("train.py", *base, "--report_to", "tensorboard", "--logging_steps", 7).error is None
     card = (tmp_path / "a" / "README.md").read_text()
     assert "license: cc-by-4.0" in card
@@ -347,6 +349,7 @@ def test_a_finished_run_is_told_its_licence_later_and_nothing_else(run_script, t
 
 def test_arguments_that_do_not_go_together(run_script, tones, tmp_path):
     base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *QUICK)
+    assert "Say by --output_dir where" in run_script("train.py", "--data_dir", tones).error
     for arguments, message in (
         (("--resume_from_checkpoint", "/nowhere"), "the same command goes on from the last checkpoint by itself"),
         (("--dev_fraction", 0, "--early_stopping_patience", 3), "needs clips that choose the best epoch: --dev_fract"),
@@ -364,6 +367,8 @@ def test_speakers_that_changed_places(run_script, tones, tmp_path):
     rows = [(*clip, f"speaker {number % 10}") for number, clip in enumerate(all_tones())]
     write_manifest(tones, ("file_name", "label", "speaker"), *rows)
     assert run_script("train.py", *base).error is None
+    assert results_of(tmp_path / "a")["data"]["apart"] == {"column": "speaker", "groups": 3}
+    assert "though of 3 values of `speaker` that are not in train" in (tmp_path / "a" / "README.md").read_text()
     (tmp_path / "a" / "results.json").unlink()
     write_manifest(tones, ("file_name", "label", "speaker"), *[(*row[:2], f"{row[2]}0") for row in rows])
     assert "other settings (clips " in run_script("train.py", *base).error
@@ -395,6 +400,8 @@ def test_a_stream_that_is_interrupted(run_script, tones, tmp_path, monkeypatch):
         run_script("train.py", *base, "--output_dir", tmp_path / "cut")
     monkeypatch.setattr(torch.optim.AdamW, "step", original)
     assert [path.name for path in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-12"]
-    assert run_script("train.py", *base, "--output_dir", tmp_path / "cut").error is None
+    again = run_script("train.py", *base, "--output_dir", tmp_path / "cut")
+    assert again.error is None
+    assert "Going on from checkpoint-12." in again.stdout
     whole, ended = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], ended[name]) for name in whole)

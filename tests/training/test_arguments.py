@@ -84,3 +84,6 @@ def test_arguments_go_by_their_whole_names():
         with pytest.raises(SystemExit) as stop:
             parse(argument, "2")
         assert str(stop.value) == "There is no argument '--learning'; did you mean '--learning_rate'?"
+    with pytest.raises(SystemExit) as stop:
+        parse("esc50")
+    assert str(stop.value) == "There is no argument 'esc50'; a recipe's name ends in .yaml."

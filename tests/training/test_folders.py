@@ -187,3 +187,21 @@ def test_text_that_is_not_in_utf8(tmp_path):
     (tmp_path / "list.csv").write_bytes("file_name,label\n天气.wav,a\n".encode("gbk"))
     with pytest.raises(ValueError, match=r"list\.csv' is not in UTF-8: .* Save it in UTF-8"):
         read_manifest(tmp_path / "list.csv")
+
+
+def test_notes_and_pictures_are_no_clips(tmp_path):
+    touch(tmp_path, "high/1.wav", "high/notes.txt", "low/1.xyz", "low/cover.png", "low/take.json", "high/2")
+    assert [path.split("/", -1)[-1] for path in read_folder(tmp_path)["train"]["audio"]] == ["1.wav", "2", "1.xyz"]
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 3
+
+
+def test_a_folder_without_classes(tmp_path):
+    touch(tmp_path, "1.wav", "2.wav")
+    with pytest.raises(ValueError, match=r"has no sub-folders with clips. Put the clips of each class into"):
+        read_folder(tmp_path)
+
+
+def test_a_label_column_where_folders_are_the_labels(tmp_path):
+    touch(tmp_path, "high/1.wav", "low/1.wav")
+    with pytest.raises(ValueError, match=r"There is no column 'species': in .* the sub-folders are the labels"):
+        read_folder(tmp_path, label_column="species")

@@ -194,3 +194,9 @@ def test_half_precision_is_for_arithmetic_alone(clips, checkpoint, model):
     model.half().save_pretrained(checkpoint)
     loaded, _ = make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["../nowhere", "/nowhere", "runs/1/nowhere"])
+def test_a_checkpoint_that_is_not_there(name):
+    with pytest.raises(FileNotFoundError, match=f"There is no checkpoint '{name}'"):
+        sampling_rate_of(ModelArguments(model_name_or_path=name))

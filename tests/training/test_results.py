@@ -49,12 +49,17 @@ def test_confusions():
     assert count_confusions(Features({"label": List(ClassLabel(names=["a", "b"]))}), LOGITS, REFERENCES) == {}
 
 
-def test_data_without_paths_of_this_machine(tmp_path):
+def test_data_without_paths_of_this_machine(tmp_path, monkeypatch):
     args = DataArguments(data_dir=str(tmp_path / "tones"))
     described = describe_data(args, SINGLE, "test", {"test": 3}, [f"'{tmp_path}/tones/a.wav' is truncated"])
     assert described["name"] == "tones"
     assert described["dataset_name"] is None
     assert described["skipped_files"] == ["'a.wav' is truncated"]
+    monkeypatch.chdir(tmp_path)
+    for folder in ("tones", "../" + tmp_path.name + "/tones", str(tmp_path / "tones")):
+        problems = [f"Cannot decode '{tmp_path}/tones/b/a.wav': Error opening {str(tmp_path / 'tones/b/a.wav')!r}"]
+        described = describe_data(DataArguments(data_dir=folder), SINGLE, "test", {"test": 3}, problems)
+        assert described["skipped_files"] == ["Cannot decode 'b/a.wav': Error opening 'b/a.wav'"]
     assert described["labels"] == ["cat", "dog"]
 
 
@@ -109,3 +114,10 @@ def test_what_the_clips_do_not_define_is_left_out():
     first, second = run(1, 0.5), run(2, 0.7)
     del second["metrics"]["accuracy"]
     assert summarise([first, second])["mean"] == {}
+
+
+def test_the_licence_of_a_start(model, feature_extractor, checkpoint):
+    described = [describe_model(ModelArguments(model_name_or_path=str(checkpoint)), model, feature_extractor, 3000)]
+    (checkpoint / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    described += [describe_model(ModelArguments(model_name_or_path=str(checkpoint)), model, feature_extractor, 3000)]
+    assert [part["start_licence"] for part in described] == [None, "cc-by-4.0"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import mimetypes
 from pathlib import Path
 
 
@@ -23,7 +24,7 @@ def read_folder(
     """Read an `audiofolder`: one sub-folder a split, or a single one that is then named `train`.
 
     A split has either a metadata file (`metadata.csv` or `metadata.jsonl`), or one sub-folder a class, in which every
-    file is a clip. Hidden files are left out.
+    file is a clip. Hidden files, texts and pictures are left out.
 
     Args:
         data_dir: The folder.
@@ -58,6 +59,11 @@ def read_folder(
         splits = {}
         for name, folder in find_splits(data_dir).items():
             file = find_metadata(folder)
+            if file is None and label_column not in (None, "label"):
+                raise ValueError(
+                    f"There is no column {label_column!r}: in {str(folder)!r}, the sub-folders are the labels. Leave "
+                    "--label_column out, or write a metadata.csv with that column."
+                )
             splits[name] = (
                 read_levels(folder, ["label"] if labelled else None)
                 if file is None
@@ -89,6 +95,11 @@ def find_splits(data_dir: Path) -> dict[str, Path]:
             raise ValueError(
                 f"The folder {str(folder)!r} has no clips. Remove it, or put the clips of a class into it."
             )
+    if not splits and not classes:
+        raise ValueError(
+            f"{str(data_dir)!r} has no sub-folders with clips. Put the clips of each class into a sub-folder of its "
+            "own, or list them with their labels in a metadata.csv."
+        )
     return splits or {"train": data_dir}
 
 
@@ -98,15 +109,20 @@ def visible(folder: Path) -> list[Path]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The visible files in a folder itself."""
-    return [child for child in visible(folder) if child.is_file()]
+    """The visible files in a folder itself, without texts and pictures."""
+    return [child for child in visible(folder) if child.is_file() and not is_note(child)]
+
+
+def is_note(file: Path) -> bool:
+    """Tell by its name whether a file is a text or a picture, as people keep beside recordings."""
+    kind = mimetypes.guess_type(file.name)[0] or ""
+    return kind.startswith(("text/", "image/")) or kind in ("application/json", "application/pdf")
 
 
 def read_levels(folder: Path, levels: list[str] | None) -> Columns:
     """Read nested sub-folders, whose names are values of the columns `levels`; `None` takes files at any depth."""
     if levels is None:
-        files = [file for child in visible(folder) for file in ([child] if child.is_file() else walk(child))]
-        return {"audio": [str(file) for file in files]}
+        return {"audio": [str(file) for file in walk(folder)]}
     rows = [((), folder)]
     for _ in levels:
         rows = [((*names, child.name), child) for names, parent in rows for child in visible(parent) if child.is_dir()]
@@ -122,8 +138,9 @@ def read_levels(folder: Path, levels: list[str] | None) -> Columns:
 
 
 def walk(folder: Path) -> list[Path]:
-    """All visible files below a folder."""
-    return [file for child in visible(folder) for file in ([child] if child.is_file() else walk(child))]
+    """All visible files below a folder, without texts and pictures."""
+    deeper = [file for child in visible(folder) if child.is_dir() for file in walk(child)]
+    return sorted([*audio_files(folder), *deeper])
 
 
 def apply_split_lists(splits: dict[str, Columns], data_dir: Path, split_lists: dict[str, str]) -> dict[str, Columns]:

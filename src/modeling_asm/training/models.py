@@ -61,10 +61,17 @@ class ModelArguments:
         return Path(path).resolve().name if path and Path(path).exists() else path
 
 
+def check_checkpoint(name: str):
+    """Raise `FileNotFoundError` where a name is that of a folder, for the Hub has none such, and it is not there."""
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
+        raise FileNotFoundError(f"There is no checkpoint {name!r}.")
+
+
 def sampling_rate_of(args: ModelArguments) -> int:
     """Return the rate that the model's clips must have: a checkpoint's own, or that of a new ASM."""
     if args.model_name_or_path is None:
         return ASMFeatureExtractor().sampling_rate
+    check_checkpoint(args.model_name_or_path)
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     return AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options).sampling_rate
 

@@ -35,8 +35,8 @@ def create_repository(repo_id: str, private: bool | None = None, token: str | No
         return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id
     except Exception as error:  # the Hub's errors, the network's and the disk's have no base of their own
         raise PublishingError(
-            f"Cannot write to {repo_id!r} on the Hub: {first_line(error)}. Log in by `hf auth login`, with a token "
-            "that may write, or leave --push_to_hub out."
+            f"Cannot write to {repo_id!r} on the Hub: {first_line(error)}. See that it can be reached, log in by "
+            "`hf auth login` with a token that may write, or leave --push_to_hub out."
         ) from error
 
 
@@ -62,9 +62,12 @@ def push_to_hub(
         The repository's full name.
 
     Raises:
-        PublishingError: If the Hub does not take it; what was there before stays as it was.
+        PublishingError: If it is no checkpoint, or the Hub does not take it; what was there before stays as it was.
     """
-    folder, repo_id = Path(folder), create_repository(repo_id, private, token)
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise PublishingError(f"{str(folder)!r} is no checkpoint: it has no config.json.")
+    repo_id = create_repository(repo_id, private, token)
     if not (folder / "LICENSE").is_file():
         (folder / "LICENSE").write_text(code_license(), encoding="utf-8")
     try:

@@ -118,7 +118,7 @@ def write_worst_clips(
     write_csv(folder / "worst_clips.csv", ["file", "label", "prediction", "loss"], table)
     drawn = table[: WORST_CLIPS // 2]
     waveforms = [read_waveform(row, sampling_rate) for row in rows[: len(drawn)]]
-    titles = [f"{label}, taken for {prediction}" for _, label, prediction, _ in drawn]
+    titles = [label if label == found else f"{label}, taken for {found}" for _, label, found, _ in drawn]
     plot_clips(waveforms, sampling_rate, titles, folder / "worst_clips.png")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, Features
+from huggingface_hub import ModelCard
 from transformers import PreTrainedModel
 
 from ..modeling_asm import ASMForAudioClassification
@@ -44,9 +45,17 @@ def describe_data(
         "dataset_revision": args.dataset_revision,
         "test_split": test_split,
         "clips": clips,
-        "skipped_files": [problem.replace(f"{args.root}/", "") for problem in problems or []],
+        "skipped_files": [without_folder(problem, args.root) for problem in problems or []],
         "labels": label_names(features),
     }
+
+
+def without_folder(text: str, folder: Path | None) -> str:
+    """Return a message in which files are named within a folder, however it was given."""
+    for path in dict.fromkeys((folder.resolve(), folder.absolute(), folder)) if folder else []:
+        for quote in "'\"":
+            text = text.replace(f"{quote}{path}/", quote)
+    return text
 
 
 def describe_model(args: ModelArguments, model: PreTrainedModel, feature_extractor, window_samples: int) -> dict:
@@ -56,6 +65,7 @@ def describe_model(args: ModelArguments, model: PreTrainedModel, feature_extract
     return {
         "base_model": None if path is None or Path(path).exists() else path,
         "fine_tuned_from": args.start,
+        "start_licence": licence_of(args),
         "architecture": type(model).__name__,
         "tags": ["audio-spectrogram-mixer", "mlp-mixer"] if mixer else [],
         "parameters": model.num_parameters(),
@@ -63,6 +73,12 @@ def describe_model(args: ModelArguments, model: PreTrainedModel, feature_extract
         "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
         "feature_extractor": feature_extractor.to_dict(),
     }
+
+
+def licence_of(args: ModelArguments) -> str | None:
+    """Return the licence that the card of the checkpoint in a folder names."""
+    card = Path(args.model_name_or_path or "") / "README.md"
+    return ModelCard.load(card).data.license if args.model_name_or_path and card.is_file() else None
 
 
 def score(

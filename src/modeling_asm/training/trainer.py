@@ -61,6 +61,8 @@ class AudioTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("Say by --output_dir where the model and its results go.")
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
