@@ -19,8 +19,9 @@ from modeling_asm import ASM_SIZES, ASMFeatureExtractor
 from modeling_asm.training.arguments import describe_command
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
-from modeling_asm.training.clips import ClipDataset, ClipTransform, decode_audio
+from modeling_asm.training.clips import ClipDataset, ClipTransform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import decode_audio
 from modeling_asm.training.report import format_table, write_json
 
 

@@ -31,8 +31,9 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
 from modeling_asm.training.arguments import parse_arguments
-from modeling_asm.training.clips import clip_name, columns_to_rows, extract_features, fingerprint, read_waveform
+from modeling_asm.training.clips import columns_to_rows, extract_features
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import clip_name, fingerprint, read_waveform
 from modeling_asm.training.labels import MULTI, REGRESSION
 from modeling_asm.training.models import check_checkpoint, window_samples
 from modeling_asm.training.report import format_table, write_json
@@ -120,24 +121,28 @@ class ClipReader(IterableDataset):
 
 
 def main():
-    args, data_args = parse_arguments(PredictArguments, DataArguments)
+    try:
+        predict(*parse_arguments(PredictArguments, DataArguments))
+    except (OSError, ValueError, CheckpointError) as error:
+        sys.exit(str(error))  # what is wrong, in one line
+
+
+def predict(args: PredictArguments, data_args: DataArguments):
+    """Classify what is not done yet, block by block, and sum up."""
     accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)
     folder = Path(args.output_dir)
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    try:
-        clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
-        check_checkpoint(args.model)
-        feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
-        model = AutoModelForAudioClassification.from_pretrained(args.model, dtype=torch.float32, **options).eval()
-        settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
-        settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}
-        settings |= {"mixed_precision": accelerator.mixed_precision}
-        if isinstance(clips, Dataset):
-            settings["clips"] = fingerprint(DatasetDict(all=clips), contents=False)
-        with accelerator.main_process_first():
-            open_run(folder, settings, "rows-*")
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
+    check_checkpoint(args.model)
+    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
+    model = AutoModelForAudioClassification.from_pretrained(args.model, dtype=torch.float32, **options).eval()
+    settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
+    settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}
+    settings |= {"mixed_precision": accelerator.mixed_precision}
+    if isinstance(clips, Dataset):
+        settings["clips"] = fingerprint(DatasetDict(all=clips), contents=False)
+    with accelerator.main_process_first():
+        open_run(folder, settings, "rows-*")
     if accelerator.is_main_process:
         clear_unfinished(folder)
     accelerator.wait_for_everyone()
@@ -162,11 +167,8 @@ def main():
             number += len(batch["clips"])
             progress.update(len(batch["clips"]))
             if batch["last"]:
-                try:
-                    with saving(f"block {batch['block']}"):
-                        write_block(folder, batch["block"], blocks.pop(batch["block"]))
-                except CheckpointError as error:
-                    sys.exit(str(error))
+                with saving(f"block {batch['block']}"):
+                    write_block(folder, batch["block"], blocks.pop(batch["block"]))
     number = accelerator.reduce(torch.tensor(number, device=accelerator.device)).item()  # waits for all processes
     seconds = time.perf_counter() - start
     if accelerator.is_main_process:

@@ -22,19 +22,13 @@ from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.balance import class_weights
 from modeling_asm.training.cards import describe_environment, write_model_card
-from modeling_asm.training.clips import (
-    ClipDataset,
-    ClipStream,
-    ClipTransform,
-    clip_name,
-    count_classes,
-    decode_audio,
-    fingerprint,
-)
+from modeling_asm.training.clips import ClipDataset, ClipStream, ClipTransform
 from modeling_asm.training.cost import measure_cost
 from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset
-from modeling_asm.training.labels import MULTI, REGRESSION, align_labels, problem_type_of
+from modeling_asm.training.decoding import decode_audio, decode_splits, fingerprint
+from modeling_asm.training.labels import REGRESSION, align_labels, problem_type_of
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import (
     ModelArguments,
@@ -56,7 +50,7 @@ from modeling_asm.training.results import (
     summarise,
 )
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run, saving
-from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, fold_names, group_names
+from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, describe_groups, fold_names
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
@@ -157,7 +151,14 @@ def main():
         if not is_streamed(dataset):
             for run in runs:
                 divide(run, dataset)  # what is wrong with a split is said before hours of decoding
-            dataset, problems = decode(args, dataset)
+            with args.training.main_process_first(desc="decoding"):
+                dataset, problems = decode_splits(
+                    dataset,
+                    sampling_rate_of(args.model),
+                    args.script.on_bad_audio,
+                    keep=args.script.keep_audio,
+                    num_proc=torch.get_num_threads(),
+                )
         results = [train(run, dataset, problems) for run in runs]
         if args.training.process_index > 0:
             return
@@ -260,7 +261,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
     smoothing = 0.0 if problem_type == REGRESSION else training_args.label_smoothing_factor
     augmentation = args.augmentation if args.script.augment else None
-    train_transform = ClipTransform(feature_extractor, clips.features, window, augmentation, smoothing)
+    train_transform = ClipTransform(feature_extractor, features, window, augmentation, smoothing)
     eval_transform = ClipTransform(feature_extractor, features, window)
     inputs = {
         name: as_inputs(split, train_transform if name == "train" else eval_transform, args, name == "train")
@@ -276,9 +277,6 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         compute_metrics=lambda output: compute_scores(problem_type, output.predictions, output.label_ids),
         callbacks=[EarlyStoppingCallback(patience)] if patience else None,
         class_weights=class_weights(clips) if training_args.class_balance == "weights" else None,
-        clip_names=None
-        if is_streamed(dataset)
-        else [clip_name(audio, row) for row, audio in enumerate(clips["audio"])],
     )
     training = checkpoint = None
     if not args.script.evaluate_only:
@@ -298,10 +296,12 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         "test": len(references)
     }
     script, column = args.script, args.split.group_column
-    apart = groups_apart(splits["test"], args.split)
+    data = describe_data(args.data, features, test_name, sizes, problems)
+    if isinstance(splits["test"], Dataset) and not script.evaluate_only:
+        data |= describe_groups(splits["test"], args.split)
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
-        "data": describe_data(args.data, features, test_name, sizes, problems) | apart,
+        "data": data,
         "model": describe_model(args.model, model, feature_extractor, window),
         "training": describe_training(args, training, checkpoint),
         "metrics": score(features, logits, references, script.resamples, splits["test"], column),
@@ -321,21 +321,6 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         write_json(results, staging / "results.json")
         move_into(staging, folder)
     return results
-
-
-def decode(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, list[str]]:
-    """Decode all clips, on one process first; return them, and what was wrong with those that are left out."""
-    decoded, problems = DatasetDict(), []
-    rate = sampling_rate_of(args.model)
-    with args.training.main_process_first(desc="decoding"):
-        for name, split in dataset.items():
-            decoded[name], skipped = decode_audio(
-                split, rate, args.script.on_bad_audio, args.script.keep_audio, torch.get_num_threads()
-            )
-            problems += skipped
-    if problems:
-        print(f"Skipped {len(problems)} unreadable files:", *problems, sep="\n  ")
-    return decoded, problems
 
 
 def divide(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
@@ -381,24 +366,6 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
         balanced = train and training.class_balance == "sampling"
         return ClipDataset(split, transform, training.seed, balanced)
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio, train)
-
-
-def groups_apart(test: Dataset, args: SplitArguments) -> dict:
-    """Say of which speakers, kits or folds the test clips are, where those are not in train."""
-    column = args.hold_out.partition("=")[0] if args.hold_out else args.group_column
-    if column is None or not isinstance(test, Dataset):
-        return {}
-    return {"apart": {"column": column, "groups": len(set(group_names(test, column)))}}
-
-
-def class_weights(clips: Dataset) -> torch.Tensor:
-    """Weight each class by the inverse of its number of clips; with several labels, absent against present ones."""
-    if problem_type_of(clips.features) == REGRESSION:
-        raise ValueError("--class_balance weights needs classes, and a regression has none.")
-    counts = torch.from_numpy(count_classes(clips)).clamp(min=1)
-    if problem_type_of(clips.features) == MULTI:
-        return (len(clips) - counts) / counts
-    return len(clips) / (len(counts) * counts)
 
 
 def describe_training(args: Arguments, training, resumed: str | None) -> dict | None:

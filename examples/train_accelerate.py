@@ -10,7 +10,6 @@ when the same command is given again.
 import json
 import math
 import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
-from datasets import DatasetDict
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
@@ -27,8 +25,9 @@ from transformers import get_cosine_schedule_with_warmup
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_model_card
-from modeling_asm.training.clips import ClipDataset, ClipTransform, clip_name, decode_audio, fingerprint
+from modeling_asm.training.clips import ClipDataset, ClipTransform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import decode_splits, fingerprint
 from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.losses import clip_losses, mean_loss
 from modeling_asm.training.metrics import compute_scores
@@ -46,12 +45,13 @@ from modeling_asm.training.runs import (
     UNFINISHED,
     CheckpointError,
     clear_unfinished,
+    delete_checkpoint,
     finished_results,
     move_into,
     open_run,
     saving,
 )
-from modeling_asm.training.splits import SplitArguments, choose_splits
+from modeling_asm.training.splits import SplitArguments, choose_splits, describe_groups
 from modeling_asm.training.trainer import describe_failure
 
 
@@ -71,6 +71,9 @@ class LoopArguments:
     warmup: float = field(default=0.1, metadata={"help": "Share of the steps in which the learning rate grows."})
     label_smoothing: float = field(default=0.1, metadata={"help": "Share of a target that is spread over all classes."})
     augment: bool = field(default=True, metadata={"help": "Whether to augment the training clips."})
+    on_bad_audio: str = field(
+        default="error", metadata={"help": "What an unreadable file does.", "choices": ["error", "skip"]}
+    )
     mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16 or fp16; by default as launched."})
     use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
     seed: int = field(default=42, metadata={"help": "Seed of everything."})
@@ -81,9 +84,21 @@ class LoopArguments:
 
 
 def main():
-    args, data_args, split_args, model_args, augmentation = parse_arguments(
-        LoopArguments, DataArguments, SplitArguments, ModelArguments, Augmentation
-    )
+    classes = (LoopArguments, DataArguments, SplitArguments, ModelArguments, Augmentation)
+    try:
+        train(*parse_arguments(*classes))
+    except (OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
+        sys.exit(str(error))  # what is wrong, in one line
+
+
+def train(
+    args: LoopArguments,
+    data_args: DataArguments,
+    split_args: SplitArguments,
+    model_args: ModelArguments,
+    augmentation: Augmentation,
+):
+    """Load, split, train, report and save."""
     accelerator = Accelerator(
         cpu=args.use_cpu,
         mixed_precision=args.mixed_precision,
@@ -91,26 +106,26 @@ def main():
         log_with=args.report_to,
         project_dir=args.output_dir,
     )
-    folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
-    try:
-        if args.push_to_hub and accelerator.is_main_process:
-            repository = create_repository(repository)
-        if data_args.streaming:
-            raise ValueError("This loop needs the whole data set: leave --streaming out, or take train.py.")
-        dataset = load_audio_dataset(data_args)
-        with accelerator.main_process_first():
-            open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, dataset), "state-*")
-        if finished_results(folder) is not None:
-            return end(accelerator, args, folder, repository)
-        set_seed(args.seed)
-        rate = sampling_rate_of(model_args)
-        with accelerator.main_process_first():
-            dataset = DatasetDict({name: decode_audio(split, rate)[0] for name, split in dataset.items()})
-        splits, test_name = choose_splits(dataset, split_args, args.seed)
-    except (OSError, ValueError, PublishingError) as error:
-        sys.exit(str(error))
     if args.batch_size % accelerator.num_processes:
-        sys.exit(f"--batch_size {args.batch_size} cannot be shared by {accelerator.num_processes} processes evenly.")
+        raise ValueError(
+            f"--batch_size {args.batch_size} cannot be shared by {accelerator.num_processes} processes evenly: take a "
+            "multiple of them."
+        )
+    if data_args.streaming:
+        raise ValueError("This loop needs the whole data set: leave --streaming out, or take train.py.")
+    folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
+    if args.push_to_hub and accelerator.is_main_process:
+        repository = create_repository(repository)
+    dataset = load_audio_dataset(data_args)
+    with accelerator.main_process_first():
+        open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, dataset), "state-*")
+    if finished_results(folder) is not None:
+        return end(accelerator, args, folder, repository)
+    set_seed(args.seed)
+    rate = sampling_rate_of(model_args)
+    with accelerator.main_process_first():
+        dataset, problems = decode_splits(dataset, rate, args.on_bad_audio)
+    splits, test_name = choose_splits(dataset, split_args, args.seed)
 
     features = splits["train"].features
     model, feature_extractor = make_model(model_args, splits["train"])
@@ -132,31 +147,25 @@ def main():
     accelerator.register_for_checkpointing(scheduler)
 
     first_epoch, log = resume(accelerator, folder)
-    model_type = problem_type_of(features)
     accelerator.init_trackers("logs")
-    names = [clip_name(audio, row) for row, audio in enumerate(splits["train"]["audio"])]
     for epoch in range(first_epoch, args.num_train_epochs):
-        try:
-            loss = train_epoch(accelerator, model, train_loader, optimizer, scheduler, epoch, names)
-        except FloatingPointError as error:
-            sys.exit(str(error))
+        loss = train_epoch(accelerator, model, train_loader, optimizer, scheduler, epoch)
         log.append({"epoch": epoch + 1, "step": (epoch + 1) * len(train_loader), "loss": loss})
         if len(loaders) == 2:
-            scores = compute_scores(model_type, *predict(accelerator, model, loaders[0]))
+            scores = compute_scores(problem_type_of(features), *predict(accelerator, model, loaders[0]))
             log[-1] |= {f"eval_{name}": value for name, value in scores.items()}
         accelerator.print(", ".join(f"{name} {value:.4g}" for name, value in log[-1].items()))
         accelerator.log(log[-1], step=log[-1]["step"])
-        try:
-            save(accelerator, folder, epoch + 1, log)
-        except CheckpointError as error:
-            sys.exit(str(error))
+        save(accelerator, folder, epoch + 1, log)
 
     logits, references = predict(accelerator, model, loaders[-1])
     weights = accelerator.get_state_dict(model)
     if accelerator.is_main_process:
+        sizes = {name: len(split) for name, split in splits.items()}
+        data = describe_data(data_args, features, test_name, sizes, problems)
         results = {
             "command": describe_command("train_accelerate.py", sys.argv[1:]),
-            "data": describe_data(data_args, features, test_name, {name: len(split) for name, split in splits.items()}),
+            "data": data | describe_groups(splits["test"], split_args),
             "model": describe_model(model_args, accelerator.unwrap_model(model), feature_extractor, window),
             "training": describe_training(args, model_args, augmentation, accelerator, steps),
             "metrics": score(features, logits, references, 1000, splits["test"], split_args.group_column),
@@ -164,17 +173,14 @@ def main():
             "environment": describe_environment(),
         }
         staging = folder / f"{UNFINISHED}model"
-        try:
-            with saving("the model"):
-                accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
-                feature_extractor.save_pretrained(staging)
-                write_report(staging, features, references, logits, log)
-                write_model_card(staging, CARD_TEMPLATE, results, repository)
-                (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
-                write_json(results, staging / "results.json")
-                move_into(staging, folder)
-        except CheckpointError as error:
-            sys.exit(str(error))
+        with saving("the model"):
+            accelerator.unwrap_model(model).save_pretrained(staging, state_dict=weights)
+            feature_extractor.save_pretrained(staging)
+            write_report(staging, features, references, logits, log)
+            write_model_card(staging, CARD_TEMPLATE, results, repository)
+            (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+            write_json(results, staging / "results.json")
+            move_into(staging, folder)
     end(accelerator, args, folder, repository)
 
 
@@ -183,10 +189,7 @@ def end(accelerator: Accelerator, args: LoopArguments, folder: Path, repository:
     if accelerator.is_main_process:
         print(f"\n{format_summary(finished_results(folder))}")
         if args.push_to_hub:
-            try:
-                print(f"Published: {push_to_hub(folder, repository)}")
-            except PublishingError as error:
-                sys.exit(str(error))
+            print(f"Published: {push_to_hub(folder, repository)}")
     # `end_training` would also take the process group from under the model, and gloo's threads then wait at times for
     # the interpreter's lock, which waits for them.
     for tracker in accelerator.trackers:
@@ -194,8 +197,8 @@ def end(accelerator: Accelerator, args: LoopArguments, folder: Path, repository:
     accelerator.wait_for_everyone()
 
 
-def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, epoch: int, names: list[str]) -> float:
-    """Train for one epoch, and return the mean loss of its steps over all processes; `names` are those of the clips."""
+def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, epoch: int) -> float:
+    """Train for one epoch, and return the mean loss of its steps over all processes."""
     model.train()
     loader.set_epoch(epoch)  # shuffles anew
     loader.dataset.set_epoch(epoch)  # augments anew; accelerate tells a data set with one process only
@@ -207,7 +210,7 @@ def train_epoch(accelerator: Accelerator, model, loader, optimizer, scheduler, e
             logits = model(**batch).logits
         loss = mean_loss(clip_losses(logits, labels, problem_type), accelerator)
         if not torch.isfinite(loss):
-            files = [names[row] for row in index.tolist()]
+            files = loader.dataset.file_names(index.tolist())
             raise FloatingPointError(describe_failure(loss.item(), epoch * len(loader) + len(losses) + 1, files))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -244,8 +247,7 @@ def save(accelerator: Accelerator, folder: Path, epoch: int, log: list[dict]):
         os.replace(part, whole)
         for old in folder.glob("state-*"):
             if old != whole:
-                os.replace(old, folder / f"{UNFINISHED}deleted")
-                shutil.rmtree(folder / f"{UNFINISHED}deleted")
+                delete_checkpoint(old)
     accelerator.wait_for_everyone()
 
 

@@ -191,8 +191,9 @@ TRAINER = """
 import sys
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Trainer, TrainingArguments
 import modeling_asm
-from modeling_asm.training.clips import ClipDataset, ClipTransform, decode_audio
+from modeling_asm.training.clips import ClipDataset, ClipTransform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import decode_audio
 
 class Rows(ClipDataset):
     def __getitems__(self, indices):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 
 import datasets
 import pytest
@@ -114,13 +115,16 @@ def test_evaluation_alone(run_script, tones, checkpoint, tmp_path):
     (tones / "high").rename(tones / "dog")
     (tones / "low").rename(tones / "cat")
     weights = (checkpoint / "model.safetensors").read_bytes()
-    outcome = run_script("train.py", *base, "--output_dir", tmp_path / "b")
+    rows = [(f"{label}/{index:02d}.wav", label, index % 10) for label in ("dog", "cat") for index in range(20)]
+    write_manifest(tones, ("file_name", "label", "speaker"), *rows)
+    outcome = run_script("train.py", *base, "--output_dir", tmp_path / "b", "--group_column", "speaker")
     assert outcome.error is None
     results = results_of(tmp_path / "b")
+    assert "apart" not in results["data"]  # nobody knows what the checkpoint has heard
     assert results["data"]["labels"] == ["bird", "cat", "dog"]
     assert results["training"] is None
     assert (tmp_path / "b" / "model.safetensors").read_bytes() == weights
-    trained = run_script("train.py", *base[1:], "--output_dir", tmp_path / "b")
+    trained = run_script("train.py", *base[1:], "--output_dir", tmp_path / "b", "--group_column", "speaker")
     assert "other settings (evaluate_only True -> False)" in trained.error
     missing = run_script("train.py", "--evaluate_only", "--data_dir", tones, "--output_dir", tmp_path / "c")
     assert "--evaluate_only needs the checkpoint" in missing.error
@@ -405,3 +409,6 @@ def test_a_stream_that_is_interrupted(run_script, tones, tmp_path, monkeypatch):
     assert "Going on from checkpoint-12." in again.stdout
     whole, ended = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], ended[name]) for name in whole)
+    wild = ("--learning_rate", 1e38, "--warmup_steps", 0, "--max_grad_norm", 0)
+    lost = run_script("train.py", *base, "--output_dir", tmp_path / "lost", *wild)
+    assert re.search(r"The loss is nan at step \d+, in a batch of 5 clips: (\w+/\d+\.wav(, |\.)){5}", lost.error)

@@ -116,6 +116,16 @@ def test_refusals(run_script, launch, tones, tmp_path):
     assert "--batch_size 7 cannot be shared by 2 processes evenly" in uneven.stderr
 
 
+def test_an_unreadable_file_stops_or_is_skipped(run_script, tones, tmp_path):
+    (tones / "low" / "05.wav").write_text("not audio")
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE)
+    assert "--on_bad_audio skip" in run_script("train_accelerate.py", *base).error
+    skipped = run_script("train_accelerate.py", *base, "--on_bad_audio", "skip", "--num_train_epochs", 1)
+    assert skipped.error is None
+    assert "Skipped 1 unreadable files" in skipped.stdout
+    assert "low/05.wav" in json.loads((tmp_path / "a" / "results.json").read_text())["data"]["skipped_files"][0]
+
+
 def test_a_loss_that_is_no_number(run_script, tones, tmp_path):
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE, "--learning_rate", 1e30, "--warmup", 0)
     outcome = run_script("train_accelerate.py", *arguments)

@@ -161,7 +161,17 @@ def test_another_architecture_is_no_mixer(results, render):
 def test_a_checkpoint_that_was_only_evaluated(results, render):
     results["training"] = None
     results["model"]["fine_tuned_from"] = "my-model"
-    assert "`my-model` was reported as it is" in render(results).text
+    text = render(results).text
+    assert "`my-model` was reported as it is" in text
+    assert "like those that it was trained on" not in text
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"), [(1, "1 value of `kit` that is not in"), (3, "3 values of `kit` that are")]
+)
+def test_groups_that_were_kept_apart(results, render, groups, words):
+    results["data"]["apart"] = {"column": "kit", "groups": groups}
+    assert words in render(results).text
 
 
 def test_environment_tells_versions_and_no_paths():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor
 
@@ -13,17 +13,9 @@ from modeling_asm import ASMFeatureExtractor
 from modeling_asm.audio import AudioFileError, load_audio
 from modeling_asm.fbank import fbank
 from modeling_asm.training.augmentation import Augmentation
-from modeling_asm.training.clips import (
-    ClipDataset,
-    ClipStream,
-    ClipTransform,
-    balancing_weights,
-    cache_file,
-    decode_audio,
-    fingerprint,
-    measure_features,
-)
+from modeling_asm.training.clips import ClipDataset, ClipStream, ClipTransform, measure_features
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import decode_audio
 from modeling_asm.training.models import window_samples
 
 
@@ -39,73 +31,10 @@ def inputs(dataset, feature_extractor, augmentation=None, smoothing=0.0, **argum
     return ClipDataset(decode_audio(dataset, 16000)[0], transform, **arguments)
 
 
-def test_decoded_once_and_kept(dataset, tones):
-    decoded, problems = decode_audio(dataset, 16000)
-    assert problems == []
-    assert decoded["seconds"][:] == pytest.approx([0.2] * 40)
-    np.testing.assert_array_equal(decoded[3]["waveform"], load_audio(tones / "high" / "03.wav"))
-    name = cache_file(dataset, 16000)
-    assert cache_file(dataset, 16000) == name
-    assert cache_file(dataset, 8000) != name
-    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
-    assert cache_file(dataset, 16000) != name  # a file that changed is decoded anew
-    assert decode_audio(dataset, 16000)[0][3]["seconds"] == pytest.approx(0.05)
-
-
 def test_kept_and_decoded_anew_are_alike(dataset, feature_extractor):
     transform = ClipTransform(feature_extractor, dataset.features, 4000)
     kept, anew = (ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform) for keep in (True, False))
     torch.testing.assert_close(kept[7]["input_values"], anew[7]["input_values"], rtol=0, atol=0)
-
-
-def test_several_processes_decode_alike(tones, dataset):
-    alone = decode_audio(dataset.select(range(10)), 16000, keep=False)[0]
-    many = Dataset.from_dict({"audio": list(dataset["audio"]) * 5})
-    decoded = decode_audio(many, 16000, num_proc=2)[0]
-    assert decoded["seconds"][:10] == alone["seconds"][:]
-    assert len(decoded) == 200
-
-
-def test_bytes_instead_of_files(tones):
-    content = (tones / "low" / "00.wav").read_bytes()
-    rows = [{"path": None, "bytes": content}, {"path": "named.wav", "bytes": b"RIFF"}]
-    dataset = Dataset.from_dict({"audio": rows, "label": [0, 1]})
-    good, problems = decode_audio(dataset, 16000, "skip")
-    assert len(good) == 1
-    assert "named.wav" in problems[0]
-    np.testing.assert_array_equal(good[0]["waveform"], load_audio(tones / "low" / "00.wav"))
-
-
-def test_an_unreadable_file_is_named_or_skipped(tones, dataset):
-    (tones / "low" / "05.wav").write_bytes(b"RIFF and then nothing")
-    with pytest.raises(AudioFileError, match=r"05\.wav.*--on_bad_audio skip"):
-        decode_audio(dataset, 16000)
-    good, problems = decode_audio(dataset, 16000, "skip")
-    assert len(good) == 39
-    assert len(problems) == 1
-    assert "05.wav" in problems[0]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "is not there"), (b"", "is an empty file"), (b"no audio", "Cannot decode"), ("cut", "is truncated")],
-    ids=["missing", "empty", "not-audio", "truncated"],
-)
-def test_what_a_row_of_a_manifest_may_name(tones, dataset, content, message):
-    file = tones / "low" / "05.wav"
-    whole = file.read_bytes()
-    file.unlink()
-    if content is not None:
-        file.write_bytes(whole[:2000] if content == "cut" else content)
-    with pytest.raises(AudioFileError, match=rf"05\.wav.*{message}|{message}.*05\.wav"):
-        decode_audio(dataset, 16000)
-
-
-def test_a_folder_of_unreadable_files(tones, dataset):
-    for file in tones.glob("*/*.wav"):
-        file.write_bytes(b"")
-    with pytest.raises(ValueError, match="None of 40 audio files can be read"):
-        decode_audio(dataset, 16000, "skip")
 
 
 def test_mean_and_standard_deviation_are_those_of_all_frames(dataset):
@@ -185,7 +114,6 @@ def test_evaluation_draws_nothing(dataset, feature_extractor):
 
 def test_balanced_drawing_evens_out_the_classes(dataset, feature_extractor):
     rare = dataset.select([*range(20), 20, 21])  # 20 high, 2 low
-    assert balancing_weights(rare) == pytest.approx([1 / 40] * 20 + [1 / 4] * 2)
     clips = inputs(rare, feature_extractor, balanced=True)
     shares = []
     for epoch in range(20):
@@ -237,16 +165,13 @@ def test_a_stream_gives_what_the_data_set_gives(tones, dataset, feature_extracto
     rows = list(ClipStream(stream, transform, 16, 0, "error"))
     whole = ClipDataset(decode_audio(dataset, 16000)[0], transform)
     assert len(rows) == 40
+    assert [int(row["index"]) for row in rows] == list(range(40))
     torch.testing.assert_close(rows[33]["input_values"], whole[33]["input_values"], atol=1e-5, rtol=0)
     (tones / "low" / "05.wav").write_text("not audio")
     with pytest.raises(AudioFileError, match="--on_bad_audio skip"):
         list(ClipStream(stream, transform, 16, 0, "error"))
-    assert len(list(ClipStream(stream, transform, 16, 0, "skip"))) == 39
-
-
-def test_the_columns_that_stay(dataset):
-    decoded, _ = decode_audio(DatasetDict(train=dataset)["train"], 16000)
-    assert decoded.column_names == ["audio", "label", "seconds", "waveform"]
+    good = list(ClipStream(stream, transform, 16, 0, "skip"))
+    assert [int(row["index"]) for row in good] == [row for row in range(40) if row != 25]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -258,28 +183,6 @@ def test_a_stream_comes_once_however_many_workers(dataset, feature_extractor, wo
     for one, other in zip(alone, shared):
         torch.testing.assert_close(one["input_values"], other["input_values"], rtol=0, atol=0)
         assert torch.equal(one["labels"], other["labels"])
-
-
-def test_a_fingerprint_tells_other_clips_and_labels(dataset, tones):
-    known = fingerprint(DatasetDict(train=dataset))
-    assert fingerprint(DatasetDict(train=load_audio_dataset(DataArguments(str(tones)))["train"])) == known
-    assert fingerprint(DatasetDict(test=dataset)) != known
-    assert fingerprint(DatasetDict(train=dataset.select(range(39)))) != known
-    labels = [1 - label for label in dataset["label"]]
-    other = dataset.remove_columns("label").add_column("label", labels, feature=dataset.features["label"])
-    assert fingerprint(DatasetDict(train=other)) != known
-    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
-    assert fingerprint(DatasetDict(train=dataset)) != known
-
-
-def test_a_fingerprint_tells_other_speakers_and_contents(dataset, tones):
-    speakers = dataset.add_column("speaker", ["ann", "bob"] * 20)
-    swapped = dataset.add_column("speaker", ["bob", "ann"] * 20)
-    assert fingerprint(DatasetDict(train=speakers)) != fingerprint(DatasetDict(train=swapped))
-    known = [fingerprint(DatasetDict(train=dataset), contents) for contents in (True, False)]
-    soundfile.write(tones / "high" / "03.wav", np.zeros((1600, 2)), 8000)  # of the same size
-    assert fingerprint(DatasetDict(train=dataset)) != known[0]
-    assert fingerprint(DatasetDict(train=dataset), contents=False) == known[1]
 
 
 def test_training_clips_of_a_stream_come_again_in_another_order(dataset, feature_extractor):
@@ -295,3 +198,14 @@ def test_training_clips_of_a_stream_come_again_in_another_order(dataset, feature
     again = list(itertools.islice(stream, 6))
     for one, other in zip(batches, again):
         assert torch.equal(one["input_values"], other["input_values"])
+
+
+def test_names_of_clips(dataset, feature_extractor):
+    """An `index` leads back to its file, of a shuffled stream too, and in its second pass."""
+    clips = inputs(dataset, feature_extractor)
+    assert clips.file_names([3, 20]) == [dataset[row]["audio"]["path"] for row in (3, 20)]
+    shuffled = dataset.to_iterable_dataset().shuffle(seed=0, buffer_size=40)
+    stream = ClipStream(shuffled, clips.transform, 16, 0, "error", endless=True)
+    for batch in itertools.islice(DataLoader(stream, batch_size=16), 4):
+        files = stream.file_names(batch["index"].tolist())
+        assert ["low" in file for file in files] == batch["labels"].bool().tolist()

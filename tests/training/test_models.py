@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.training.clips import decode_audio
 from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.decoding import decode_audio
 from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, sampling_rate_of, window_samples
 
 

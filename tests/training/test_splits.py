@@ -5,6 +5,7 @@ from modeling_asm.training.splits import (
     SplitArguments,
     check_classes,
     choose_splits,
+    describe_groups,
     fold_names,
     hold_out,
     split_groups,
@@ -119,3 +120,13 @@ def test_a_group_on_two_sides(dataset):
     choose_splits(dataset, SplitArguments(), seed=0)
     with pytest.raises(ValueError, match=r"speaker 'bob' has clips to test and to train.*--hold_out speaker="):
         choose_splits(dataset, SplitArguments(group_column="speaker", dev_fraction=0), seed=0)
+
+
+def test_groups_that_are_not_in_train(dataset):
+    """Clips without a speaker are of no group."""
+    clips = split(["zoe", "zoe", "tim", ""])
+    described = describe_groups(clips, SplitArguments(group_column="speaker"))
+    assert described == {"apart": {"column": "speaker", "groups": 2}}
+    described = describe_groups(clips, SplitArguments(hold_out="fold=1,3"))
+    assert described["apart"]["column"] == "fold"
+    assert describe_groups(clips, SplitArguments()) == {}

@@ -32,8 +32,9 @@ def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:
             argv = [*read_recipe(argv[0], parser), *argv[1:]]
         *parsed, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
         if rest:
-            name, nearest = rest[0].partition("=")[0], nearest_argument(rest[0].partition("=")[0], parser)
-            hint = f"did you mean '--{nearest}'?" if name.startswith("-") else "a recipe's name ends in .yaml."
+            name, hint = rest[0].partition("=")[0], "a recipe's name ends in .yaml."
+            if name.startswith("-"):
+                hint = f"did you mean '--{nearest_argument(name, parser)}'?"
             raise ValueError(f"There is no argument {name!r}; {hint}")
         return tuple(parsed)
     except (ValueError, FileNotFoundError) as error:  # what a dataclass or a recipe finds wrong, in one line

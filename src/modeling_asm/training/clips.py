@@ -1,139 +1,23 @@
-"""From recordings to batches of a model's inputs: decode once, keep the samples, augment, extract features."""
+"""From decoded clips to batches of a model's inputs: cut, augment, extract features, mix."""
 
-import hashlib
 import itertools
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import datasets
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List, Value
+from datasets import Dataset, Features, IterableDataset
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..audio import AudioFileError, load_audio
+from ..audio import AudioFileError
 from ..fbank import fbank, frame_sizes
 from ..feature_extraction_asm import ASMFeatureExtractor
 from .augmentation import Augmentation, mixup
+from .balance import balancing_probabilities
+from .decoding import SKIP, clip_name, read_waveform
 from .labels import MULTI, REGRESSION, label_names, problem_type_of
-
-
-def clip_name(audio: dict, row: int | None = None) -> str:
-    """Return what to call a clip of the column `audio`: its path, or its row where it has none."""
-    return audio["path"] or (f"row {row}" if row is not None else "a clip without a name")
-
-
-def decode_audio(
-    dataset: Dataset,
-    sampling_rate: int,
-    on_bad_audio: str = "error",
-    keep: bool = True,
-    num_proc: int | None = None,
-) -> tuple[Dataset, list[str]]:
-    """Decode every clip once, so that a damaged file is found before the training and not in its midst.
-
-    The samples are kept in datasets' cache on the disk, under a name made of the files' names, sizes and times of
-    change; a second run reads them from there, and so does each process of a run.
-
-    Args:
-        dataset: Clips with a column `audio`.
-        sampling_rate: Rate to resample to, in hertz.
-        on_bad_audio: `"error"` raises at the first clip that cannot be read; `"skip"` goes on without it.
-        keep: Whether to keep the samples. Without, each epoch decodes anew, and needs no space on the disk.
-        num_proc: Number of processes that decode.
-
-    Returns:
-        The readable clips with new columns `seconds` and, if they are kept, `waveform`; and a message for each other
-        one, which names the file.
-
-    Raises:
-        AudioFileError: If a clip cannot be read and `on_bad_audio` is `"error"`.
-        ValueError: If no clip is left.
-    """
-
-    def decode(audios: list[dict], rows: list[int]) -> dict[str, list]:
-        columns: dict[str, list] = {"seconds": [], "problem": []} | ({"waveform": []} if keep else {})
-        for audio, row in zip(audios, rows):
-            waveform, problem = np.zeros(0, np.float32), ""
-            try:
-                waveform = load_audio(clip_name(audio, row), sampling_rate, audio.get("bytes"))
-            except AudioFileError as error:
-                problem = str(error)
-            columns["seconds"].append(waveform.size / sampling_rate)
-            columns["problem"].append(problem)
-            if keep:
-                columns["waveform"].append(waveform)
-        return columns
-
-    features = {"seconds": Value("float64"), "problem": Value("string")}
-    features |= {"waveform": List(Value("float32"))} if keep else {}
-    decoded = dataset.select_columns("audio").map(
-        decode,
-        batched=True,
-        batch_size=64,
-        with_indices=True,
-        input_columns="audio",
-        remove_columns="audio",
-        features=Features(features),
-        num_proc=num_proc if num_proc and len(dataset) > 64 * num_proc else None,
-        cache_file_name=cache_file(dataset, sampling_rate) if keep else None,
-        desc="Decoding",
-    )
-    problems = [problem for problem in decoded["problem"] if problem]
-    if problems and on_bad_audio == "error":
-        raise AudioFileError(f"{problems[0]} Use --on_bad_audio skip to go on without such files.")
-    if len(problems) == len(dataset):
-        raise ValueError(f"None of {len(problems)} audio files can be read; the first: {problems[0]}")
-    good = [row for row, problem in enumerate(decoded["problem"]) if not problem]
-    dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns("problem")], axis=1)
-    return dataset.select(good) if problems else dataset, problems
-
-
-def fingerprint(dataset: DatasetDict, contents: bool = True) -> str:
-    """Return what tells these rows from others: another text where a clip, a label or a speaker is another.
-
-    Args:
-        dataset: The splits.
-        contents: Whether to read the files. Without, a file of the same name and size is the same.
-    """
-    digest = hashlib.sha256()
-    for name, split in dataset.items():
-        digest.update(f"{name} {len(split)} {split.column_names}".encode())
-        for row in split:
-            audio = row.pop("audio")
-            stored, path = audio.get("bytes"), audio["path"] or ""
-            if stored is None and os.path.isfile(path):
-                stored = Path(path).read_bytes() if contents else b"%d" % os.path.getsize(path)
-            digest.update(f"{os.path.basename(path)} {row}\n".encode())
-            digest.update(stored or b"")
-    return digest.hexdigest()[:16]
-
-
-def cache_file(dataset: Dataset, sampling_rate: int) -> str:
-    """Return where the samples of these clips are kept: another name whenever a file is another or has changed."""
-    digest = hashlib.sha256(f"1 {sampling_rate}".encode())  # 1: what `decode_audio` writes has this form
-    for audio in dataset["audio"]:
-        if audio.get("bytes") is not None:
-            digest.update(audio["bytes"])
-        elif os.path.isfile(audio["path"]):
-            status = os.stat(audio["path"])
-            digest.update(f"{os.path.abspath(audio['path'])} {status.st_size} {status.st_mtime_ns}".encode())
-        else:
-            digest.update(audio["path"].encode())
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "modeling_asm"
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder / f"{digest.hexdigest()[:32]}.arrow")
-
-
-def read_waveform(row: dict, sampling_rate: int) -> np.ndarray:
-    """Return the samples of a clip: kept ones, or decoded now."""
-    if row.get("waveform") is not None:
-        return np.array(row["waveform"], dtype=np.float32)  # a copy, for what is kept is read-only
-    return load_audio(clip_name(row["audio"]), sampling_rate, row["audio"].get("bytes"))
 
 
 def measure_features(dataset: Dataset, feature_extractor: ASMFeatureExtractor) -> tuple[float, float]:
@@ -249,20 +133,23 @@ class ClipDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset: Dataset, transform: ClipTransform, seed: int = 0, balanced: bool = False):
-        columns = [name for name in ("waveform", "audio", "label") if name in dataset.column_names]
-        if "waveform" in columns:
-            columns.remove("audio")
-        self.rows = dataset.select_columns(columns).with_format("numpy" if "waveform" in columns else None)
-        self.transform, self.seed = transform, seed
-        self.weights = balancing_weights(dataset) if balanced else None
+        kept = "waveform" in dataset.column_names
+        self.rows = dataset.select_columns(["waveform" if kept else "audio", "label"])
+        self.rows = self.rows.with_format("numpy" if kept else None)
+        self.audio, self.transform, self.seed = dataset.select_columns("audio"), transform, seed
+        self.probabilities = balancing_probabilities(dataset) if balanced else None
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int):
         """Choose the draws of an epoch."""
         self.epoch, self.order = epoch, None
-        if self.weights is not None:
+        if self.probabilities is not None:
             rng = np.random.default_rng([self.seed, epoch])
-            self.order = rng.choice(len(self.rows), len(self.rows), p=self.weights)
+            self.order = rng.choice(len(self.rows), len(self.rows), p=self.probabilities)
+
+    def file_names(self, indices: list[int]) -> list[str]:
+        """Return what to call the clips with these values of `index`."""
+        return [clip_name(self.audio[index]["audio"], index) for index in indices]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -280,7 +167,7 @@ class ClipDataset(torch.utils.data.Dataset):
 
 
 class ClipStream(torch.utils.data.IterableDataset):
-    """The clips of a streamed data set as a model's inputs; its order is the stream's.
+    """The clips of a streamed data set as a model's inputs, with `index`, their place in the order of the stream.
 
     Each worker reads the whole stream, and decodes every n-th batch of it: what comes does not depend on their number.
     Training clips come again and again, in another order each time, so that the number of a batch says all about it,
@@ -314,52 +201,34 @@ class ClipStream(torch.utils.data.IterableDataset):
             for columns in self.dataset.iter(self.batch_size):  # a plain loop would share the rows among workers
                 yield from columns_to_rows(columns)
 
+    def file_names(self, indices: list[int]) -> list[str]:
+        """Return what to call the clips with these values of `index`; the stream is read again up to there."""
+        rows = list(itertools.islice(self.rows(), min(indices), max(indices) + 1))
+        return [clip_name(rows[index - min(indices)]["audio"], index) for index in indices]
+
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        rate = self.transform.feature_extractor.sampling_rate
         worker = torch.utils.data.get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rows = self.rows()
+        rows = enumerate(self.rows())
         for number, batch in enumerate(iter(lambda: list(itertools.islice(rows, self.batch_size)), [])):
             if number % workers != first:
                 continue
-            batch, _ = readable_rows(batch, rate, self.on_bad_audio)
-            if batch:
-                yield from columns_to_rows(self.transform(batch, np.random.default_rng([self.seed, number])))
+            if good := dict(self.readable(batch)):
+                inputs = self.transform(list(good.values()), np.random.default_rng([self.seed, number]))
+                yield from columns_to_rows(inputs | {"index": torch.tensor(list(good))})
 
-
-def readable_rows(rows: list[dict], sampling_rate: int, on_bad_audio: str) -> tuple[list[dict], list[str]]:
-    """Decode rows of a stream into their `waveform`, and leave out, or raise at, those that cannot be read."""
-    good, problems = [], []
-    for row in rows:
-        try:
-            good.append({"waveform": read_waveform(row, sampling_rate), "label": row["label"]})
-        except AudioFileError as error:
-            if on_bad_audio == "error":
-                raise AudioFileError(f"{error} Use --on_bad_audio skip to go on without such files.") from error
-            problems.append(str(error))
-    return good, problems
+    def readable(self, batch: list[tuple[int, dict]]) -> Iterator[tuple[int, dict]]:
+        """Decode rows into their `waveform`, and leave out, or raise at, those that cannot be read."""
+        for index, row in batch:
+            try:
+                waveform = read_waveform(row, self.transform.feature_extractor.sampling_rate)
+            except AudioFileError as error:
+                if self.on_bad_audio == "error":
+                    raise AudioFileError(f"{error}{SKIP}") from error
+                continue
+            yield index, {"waveform": waveform, "label": row["label"]}
 
 
 def columns_to_rows(columns: dict) -> list[dict]:
     """Turn columns of equal length into rows."""
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
-
-
-def count_classes(dataset: Dataset) -> np.ndarray:
-    """Count the clips of each class: integers of shape `(num_labels,)`."""
-    counts = np.zeros(len(label_names(dataset.features)), dtype=np.int64)
-    for label in dataset["label"]:
-        counts[label] += 1
-    return counts
-
-
-def balancing_weights(dataset: Dataset) -> np.ndarray:
-    """Return the probability of each clip with which all classes are drawn alike often: shape `(num_clips,)`.
-
-    A clip with several labels has the weight of its rarest one.
-    """
-    if not isinstance(dataset.features["label"], (ClassLabel, List)):
-        raise ValueError("--class_balance sampling needs classes, and a regression has none.")
-    rarity = 1 / np.maximum(count_classes(dataset), 1)
-    weights = np.array([np.max(rarity[label], initial=0.0) for label in dataset["label"]])
-    return weights / weights.sum()

@@ -64,7 +64,9 @@ class ModelArguments:
 def check_checkpoint(name: str):
     """Raise `FileNotFoundError` where a name is that of a folder, for the Hub has none such, and it is not there."""
     if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
-        raise FileNotFoundError(f"There is no checkpoint {name!r}.")
+        raise FileNotFoundError(
+            f"There is no checkpoint {name!r}: give its folder, or its name on the Hub, owner/name."
+        )
 
 
 def sampling_rate_of(args: ModelArguments) -> int:

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset, Features
 from sklearn.metrics import precision_recall_fscore_support
 
-from .clips import clip_name, read_waveform
+from .decoding import clip_name, read_waveform
 from .labels import MULTI, REGRESSION, SINGLE, label_names, problem_type_of
 from .losses import clip_losses
 from .metrics import average_precisions, confusion_matrix, predictions_of

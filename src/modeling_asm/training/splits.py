@@ -191,6 +191,14 @@ def check_groups(splits: DatasetDict, column: str):
             )
 
 
+def describe_groups(test: Dataset, args: SplitArguments) -> dict:
+    """Say of how many speakers, kits or folds, none of them in train, the clips are that [`choose_splits`] reports."""
+    column = args.hold_out.partition("=")[0] if args.hold_out else args.group_column
+    if column is None:
+        return {}
+    return {"apart": {"column": column, "groups": len(set(column_as_text(test, column)) - {""})}}
+
+
 def occurring(dataset: Dataset) -> set[int]:
     """Return the indices of the classes that have clips."""
     several = isinstance(dataset.features["label"], List)

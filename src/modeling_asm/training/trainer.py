@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,15 +90,18 @@ class EpochCallback(TrainerCallback):
 class AudioTrainer(Trainer):
     """Trainer whose loss is the same for ASM, AST, wav2vec2 and others, soft labels and class weights included.
 
+    Its data sets are [`ClipDataset`] or [`ClipStream`].
+
     Args:
         class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
-        clip_names: Names of the training clips by their `index`, for the message about a loss that is not finite.
         **kwargs: Trainer's.
     """
 
-    def __init__(self, *args, class_weights: Tensor | None = None, clip_names: list[str] | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.class_weights, self.clip_names = class_weights, clip_names
+    def __init__(self, *args, class_weights: Tensor | None = None, **kwargs):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Label smoothing is not compatible")  # the targets come smoothed
+            super().__init__(*args, **kwargs)
+        self.class_weights = class_weights
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
         # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
         self.args, self.limit = copy(self.args), self.args.save_total_limit
@@ -126,7 +130,7 @@ class AudioTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Compute the loss from the logits, whatever the model would make of `labels`."""
-        index, labels = inputs.pop("index", None), inputs.pop("labels")
+        index, labels = inputs.pop("index"), inputs.pop("labels")
         for module in self.frozen:
             module.eval()  # no dropout in an encoder that does not learn
         logits = model(**inputs).logits
@@ -135,7 +139,7 @@ class AudioTrainer(Trainer):
         accumulates = self.args.gradient_accumulation_steps > 1  # then the last batch is not told from those before it
         loss = mean_loss(losses, self.accelerator) if model.training and not accumulates else losses.mean()
         if model.training and not torch.isfinite(loss):
-            files = [self.clip_names[row] for row in index.tolist()] if index is not None and self.clip_names else []
+            files = self.train_dataset.file_names(index.tolist())
             raise FloatingPointError(describe_failure(loss.item(), self.state.global_step + 1, files))
         return (loss, SequenceClassifierOutput(logits=logits)) if return_outputs else loss
 
