@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from modeling_asm.audio import AudioFileError, load_audio, read_audio
+from modeling_asm.audio import AudioFileError, load_audio
 
 
 def tone(sampling_rate: int, seconds: float = 0.5, frequency: float = 440.0) -> np.ndarray:
@@ -56,7 +56,7 @@ BAD = {
     "text": (lambda path: path.write_text("this is not audio"), "Cannot decode"),
     "nothing": (lambda path: path.write_bytes(b""), "is an empty file"),
     "truncated": (write_truncated, "Cannot decode"),
-    "short-wav": (write_short, "is truncated: it ends before its header says so"),
+    "short-wav": (write_short, "is truncated: it ends before its header says"),
     "short-aiff": (lambda path: write_short(path, "AIFF"), "is truncated"),
     "short-mp3": (lambda path: write_short(path, "MP3"), "is truncated|Cannot decode|no samples"),
     "short-flac": (lambda path: write_short(path, "FLAC"), "Cannot decode"),
@@ -93,12 +93,6 @@ def test_a_name_that_promises_headerless_audio(tmp_path):
     (tmp_path / "bare.raw").write_bytes(bytes(100))
     with pytest.raises(AudioFileError, match=r"Cannot decode .*bare\.raw"):
         load_audio(tmp_path / "bare.raw")
-
-
-def test_reading_at_the_files_own_rate(tmp_path):
-    soundfile.write(tmp_path / "tone.wav", tone(8000), 8000)
-    waveform, sampling_rate = read_audio(tmp_path / "tone.wav")
-    assert (waveform.shape, waveform.dtype, sampling_rate) == ((4000,), np.float32, 8000)
 
 
 def test_a_length_that_the_recorder_did_not_know(tmp_path):

@@ -63,7 +63,8 @@ config = AutoConfig.from_pretrained(folder, **trust)
 feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **trust)
 inputs = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt")
 with torch.no_grad():
-    base = AutoModel.from_pretrained(folder, **trust).eval()(**inputs).pooler_output
+    cut = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt", truncation=True)
+    base = AutoModel.from_pretrained(folder, **trust).eval()(**cut).pooler_output
     head = AutoModelForAudioClassification.from_pretrained(folder, **trust).eval()(**inputs).logits
 scores = pipeline("audio-classification", model=folder, **trust)(waveform, top_k=3)
 """
@@ -74,8 +75,10 @@ print(json.dumps({"config": type(config).__name__, "num_patches": config.num_pat
 
 
 def check(answer: dict, checkpoint):
-    inputs = AutoFeatureExtractor.from_pretrained(checkpoint)(WAVEFORM, sampling_rate=16000, return_tensors="pt")
-    base = AutoModel.from_pretrained(checkpoint).eval()(**inputs).pooler_output
+    feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    inputs = feature_extractor(WAVEFORM, sampling_rate=16000, return_tensors="pt")
+    cut = feature_extractor(WAVEFORM, sampling_rate=16000, return_tensors="pt", truncation=True)
+    base = AutoModel.from_pretrained(checkpoint).eval()(**cut).pooler_output
     head = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()(**inputs).logits
     assert (answer["config"], answer["feature_extractor"]) == ("ASMConfig", "ASMFeatureExtractor")
     torch.testing.assert_close(torch.tensor(answer["base"]), base)

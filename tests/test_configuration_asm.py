@@ -45,6 +45,8 @@ def test_num_patches_counts_the_grid(arguments, grid):
         ({"layer_norm_eps": 0.0}, ["layer_norm_eps", "above 0", "got 0.0"]),
         ({"hidden_act": "relu6"}, ["hidden_act", "relu6", *HIDDEN_ACTS]),
         ({"acon_c_init": "zeros"}, ["acon_c_init", "zeros", "swish", "random"]),
+        ({"window_overlap": 1.0}, ["window_overlap", "below 1"]),
+        ({"window_aggregation": "median"}, ["window_aggregation", "median", "mean", "max", "logits"]),
         ({"problem_type": "multi_label"}, ["problem_type", "'multi_label'", "multi_label_classification"]),
         ({"hidden_size": "768"}, ["hidden_size", "int", "'768'"]),
         ({"num_hidden_layers": 2.5}, ["num_hidden_layers", "int", "2.5"]),

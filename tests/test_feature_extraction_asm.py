@@ -27,7 +27,7 @@ def test_equals_ast_inside_the_clip(num_samples, frames):
     """Source: transformers' ASTFeatureExtractor, with AudioSet's mean and standard deviation, as is the default."""
     clip = noise(num_samples)
     ast = ASTFeatureExtractor()(clip, sampling_rate=RATE, return_tensors="np")["input_values"]
-    asm = ASMFeatureExtractor()(clip, sampling_rate=RATE, return_tensors="np")["input_values"]
+    asm = ASMFeatureExtractor()(clip, sampling_rate=RATE, return_tensors="np", truncation=True)["input_values"]
     assert asm.shape == ast.shape == (1, 1024, 128)
     np.testing.assert_allclose(asm[:, :frames], ast[:, :frames], atol=1e-4, rtol=0)
 
@@ -53,27 +53,65 @@ def test_padding_is_by_default_asts():
 
 def test_padding_with_silence_is_what_recorded_silence_gives():
     """The floor of the energies, normalised, continues a clip as zeros after it would."""
-    silence = (math.log(2**-23) + 7.0) / 6.0
-    extractor = ASMFeatureExtractor(max_length=60, mean=-7.0, std=3.0, padding_value=silence)
+    extractor = ASMFeatureExtractor(max_length=60, mean=-7.0, std=3.0, padding_mode="silence")
+    assert extractor.padding_value == pytest.approx((math.log(2**-23) + 7.0) / 6.0)
     clip = noise(160 * 20 + 400)
     short = extractor(clip, RATE, return_tensors="pt").input_values
-    silent = extractor(np.pad(clip, (0, 8000)), RATE, return_tensors="pt").input_values
+    silent = extractor(np.pad(clip, (0, 8000)), RATE, return_tensors="pt", truncation=True).input_values
     same = torch.tensor([frame < 21 or frame >= 23 for frame in range(60)])  # two frames lie across the clip's end
     torch.testing.assert_close(short[:, same], silent[:, same], atol=1e-5, rtol=0)
-    assert round((math.log(2**-23) + 4.2677393) / (2 * 4.5689974), 3) == -1.278  # the value of the docstring's table
+    assert round(ASMFeatureExtractor(padding_mode="silence").padding_value, 3) == -1.278  # as the docstring says
 
 
-def test_a_long_clip_is_cut_at_its_end():
+@pytest.mark.parametrize(
+    ("mode", "continued"),
+    [("repeat", lambda clip: [clip]), ("reflect", lambda clip: [clip, clip[::-1]])],
+    ids=["repeat", "reflect"],
+)
+@pytest.mark.parametrize("length", [1, 300, 2500])
+def test_padding_with_the_clip_itself(mode, continued, length):
+    clip, extractor = noise(length), ASMFeatureExtractor(max_length=40, padding_mode=mode)
+    pieces = continued(clip) * (extractor.nb_max_samples // length + 1)
+    expected = extractor(np.concatenate(pieces), RATE, return_tensors="pt", truncation=True).input_values
+    outputs = extractor(clip, RATE, return_tensors="pt")
+    torch.testing.assert_close(outputs.input_values, expected)
+    assert outputs.attention_mask.sum() == max(1 + (length - 400) // 160, 1)
+
+
+def test_padding_with_the_mean():
+    extractor = ASMFeatureExtractor(max_length=40, mean=-7.0, std=3.0, padding_mode="mean")
+    assert (extractor(noise(2000), RATE)["input_values"][0][11:] == 0).all()
+    extractor.do_normalize = False
+    assert extractor.padding_value == -7.0
+
+
+def test_the_padding_is_saved(tmp_path):
+    ASMFeatureExtractor(padding_mode="reflect").save_pretrained(tmp_path)
+    assert ASMFeatureExtractor.from_pretrained(tmp_path).padding_mode == "reflect"
+    assert ASMFeatureExtractor.from_pretrained(tmp_path, padding_mode="mean").padding_mode == "mean"
+
+
+def test_truncation_cuts_a_long_clip_at_its_end():
     clip = noise(20000)
-    torch.testing.assert_close(extract(clip), extract(clip[: 400 + 39 * 160]))
+    torch.testing.assert_close(extract(clip, truncation=True), extract(clip[: 400 + 39 * 160]))
     assert ASMFeatureExtractor(max_length=40).nb_max_samples == 400 + 39 * 160
+
+
+def test_a_long_clip_keeps_all_its_frames():
+    clip, extractor = noise(20000), ASMFeatureExtractor(max_length=40)
+    outputs = extractor([clip, clip[:3000]], RATE, return_tensors="pt")
+    assert outputs.input_values.shape == (2, 123, 128)
+    assert outputs.attention_mask.sum(1).tolist() == [123, 17]
+    torch.testing.assert_close(outputs.input_values[0], extractor.extract_frames(torch.from_numpy(clip)[None])[0])
+    assert (outputs.input_values[1, 17:] == extractor.padding_value).all()
 
 
 @given(lengths=st.lists(st.integers(1, 9000), min_size=1, max_size=5), row=st.integers(0, 4))
 def test_a_row_of_a_batch_equals_the_clip_alone(lengths, row):
     clips = [noise(length, seed) for seed, length in enumerate(lengths)]
     row %= len(clips)
-    torch.testing.assert_close(extract(clips)[row : row + 1], extract(clips[row]), atol=1e-5, rtol=0)
+    alone = extract(clips[row])
+    torch.testing.assert_close(extract(clips)[row : row + 1, : alone.shape[1]], alone, atol=1e-5, rtol=0)
 
 
 KINDS = {
@@ -125,7 +163,9 @@ def test_return_types():
     assert [(type(row), row.shape, row.dtype) for row in as_list] == [(np.ndarray, (40, 128), np.float32)] * 2
     assert isinstance(extractor(clips, RATE, return_tensors="np")["input_values"], np.ndarray)
     assert isinstance(extractor(clips, RATE, return_tensors="pt")["input_values"], torch.Tensor)
-    assert list(extractor(clips, RATE)) == extractor.model_input_names == ["input_values"]
+    assert list(extractor(clips, RATE)) == extractor.model_input_names == ["input_values", "attention_mask"]
+    assert list(extractor(clips, RATE, return_attention_mask=False)) == ["input_values"]
+    assert extractor(clips, RATE, return_tensors="pt")["attention_mask"].dtype == torch.int64
     with pytest.raises(ValueError, match=r"return_tensors.*'tf'.*'pt'"):
         extractor(clips, RATE, return_tensors="tf")
 
@@ -210,6 +250,7 @@ def test_a_missing_sampling_rate_warns(caplog):
         ({"max_length": 2.5}, r"`max_length` must be an integer above 0, got 2\.5"),
         ({"sampling_rate": -1}, "`sampling_rate` must be an integer above 0, got -1"),
         ({"std": 0}, "`std` must be above 0, got 0"),
+        ({"padding_mode": "noise"}, r"`padding_mode` must be one of .*'silence'.*, got 'noise'"),
         ({"frame_shift": 0.01}, "`frame_shift` of 0.01 ms is 0 samples at 16000 Hz, expected at least 1"),
         ({"frame_length": 0.01}, "`frame_length` of 0.01 ms is 0 samples at 16000 Hz, expected at least 2"),
     ],
@@ -262,6 +303,6 @@ def test_pad_of_the_base_class(feature_extractor):
     """`pad` batches features of different lengths, as data collators use it."""
     features = [{"input_values": np.ones((length, 24), np.float32)} for length in (5, 9)]
     padded = feature_extractor.pad(features, padding=True, return_tensors="np")
-    assert list(padded) == ["input_values"]
+    assert padded["attention_mask"].sum(1).tolist() == [5, 9]
     assert padded["input_values"].shape == (2, 9, 24)
     assert (padded["input_values"][0, 5:] == feature_extractor.padding_value).all()

@@ -4,6 +4,7 @@
 """Feature extractor of the Audio Spectrogram Mixer: waveforms to padded, normalised log-mel spectrograms."""
 
 import difflib
+import math
 
 import numpy as np
 import torch
@@ -11,16 +12,18 @@ from torch import Tensor
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
-from .fbank import fbank, frame_sizes, num_frames
+from .fbank import EPSILON, fbank, frame_sizes, num_frames
 
 
 logger = logging.get_logger(__name__)
 
 FIELDS = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift")
-FIELDS += ("padding_value", "do_normalize", "mean", "std")
+FIELDS += ("padding_mode", "padding_value", "do_normalize", "mean", "std")
 # What the base class takes and transformers saves beside the fields; any other name is taken for a slip.
 ACCEPTED_NAMES = {"feature_size", "return_attention_mask", "padding_side", "processor_class", "feature_extractor_type"}
 ACCEPTED_NAMES |= {"auto_map", "image_processor_type", "name_or_path"}
+
+PADDING_MODES = ("zero", "mean", "silence", "repeat", "reflect")
 
 MAX_CHANNELS = 8  # an array of more rows than that, none longer than that, has the channels on its last axis
 
@@ -31,39 +34,45 @@ PCM_SCALES = {torch.uint8: (128, 128), torch.int16: (0, 2**15), torch.int32: (0,
 class ASMFeatureExtractor(SequenceFeatureExtractor):
     r"""Turn mono waveforms into the `input_values` of [`ASMModel`].
 
-    A clip is cut or padded at its end, and the padding has one value, `padding_value`, in normalised units:
+    A clip shorter than the model's window of `max_length` frames is filled up behind its end; a longer one keeps all
+    its frames, and [`ASMForAudioClassification`] averages its scores over windows of them:
 
     ```
-    waveform      |~~~~~~~~~ clip ~~~~~~~~~|
-    frame         0    1    2    ...   n - 1 | n          ...          max_length - 1
-    input_values  (log-mel - mean) / (2 std) | padding_value     ...    padding_value
+    waveform        |~~~~~~~~~ clip ~~~~~~~~~|
+    frame           0    1    2    ...   n - 1 | n       ...       max_length - 1
+    input_values    (log-mel - mean) / (2 std) | the rest of the window
+    attention_mask  1    1    1    ...   1     | 0       ...       0
     ```
 
-    | `padding_value` | the rest of the window is | with AudioSet's mean and std |
+    | `padding_mode` | the rest of the window is | with AudioSet's mean and std |
     | --- | --- | --- |
-    | `-mean / (2 std)`, the default | a log-mel energy of 0, as in AST: louder than most sounds | +0.467 |
-    | `0` | the mean of the training clips | 0 |
-    | `(log(eps) - mean) / (2 std)` | silence: what zeros after the clip would give | -1.278 |
+    | `"zero"` | a log-mel energy of 0, as in AST: louder than most sounds | +0.467 |
+    | `"mean"` | the mean of the training clips | 0 |
+    | `"silence"` | digital silence | -1.278 |
+    | `"repeat"` | the clip again, from its start | |
+    | `"reflect"` | the clip backwards, then forwards, and so on | |
 
-    The default did best on short clips of most, not all, speakers who were not in train; the README has the figures.
+    Use the one that the model was trained with. The README compares them on short clips.
 
     Args:
         num_mel_bins: Number of mel bins.
         sampling_rate: Samples per second that the waveforms must have, in hertz.
-        max_length: Number of frames of the output. Longer clips are cut at their end, shorter ones padded there.
+        max_length: Number of frames of the model's window. Shorter clips are padded at their end.
         frame_length: Length of the analysis window, in milliseconds.
         frame_shift: Step from one window to the next, in milliseconds.
-        padding_value: Value of the frames after a clip's end, in the units of the output; `None` is AST's, the first
-            row of the table.
+        padding_mode: What fills the window behind the end of a short clip: see the table.
+        padding_value: Value of those frames in the units of the output, instead of that of `"zero"`, `"mean"` or
+            `"silence"`; by default the table's, which follows `mean` and `std`.
         do_normalize: Whether to return `(features - mean) / (2 * std)` instead of log-mel energies.
         mean: Mean of the log-mel energies of the training clips; the default is AudioSet's, as in AST.
         std: Their standard deviation.
 
     Raises:
-        ValueError: If a size or a rate is no integer above 0, a frame is too short, or `std` is not above 0.
+        ValueError: If a size or a rate is no integer above 0, a frame is too short, `std` is not above 0, or there is
+            no such `padding_mode`.
     """
 
-    model_input_names = ["input_values"]
+    model_input_names = ["input_values", "attention_mask"]
 
     def __init__(
         self,
@@ -72,6 +81,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         max_length: int = 1024,
         frame_length: float = 25.0,
         frame_shift: float = 10.0,
+        padding_mode: str = "zero",
         padding_value: float | None = None,
         do_normalize: bool = True,
         mean: float = -4.2677393,
@@ -79,13 +89,14 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         **kwargs,
     ):
         kwargs["feature_size"] = num_mel_bins  # what `pad` of the base class calls the last axis
-        kwargs.setdefault("return_attention_mask", False)
+        kwargs.setdefault("return_attention_mask", True)
         for name in set(kwargs) - ACCEPTED_NAMES:
             if not name.startswith("_"):
                 nearest = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0)[0]
                 logger.warning(
                     f"ASMFeatureExtractor has no field `{name}`, so it has no effect; did you mean `{nearest}`?"
                 )
+        self.padding_mode = padding_mode
         self.do_normalize = do_normalize
         self.mean = mean
         self.std = std
@@ -98,10 +109,11 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def padding_value(self) -> float:
-        """Value of padded frames; where none was set, it is a log-mel energy of 0, and follows `mean` and `std`."""
+        """Value of padded frames; where none was set, that of `padding_mode`, which follows `mean` and `std`."""
         if self._padding_value is not None:
             return self._padding_value
-        return -self.mean / (2 * self.std) if self.do_normalize else 0.0
+        energy = {"zero": 0.0, "mean": self.mean}.get(self.padding_mode, math.log(EPSILON))
+        return (energy - self.mean) / (2 * self.std) if self.do_normalize else energy
 
     @padding_value.setter
     def padding_value(self, value: float | None):
@@ -118,6 +130,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be an integer above 0, got {value!r}.")
+        if self.padding_mode not in PADDING_MODES:
+            raise ValueError(f"`padding_mode` must be one of {PADDING_MODES}, got {self.padding_mode!r}.")
         if not self.std > 0:
             raise ValueError(f"`std` must be above 0, got {self.std}.")
         sizes = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
@@ -131,7 +145,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def nb_max_samples(self) -> int:
-        """Number of samples that the model hears: those of `max_length` frames."""
+        """Number of samples in the model's window: those of `max_length` frames."""
         window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
         return window + (self.max_length - 1) * shift
 
@@ -141,10 +155,12 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
         device: str | torch.device | None = None,
+        truncation: bool = False,
+        return_attention_mask: bool | None = None,
     ) -> BatchFeature:
         """Extract features of one clip or of a batch of clips of any lengths.
 
-        A row does not depend on its neighbours.
+        A row does not depend on its neighbours, except for the padding that makes all as long as the longest.
 
         Args:
             raw_speech: One clip (a sequence of numbers, or an array or tensor of shape `(num_samples,)`) or several (a
@@ -154,39 +170,67 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             sampling_rate: Samples per second of `raw_speech`; give it, so that a wrong rate is an error.
             return_tensors: `"pt"` for a torch tensor, `"np"` for a NumPy array, `None` for a list of NumPy arrays.
             device: Where to compute, and to leave the result of `return_tensors="pt"`; by default where the clips are.
+            truncation: Whether to cut longer clips at the end of the window, `max_length` frames.
+            return_attention_mask: Whether to return the mask; by default the feature extractor's own choice.
 
         Returns:
-            `input_values`, float32 of shape `(batch_size, max_length, num_mel_bins)`.
+            `input_values`, float32 of shape `(batch_size, num_frames, num_mel_bins)`, and `attention_mask`, int64 of
+            shape `(batch_size, num_frames)`, 1 where a frame is the clip's. `num_frames` is `max_length` or, without
+            `truncation`, that of the longest clip where that is more.
 
         Raises:
             ValueError: If the sampling rate is another one, a clip has more than one channel, no samples, or samples
-                in the window that are not finite.
+                that are not finite.
             TypeError: If a clip is not numbers.
         """
         self._check_sampling_rate(sampling_rate)
         if return_tensors not in (None, "np", "pt"):
             raise ValueError(f"`return_tensors` is {return_tensors!r}, expected 'pt', 'np' or None.")
         waveforms = [as_waveform(clip, index) for index, clip in enumerate(split_batch(raw_speech))]
-        window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
-        waveforms = [waveform[: self.nb_max_samples] for waveform in waveforms]
+        if truncation:
+            waveforms = [waveform[: self.nb_max_samples] for waveform in waveforms]
         device = torch.device(device) if device is not None else waveforms[0].device
+        input_values, attention_mask = self._extract(waveforms, device)
+        outputs = {"input_values": input_values, "attention_mask": attention_mask}
+        if not (self.return_attention_mask if return_attention_mask is None else return_attention_mask):
+            del outputs["attention_mask"]
+        if return_tensors != "pt":
+            outputs = {name: value.cpu().numpy() for name, value in outputs.items()}
+        if return_tensors is None:
+            outputs = {name: list(value) for name, value in outputs.items()}
+        return BatchFeature(outputs)
 
-        lengths = [max(waveform.shape[0], window) for waveform in waveforms]
+    def extract_frames(self, waveform: Tensor) -> Tensor:
+        """Extract the whole frames of a waveform, without padding: what `input_values` has where the mask is 1.
+
+        Args:
+            waveform: Float32 tensor of shape `(batch_size, num_samples)`, in [-1, 1], of at least one frame.
+
+        Returns:
+            Float32 tensor of shape `(batch_size, num_frames, num_mel_bins)` on the same device.
+        """
+        features = fbank(waveform, self.sampling_rate, self.num_mel_bins, self.frame_length, self.frame_shift)
+        return features.sub_(self.mean).div_(2 * self.std) if self.do_normalize else features
+
+    def _extract(self, waveforms: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+        window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
+        frames = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
+        waveforms = [fill_up(waveform, self.nb_max_samples, self.padding_mode) for waveform in waveforms]
+        lengths = [max(len(waveform), window) for waveform in waveforms]
         batch = torch.zeros(len(waveforms), max(lengths), dtype=torch.float32, device=device)
         for row, waveform in zip(batch, waveforms):
-            row[: waveform.shape[0]] = waveform
+            row[: len(waveform)] = waveform
         check_finite(batch)
 
-        features = fbank(batch, self.sampling_rate, self.num_mel_bins, self.frame_length, self.frame_shift)
-        if self.do_normalize:
-            features.sub_(self.mean).div_(2 * self.std)
-        input_values = features.new_full((len(waveforms), self.max_length, self.num_mel_bins), self.padding_value)
-        for row, length, clip_features in zip(input_values, lengths, features):
-            frames = num_frames(length, window, shift)
-            row[:frames] = clip_features[:frames]
-        if return_tensors is None:
-            return BatchFeature({"input_values": list(input_values.cpu().numpy())})
-        return BatchFeature({"input_values": input_values if return_tensors == "pt" else input_values.cpu().numpy()})
+        features = self.extract_frames(batch)
+        size = max(self.max_length, features.shape[1])
+        input_values = features.new_full((len(waveforms), size, self.num_mel_bins), self.padding_value)
+        attention_mask = torch.zeros(len(waveforms), size, dtype=torch.long, device=device)
+        for row, length in enumerate(lengths):
+            filled = num_frames(length, window, shift)
+            input_values[row, :filled] = features[row, :filled]
+            attention_mask[row, : frames[row]] = 1
+        return input_values, attention_mask
 
     def _check_sampling_rate(self, sampling_rate: int | None):
         if sampling_rate is None:
@@ -258,6 +302,14 @@ def as_waveform(clip, index: int) -> Tensor:
         )
     zero, full_scale = PCM_SCALES[clip.dtype]
     return (clip.float() - zero) / full_scale
+
+
+def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:
+    """Lengthen a waveform to `num_samples` by its own samples, where `padding_mode` says so."""
+    if len(waveform) >= num_samples or padding_mode not in ("repeat", "reflect"):
+        return waveform
+    period = waveform if padding_mode == "repeat" else torch.cat([waveform, waveform.flip(0)])
+    return period.repeat(-(-num_samples // len(period)))[:num_samples]
 
 
 def check_finite(batch: Tensor):

@@ -5,11 +5,14 @@ with every checkpoint that they save.
 """
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_asm import ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification, ASMModel
+from .pipeline_asm import ASMAudioClassificationPipeline
 from .sizes import ASM_SIZES
+from .streaming import ASMStreamingClassifier
 
 
 __version__ = "0.1.0"
@@ -24,4 +27,19 @@ ASMFeatureExtractor.register_for_auto_class()
 ASMModel.register_for_auto_class("AutoModel")
 ASMForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
 
-__all__ = ["ASM_SIZES", "ASMConfig", "ASMFeatureExtractor", "ASMForAudioClassification", "ASMModel"]
+PIPELINE_REGISTRY.register_pipeline(
+    "asm-audio-classification",
+    pipeline_class=ASMAudioClassificationPipeline,
+    pt_model=AutoModelForAudioClassification,
+    type="audio",
+)
+
+__all__ = [
+    "ASM_SIZES",
+    "ASMAudioClassificationPipeline",
+    "ASMConfig",
+    "ASMFeatureExtractor",
+    "ASMForAudioClassification",
+    "ASMModel",
+    "ASMStreamingClassifier",
+]

@@ -1,8 +1,10 @@
-"""Decoding of audio files by soundfile and resampling by soxr: no FFmpeg, torchaudio or torchcodec."""
+"""Decoding of audio files by soundfile and resampling by soxr, in blocks: no FFmpeg, torchaudio or torchcodec."""
 
 import io
 import os
 import re
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -17,52 +19,103 @@ class AudioFileError(ValueError):
 SHORT_CHUNK = re.compile(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)")
 UNKNOWN_SIZE = 0x7FFFF000  # what recorders write that do not know the length yet, or more
 
+BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded at once: 2 MB
+SAMPLING_RATES = (
+    1000,
+    1_000_000,
+)  # hertz; anything else in a header is damage, and resampling it would fill the memory
 
-def read_audio(path: str | os.PathLike, data: bytes | None = None) -> tuple[np.ndarray, int]:
-    """Decode a file and mix its channels down, at the file's own rate.
+
+def decode_blocks(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks of a file, arrays of shape `(num_samples, num_channels)`, and its rate; see [`stream_audio`]."""
+    try:
+        with soundfile.SoundFile(source) as file:
+            low, high = SAMPLING_RATES
+            if not low <= file.samplerate <= high:
+                raise AudioFileError(
+                    f"{name} claims a sampling rate of {file.samplerate} Hz, expected {low} to {high}: is it audio?"
+                )
+            decoded, frames = 0, max(BLOCK_SAMPLES // file.channels, 1)
+            while len(block := file.read(frames, dtype="float32", always_2d=True)) > 0:
+                decoded += len(block)
+                yield block, file.samplerate
+            short = [(int(size), int(found)) for size, found in SHORT_CHUNK.findall(file.extra_info)]
+            if decoded < file.frames or any(found < size < UNKNOWN_SIZE for size, found in short):
+                raise AudioFileError(
+                    f"{name} is truncated: it ends before its header says so. Copy or record it again."
+                )
+    except (RuntimeError, TypeError, OSError) as error:  # soundfile's own errors; a name that promises headerless audio
+        raise AudioFileError(f"Cannot decode {name}: {error}") from error
+
+
+def stream_audio(
+    source: str | os.PathLike | BinaryIO, sampling_rate: int = 16000, name: str | None = None
+) -> Iterator[np.ndarray]:
+    """Decode a file block by block, mix its channels down and resample it: memory does not grow with its length.
 
     Args:
-        path: A file in any format that libsndfile knows: WAV, FLAC, OGG, MP3, AIFF and others.
-        data: The content of the file, where it is not on the disk; `path` is then only its name.
+        source: A file in any format that libsndfile knows: WAV, FLAC, OGG, MP3, AIFF and others; its path, or an open
+            seekable binary file.
+        sampling_rate: Samples per second of the result, in hertz.
+        name: What to call the file in messages; by default its path.
 
-    Returns:
-        float32 array of shape `(num_samples,)`, in [-1, 1]: the mean of the channels; and its sampling rate in hertz.
+    Yields:
+        float32 arrays of shape `(num_samples,)`, in [-1, 1]: the mean of the channels. All blocks together are what
+        the whole file at once would give.
 
     Raises:
         AudioFileError: If the file is not there, is not audio, is truncated or otherwise damaged, or has no samples or
-            infinite ones.
+            infinite ones. Damage may show after some blocks.
     """
-    name = repr(os.fspath(path))
-    if data is None and not os.path.isfile(path):
-        raise AudioFileError(f"{name} is {'a folder' if os.path.isdir(path) else 'not there'}, expected an audio file.")
-    if (os.path.getsize(path) if data is None else len(data)) == 0:
+    if isinstance(source, (str, os.PathLike)):
+        name = name or repr(os.fspath(source))
+        if not os.path.isfile(source):
+            kind = "a folder" if os.path.isdir(source) else "no file" if os.path.exists(source) else "not there"
+            raise AudioFileError(f"{name} is {kind}, expected an audio file.")
+        size = os.path.getsize(source)
+    else:
+        name, size = name or "The audio", source.seek(0, io.SEEK_END)
+        source.seek(0)
+    if size == 0:
         raise AudioFileError(f"{name} is an empty file.")
-    try:
-        with soundfile.SoundFile(path if data is None else io.BytesIO(data)) as file:
-            waveform, sampling_rate = file.read(dtype="float32", always_2d=True), file.samplerate
-            promised, log = file.frames, file.extra_info
-    except (RuntimeError, TypeError) as error:  # soundfile's own errors; and a name that promises headerless audio
-        raise AudioFileError(f"Cannot decode {name}: {error}") from error
-    short = [(int(size), int(found)) for size, found in SHORT_CHUNK.findall(log) if int(size) < UNKNOWN_SIZE]
-    if any(size > found for size, found in short) or len(waveform) < promised:
-        raise AudioFileError(f"{name} is truncated: it ends before its header says so. Copy or record it again.")
-    waveform = waveform.mean(axis=1)
-    if waveform.size == 0:
+
+    resampler, decoded, resampled = None, 0, 0
+    for block, file_rate in decode_blocks(source, name):
+        waveform = block.mean(axis=1)
+        if not np.isfinite(waveform).all():
+            raise AudioFileError(f"{name} has samples that are not finite.")
+        decoded += waveform.size
+        if file_rate != sampling_rate:
+            resampler = resampler or soxr.ResampleStream(file_rate, sampling_rate, 1, dtype="float32")
+            waveform = resampler.resample_chunk(waveform)
+        resampled += waveform.size
+        if waveform.size > 0:
+            yield waveform
+    if decoded == 0:
         raise AudioFileError(f"{name} has no samples.")
-    if not np.isfinite(waveform).all():
-        raise AudioFileError(f"{name} has samples that are not finite.")
-    return waveform, sampling_rate
+    if resampler is not None:
+        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        if resampled + rest.size == 0:
+            raise AudioFileError(
+                f"{name} is too short: {decoded} samples at {file_rate} Hz are none at {sampling_rate}."
+            )
+        if rest.size > 0:
+            yield rest
 
 
 def load_audio(path: str | os.PathLike, sampling_rate: int = 16000, data: bytes | None = None) -> np.ndarray:
-    """Decode a file, mix its channels down and resample it to `sampling_rate`, in hertz: see [`read_audio`]."""
-    waveform, file_rate = read_audio(path, data)
-    if file_rate == sampling_rate:
-        return waveform
-    resampled = soxr.resample(waveform, file_rate, sampling_rate)
-    if resampled.size == 0:
-        name = repr(os.fspath(path))
-        raise AudioFileError(
-            f"{name} is too short: {waveform.size} samples at {file_rate} Hz are none at {sampling_rate}."
-        )
-    return resampled
+    """Decode a whole file, mix its channels down and resample it to `sampling_rate`, in hertz: see [`stream_audio`].
+
+    Args:
+        path: The file.
+        sampling_rate: Samples per second of the result, in hertz.
+        data: The content of the file, where it is not on the disk; `path` is then only its name.
+
+    Returns:
+        float32 array of shape `(num_samples,)`, in [-1, 1].
+
+    Raises:
+        AudioFileError: As [`stream_audio`].
+    """
+    source, name = (path, None) if data is None else (io.BytesIO(data), repr(os.fspath(path)))
+    return np.concatenate(list(stream_audio(source, sampling_rate, name)))

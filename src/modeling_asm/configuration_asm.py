@@ -17,6 +17,7 @@ logger = logging.get_logger(__name__)
 
 HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
 ACON_C_INITS = ("swish", "random")
+WINDOW_AGGREGATIONS = ("mean", "max", "logits")
 # What transformers passes or saves beside the fields; any other name is taken for a slip.
 ACCEPTED_NAMES = (
     "attn_implementation",
@@ -72,8 +73,11 @@ class ASMConfig(PreTrainedConfig):
         patch_size: Side of a square patch, or its (mel bins, frames).
         frequency_stride: Step from one patch to the next along frequency, in mel bins.
         time_stride: Step from one patch to the next along time, in frames.
-        max_length: Number of frames of the input; 100 frames are about 1 s.
+        max_length: Number of frames of the model's window; 100 frames are about 1 s.
         num_mel_bins: Number of mel bins of the input.
+        window_overlap: Share of a window that the next one hears again, where a clip is longer than one window.
+        window_aggregation: How the windows of a clip become one answer: the `"mean"` of their scores (probabilities,
+            or a regression's values), the `"max"` of them, or the mean of their `"logits"`.
 
     Raises:
         ValueError: If a field has the wrong type or an impossible value; the message names the field.
@@ -106,6 +110,8 @@ class ASMConfig(PreTrainedConfig):
     time_stride: int = 16
     max_length: int = 1024
     num_mel_bins: int = 128
+    window_overlap: float | int = 0.5
+    window_aggregation: str = "mean"
 
     def __post_init__(self, **kwargs):
         names = [*(field.name for field in fields(self)), "num_labels"]
@@ -135,13 +141,18 @@ class ASMConfig(PreTrainedConfig):
         """Number of tokens: patches of the whole grid."""
         return self.patch_grid[0] * self.patch_grid[1]
 
+    @property
+    def window_shift(self) -> int:
+        """Number of frames from one window of a long clip to the next."""
+        return max(round(self.max_length * (1 - self.window_overlap)), 1)
+
     def validate_ranges(self):
         """Check that sizes are positive, probabilities are below 1 and scales are not negative."""
         sizes = ("hidden_size", "num_hidden_layers", "tokens_mlp_dim", "channels_mlp_dim")
         for name in (*sizes, "frequency_stride", "time_stride", "max_length", "num_mel_bins"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("hidden_dropout_prob", "drop_path_rate"):
+        for name in ("hidden_dropout_prob", "drop_path_rate", "window_overlap"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}.")
         if not self.layer_norm_eps > 0:
@@ -165,6 +176,7 @@ class ASMConfig(PreTrainedConfig):
     def validate_choices(self):
         """Check the fields that take one word out of a few."""
         choices = {"hidden_act": HIDDEN_ACTS, "acon_c_init": ACON_C_INITS, "problem_type": PROBLEM_TYPES}
+        choices |= {"window_aggregation": WINDOW_AGGREGATIONS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")

@@ -3,6 +3,8 @@
 
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer in the Transformer's place."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,6 +18,9 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_asm import ASMConfig
+
+
+WINDOWS_PER_BLOCK = 32  # windows of a long clip that the model gets at once, so that its memory stays bounded
 
 
 class ASMAconC(nn.Module):
@@ -61,12 +66,26 @@ class ASMPatchEmbeddings(nn.Module):
             raise ValueError(
                 f"`input_values` has shape {tuple(input_values.shape)}, but the model is configured for "
                 f"(batch_size, {self.max_length}, {self.num_mel_bins}): `max_length`={self.max_length} frames and "
-                f"`num_mel_bins`={self.num_mel_bins}. Set both alike in the feature extractor and in the ASMConfig."
+                f"`num_mel_bins`={self.num_mel_bins}. Set both alike in the feature extractor and in the ASMConfig, "
+                "cut longer clips by `feature_extractor(..., truncation=True)`, or fit trained weights to the input by "
+                "`model.resize_spectrogram(max_length=..., num_mel_bins=...)`."
             )
         spectrogram = (
             input_values.to(self.projection.weight.dtype).transpose(1, 2).unsqueeze(1)
         )  # (batch, 1, mel, time)
         return self.projection(spectrogram).flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def resize(self, patch_shape: tuple[int, int], config: ASMConfig):
+        """Take over another geometry; see [`ASMPreTrainedModel.resize_spectrogram`]."""
+        weight = self.projection.weight
+        if config.patch_shape != patch_shape:
+            inverse = torch.linalg.pinv(resize_pictures(patch_shape, config.patch_shape)).to(weight)
+            weight = (weight.flatten(1) @ inverse).unflatten(1, (1, *config.patch_shape))
+            self.projection.weight = nn.Parameter(weight, requires_grad=self.projection.weight.requires_grad)
+        self.projection.kernel_size = config.patch_shape
+        self.projection.stride = (config.frequency_stride, config.time_stride)
+        self.max_length, self.num_mel_bins = config.max_length, config.num_mel_bins
 
 
 class ASMMLP(nn.Module):
@@ -83,6 +102,19 @@ class ASMMLP(nn.Module):
         """Map `(..., size)` to the same shape."""
         hidden_states = self.dropout(self.activation_fn(self.fc1(hidden_states)))
         return self.dropout(self.fc2(hidden_states))
+
+    @torch.no_grad()
+    def resize(self, matrix: Tensor, density: float):
+        """Take over another grid of tokens; see [`resize_tokens`] for the arguments."""
+        matrix = matrix.to(self.fc1.weight)
+        resized = {
+            (self.fc1, "weight"): self.fc1.weight @ matrix.T / density,
+            (self.fc2, "weight"): matrix @ self.fc2.weight,
+            (self.fc2, "bias"): matrix @ self.fc2.bias,
+        }
+        for (module, name), value in resized.items():
+            setattr(module, name, nn.Parameter(value, requires_grad=getattr(module, name).requires_grad))
+        self.fc1.in_features = self.fc2.out_features = matrix.shape[0]
 
 
 class ASMDropPath(nn.Module):
@@ -150,6 +182,74 @@ class ASMPreTrainedModel(PreTrainedModel):
                 init.ones_(module.p1)
                 init.zeros_(module.p2)
             init.ones_(module.beta)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load as any model of transformers; where the weights have another geometry, name the call that fits them."""
+        try:
+            return super().from_pretrained(*args, **kwargs)
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise RuntimeError(
+                f"{error}\nWhere token mixing or the patch projection differs, the weights have another geometry than "
+                "the configuration. Load the checkpoint as it is, then fit it to the new one: "
+                "`from_pretrained(checkpoint).resize_spectrogram(max_length=..., num_mel_bins=...)`."
+            ) from error
+
+    def resize_spectrogram(
+        self,
+        max_length: int | None = None,
+        num_mel_bins: int | None = None,
+        patch_size: int | tuple[int, int] | None = None,
+        frequency_stride: int | None = None,
+        time_stride: int | None = None,
+        stretch: bool = False,
+    ) -> "ASMPreTrainedModel":
+        """Fit the weights to spectrograms of another geometry, in place; what is `None` stays as it is.
+
+        Token mixing has weights for each patch. New ones are interpolated where the new patches lie: along frequency in
+        the band, which stays the same, and along time in frames from the window's start, so that what was learnt of a
+        moment stays there; beyond the old window they are 0. Where patches become denser, the weights that sum over
+        them are scaled down, so that pre-activations keep their size. Where the patch changes, its projection gives a
+        resized patch the token of the original (by the pseudo-inverse of https://arxiv.org/abs/2212.08013).
+        The feature extractor needs the same `max_length` and `num_mel_bins`.
+
+        Args:
+            max_length: Number of frames of the new window.
+            num_mel_bins: Number of mel bins.
+            patch_size: Side of a square patch, or its (mel bins, frames).
+            frequency_stride: Step from one patch to the next along frequency, in mel bins.
+            time_stride: Step from one patch to the next along time, in frames.
+            stretch: Whether the new window holds what the old one held, only slower or faster; for another
+                `frame_shift` of the feature extractor.
+
+        Returns:
+            The model itself. The same geometry leaves its weights as they are, bit by bit.
+
+        Raises:
+            ValueError: If the geometry is impossible; the model is then unchanged.
+
+        Example:
+
+        ```python
+        >>> model = ASMForAudioClassification.from_pretrained("my-model").resize_spectrogram(max_length=198)
+        >>> feature_extractor = ASMFeatureExtractor.from_pretrained("my-model", max_length=198)
+        ```"""
+        given = {"max_length": max_length, "num_mel_bins": num_mel_bins, "patch_size": patch_size}
+        given |= {"frequency_stride": frequency_stride, "time_stride": time_stride}
+        changes = {name: value for name, value in given.items() if value is not None}
+        old = self.config
+        new = type(old)(**{**old.to_dict(), **changes})
+        if changes == {name: getattr(old, name) for name in changes}:
+            return self
+        matrix, density = resize_tokens(old, new, stretch)
+        self.base_model.patch_embeddings.resize(old.patch_shape, new)
+        for layer in self.base_model.layers:
+            layer.token_mixing.resize(matrix, density)
+        for name, value in changes.items():
+            setattr(old, name, value)  # the parts of the model share this configuration
+        return self
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save as any model of transformers; with the code, name both classes in `auto_map`, not this one alone."""
@@ -223,13 +323,24 @@ class ASMForAudioClassification(ASMPreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_values: Tensor, labels: Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         """Classify a batch of spectrograms.
 
+        Where there are more frames than `config.max_length`, the model hears each clip in windows of that length,
+        `config.window_shift` frames apart and the last one at the clip's end, and `config.window_aggregation` makes
+        one answer of them: with `"mean"`, the logits are such that their softmax (of several labels: sigmoid) is the
+        mean of the windows'.
+
         Args:
-            input_values: Float tensor of shape `(batch_size, max_length, num_mel_bins)`: normalised log-mel features,
-                as [`ASMFeatureExtractor`] makes them.
+            input_values: Float tensor of shape `(batch_size, num_frames, num_mel_bins)`: normalised log-mel features,
+                as [`ASMFeatureExtractor`] makes them, of `max_length` frames or more.
+            attention_mask: Integer tensor of shape `(batch_size, num_frames)`, 1 where a frame is the clip's and 0
+                where it is padding. It matters only beyond `max_length` frames; without it all frames are heard.
             labels: Targets of the loss that `config.problem_type` names. `"single_label_classification"`:
                 cross-entropy with class indices, integers of shape `(batch_size,)` in `[0, num_labels - 1]` (-100 is
                 left out), or with the classes' probabilities, floats of shape `(batch_size, num_labels)`, as mixup
@@ -240,16 +351,36 @@ class ASMForAudioClassification(ASMPreTrainedModel):
 
         Returns:
             `loss`, a scalar, where labels were given; `logits` of shape `(batch_size, num_labels)`; and
-            `hidden_states` on demand.
+            `hidden_states` on demand, if there is one window.
 
         Raises:
-            ValueError: If `input_values` does not have the configuration's frames and mel bins, or the labels do not
-                fit the problem type or lie outside the range.
+            ValueError: If `input_values` has fewer frames than the configuration, or other mel bins, or the labels do
+                not fit the problem type or lie outside the range.
         """
-        outputs = self.audio_spectrogram_mixer(input_values, return_dict=True, **kwargs)
-        logits = self.classifier(outputs.pooler_output)
+        longest, num_mel_bins = self.config.max_length, self.config.num_mel_bins
+        if input_values.ndim == 3 and input_values.shape[1] > longest and input_values.shape[2] == num_mel_bins:
+            logits, hidden_states = self._classify_windows(input_values, attention_mask), None
+        else:
+            outputs = self.audio_spectrogram_mixer(input_values, return_dict=True, **kwargs)
+            logits, hidden_states = self.classifier(outputs.pooler_output), outputs.hidden_states
         loss = None if labels is None else self._compute_loss(logits, labels, **kwargs)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+
+    def _classify_windows(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
+        batch_size, longest = input_values.shape[:2]
+        lengths = [longest] * batch_size if attention_mask is None else attention_mask.sum(1).tolist()
+        size, shift = self.config.max_length, self.config.window_shift
+        starts = [window_starts(length, size, shift) for length in lengths]
+        windows = [(row, start) for row in range(batch_size) for start in starts[row]]
+        logits = []
+        for first in range(0, len(windows), WINDOWS_PER_BLOCK):
+            block = [
+                input_values[row, start : start + size] for row, start in windows[first : first + WINDOWS_PER_BLOCK]
+            ]
+            logits.append(self.classifier(self.audio_spectrogram_mixer(torch.stack(block)).pooler_output))
+        clips = torch.cat(logits).split([len(row) for row in starts])
+        options = (self.config.window_aggregation, self.config.problem_type)
+        return torch.stack([aggregate_windows(clip, *options) for clip in clips])
 
     def _compute_loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
         labels, top = labels.to(logits.device), self.num_labels - 1
@@ -272,6 +403,69 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         if problem_type == "multi_label_classification":
             check_range(labels, 0, 1, "multi-label targets are between 0 and 1")
         return self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+
+
+def resize_tokens(old: ASMConfig, new: ASMConfig, stretch: bool = False) -> tuple[Tensor, float]:
+    """Return how values at the patches of one geometry are interpolated at those of another.
+
+    Returns:
+        Float64 tensor of shape `(new.num_patches, old.num_patches)`, linear along both axes, smoothed where patches
+        become sparser; and how many new patches there are in the place of an old one.
+    """
+    matrices, density = [], 1.0
+    for axis, (size, stride) in enumerate([("num_mel_bins", "frequency_stride"), ("max_length", "time_stride")]):
+        relative = axis == 0 or stretch  # positions in the band, or in frames
+        positions, steps = [], []
+        for config in (old, new):
+            unit = getattr(config, size) if relative else 1
+            steps.append(getattr(config, stride) / unit)
+            centres = torch.arange(config.patch_grid[axis], dtype=torch.float64, device="cpu") * steps[-1]
+            positions.append(centres + config.patch_shape[axis] / 2 / unit)
+        if relative:
+            positions[1] = positions[1].clamp(positions[0][0], positions[0][-1])
+        width = max(steps)
+        weights = (1 - (positions[1][:, None] - positions[0]).abs() / width).clamp(min=0)
+        inside = (positions[1] >= positions[0][0]) & (positions[1] <= positions[0][-1])
+        matrices.append(weights / torch.where(inside, weights.sum(1), width / steps[0])[:, None])
+        density *= steps[0] / steps[1]
+    return torch.kron(*matrices), density
+
+
+def resize_pictures(old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Return the matrix `(pixels of new, pixels of old)`, in float64, that resizes a flattened picture bilinearly."""
+    pictures = torch.eye(math.prod(old), dtype=torch.float64, device="cpu").unflatten(1, (1, *old))
+    return nn.functional.interpolate(pictures, size=new, mode="bilinear", antialias=True).flatten(1).T
+
+
+def window_starts(num_frames: int, max_length: int, shift: int) -> list[int]:
+    """Return the first frames of the windows of a clip: `shift` frames apart, and the last one at the clip's end."""
+    last = max(num_frames - max_length, 0)
+    return [*range(0, last, shift), last]
+
+
+def aggregate_windows(logits: Tensor, aggregation: str = "mean", problem_type: str | None = None) -> Tensor:
+    """Make one answer of a clip's windows.
+
+    Args:
+        logits: Float tensor of shape `(num_windows, num_labels)`.
+        aggregation: See `window_aggregation` of [`ASMConfig`].
+        problem_type: Tells whether scores are a softmax, sigmoids or the logits themselves.
+
+    Returns:
+        Logits of shape `(num_labels,)`, whose scores are those of the clip.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    if aggregation == "logits":
+        return logits.mean(0)
+    several, mean = problem_type == "multi_label_classification", aggregation == "mean"
+    if problem_type == "regression" or (several and not mean):
+        return logits.mean(0) if mean else logits.amax(0)
+    if several:  # the logit of the mean of p is log(mean of p) - log(mean of 1 - p)
+        on, off = nn.functional.logsigmoid(logits.float()), nn.functional.logsigmoid(-logits.float())
+        return (on.logsumexp(0) - off.logsumexp(0)).to(logits.dtype)
+    log_scores = logits.float().log_softmax(-1)
+    return (log_scores.logsumexp(0) - math.log(len(logits)) if mean else log_scores.amax(0)).to(logits.dtype)
 
 
 def check_shape(labels: Tensor, shape: torch.Size, kind: str):

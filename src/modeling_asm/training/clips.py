@@ -113,10 +113,11 @@ def extract_features(feature_extractor, waveforms: list[Tensor], window_samples:
         waveforms: Float clips in [-1, 1], each of shape `(num_samples,)`, at the extractor's rate.
         window_samples: Samples that the model hears.
     """
-    options = {"sampling_rate": feature_extractor.sampling_rate, "return_tensors": "pt"}
-    if not hasattr(feature_extractor, "num_mel_bins"):
-        options |= {"padding": "max_length", "max_length": window_samples, "truncation": True}
-    return dict(feature_extractor([waveform.numpy() for waveform in waveforms], **options))
+    clips = [waveform.numpy() for waveform in waveforms]
+    options = {"sampling_rate": feature_extractor.sampling_rate, "return_tensors": "pt", "truncation": True}
+    if hasattr(feature_extractor, "num_mel_bins"):
+        return {"input_values": feature_extractor(clips, **options)["input_values"]}  # one window needs no mask
+    return dict(feature_extractor(clips, padding="max_length", max_length=window_samples, **options))
 
 
 class ClipDataset(torch.utils.data.Dataset):

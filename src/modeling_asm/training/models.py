@@ -1,6 +1,5 @@
 """The model to train: a new ASM that fits the clips, or a checkpoint with a classifier for them."""
 
-import math
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from ..fbank import EPSILON, frame_sizes, num_frames
+from ..fbank import frame_sizes, num_frames
+from ..feature_extraction_asm import PADDING_MODES
 from .clips import measure_features
 from .labels import label_names, problem_type_of
 
@@ -35,7 +35,7 @@ class ModelArguments:
         default="zero",
         metadata={
             "help": "What follows a short clip: see ASMFeatureExtractor.",
-            "choices": ["zero", "mean", "silence"],
+            "choices": list(PADDING_MODES),
         },
     )
     model_name_or_path: str | None = field(
@@ -116,8 +116,7 @@ def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExt
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
     frames["max_length"] = max(num_frames(samples, window, shift), ASMConfig(**size).patch_shape[1])
     mean, std = measure_features(clips, probe)
-    padding_value = {"zero": None, "mean": 0.0, "silence": (math.log(EPSILON) - mean) / (2 * std)}[args.padding]
-    return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_value=padding_value)
+    return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_mode=args.padding)
 
 
 def choose_seconds(args: ModelArguments, clips: Dataset) -> float:

@@ -1,0 +1,157 @@
+"""A pipeline for recordings of any length, rate and number of channels, with the time of each window's scores."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from transformers import AudioClassificationPipeline
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.pipelines.base import ChunkPipeline
+
+from .audio import AudioFileError
+from .configuration_asm import WINDOW_AGGREGATIONS
+from .modeling_asm import aggregate_windows
+from .sources import open_audio
+from .windows import FrameStream, WindowStream
+
+
+class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
+    """Audio classification with [`ASMForAudioClassification`], on whole files of any length.
+
+    A file is decoded in blocks by soundfile, without FFmpeg, mixed down, resampled by soxr, and heard in overlapping
+    windows; `batch_size` counts windows, of one file or of several. The result is the stock pipeline's on the same
+    samples, and the memory does not grow with the length of a file.
+
+    Example:
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import modeling_asm
+
+    >>> classifier = pipeline("asm-audio-classification", model="my-model")
+    >>> classifier("meeting.mp3", top_k=1)
+    [{'score': 0.97, 'label': 'speech'}]
+    >>> classifier("meeting.mp3", top_k=1, return_timestamps=True)
+    [{'start': 0.0, 'end': 1.0, 'scores': [{'score': 0.99, 'label': 'speech'}]}, ...]
+    ```"""
+
+    def __call__(self, inputs, **kwargs):
+        """Classify one recording or several.
+
+        Args:
+            inputs: A recording, as [`open_audio`] takes it: path, URL, bytes, file object, waveform, dictionary; or a
+                list, generator or data set of recordings (of datasets' rows, the column `audio`).
+            top_k: How many labels to return, best first, as in the stock pipeline.
+            function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` says.
+            return_timestamps: Whether to return the windows one by one instead of one answer for the whole file.
+            window_overlap: Share of a window that the next one hears again; by default the configuration's.
+            window_aggregation: How the windows become one answer: see [`ASMConfig`], whose value is the default.
+            on_error: `"raise"`, or `"return"` a dictionary with the key `error` in the place of the result of a
+                recording that cannot be read, so that the others are classified all the same.
+            batch_size: How many windows the model gets at once.
+
+        Returns:
+            For each recording a list of dictionaries with `label` and `score`; with `return_timestamps`, a list of
+            dictionaries with `start` and `end`, in seconds, and `scores`, such a list.
+
+        Raises:
+            AudioFileError: If a file or URL cannot be read.
+            ValueError: If an argument or a waveform is impossible.
+        """
+        if hasattr(inputs, "features") and hasattr(inputs, "column_names"):  # a data set of datasets
+            inputs = (row for row in inputs)
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(
+        self, return_timestamps=None, window_overlap=None, window_aggregation=None, on_error=None, **kwargs
+    ):
+        preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+        if window_overlap is not None:
+            if not 0 <= window_overlap < 1:
+                raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
+            preprocess["window_overlap"] = window_overlap
+        if on_error is not None:
+            if on_error not in ("raise", "return"):
+                raise ValueError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
+            preprocess["on_error"] = on_error
+        if return_timestamps is not None:
+            postprocess["return_timestamps"] = return_timestamps
+        if window_aggregation is not None:
+            if window_aggregation not in WINDOW_AGGREGATIONS:
+                raise ValueError(
+                    f"`window_aggregation` must be one of {WINDOW_AGGREGATIONS}, got {window_aggregation!r}."
+                )
+            postprocess["window_aggregation"] = window_aggregation
+        return preprocess, forward, postprocess
+
+    def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:
+        """Yield the windows of a recording, each with its times."""
+        pending = None
+        try:
+            for window in self._windows(inputs, window_overlap):
+                if pending is not None:
+                    yield {**pending, "is_last": False}
+                pending = window
+            yield {**pending, "is_last": True}
+        except (AudioFileError, TypeError, ValueError) as error:
+            if on_error == "raise":
+                raise
+            nothing = torch.zeros(1, self.feature_extractor.max_length, self.feature_extractor.num_mel_bins)
+            yield {"input_values": nothing, "start": 0.0, "end": 0.0, "error": str(error), "is_last": True}
+
+    def _windows(self, inputs, window_overlap: float | None) -> Iterator[dict]:
+        extractor, config = self.feature_extractor, self.model.config
+        overlap = config.window_overlap if window_overlap is None else window_overlap
+        frames = FrameStream(extractor)
+        windows = WindowStream(config.max_length, max(round(config.max_length * (1 - overlap)), 1))
+        rate, opening, num_samples = extractor.sampling_rate, [], 0
+
+        def describe(start: int, window: torch.Tensor) -> dict:
+            first = start * frames.shift
+            end = min(first + extractor.nb_max_samples, num_samples)
+            times = {"start": first / rate, "end": end / rate, "error": None}
+            return {"input_values": window[None].to(self.dtype or window.dtype), **times}
+
+        for block in open_audio(inputs, rate):
+            num_samples += block.size
+            if windows.num_frames < config.max_length:
+                opening.append(block)
+            for start, window in windows.push(frames.push(torch.from_numpy(np.ascontiguousarray(block)))):
+                yield describe(start, window)
+        if windows.num_frames < config.max_length:
+            features = extractor(np.concatenate(opening), sampling_rate=rate, return_tensors="pt", truncation=True)
+            yield describe(0, features["input_values"][0])
+        for start, window in windows.finish():
+            yield describe(start, window)
+
+    def _forward(self, model_inputs: dict) -> dict:
+        logits = self.model(input_values=model_inputs.pop("input_values")).logits
+        return {"logits": logits, **model_inputs}
+
+    def postprocess(
+        self,
+        model_outputs: list[dict],
+        top_k: int = 5,
+        function_to_apply: str | None = None,
+        return_timestamps: bool = False,
+        window_aggregation: str | None = None,
+    ) -> list[dict] | dict:
+        """Return the scores of each window, or of all together, or the error that the reading ended with."""
+        if model_outputs[-1]["error"] is not None:
+            return {"error": model_outputs[-1]["error"]}
+
+        def score(logits: torch.Tensor) -> list[dict]:
+            return AudioClassificationPipeline.postprocess(
+                self, SequenceClassifierOutput(logits=logits), top_k, function_to_apply
+            )
+
+        if return_timestamps:
+            return [
+                {"start": window["start"], "end": window["end"], "scores": score(window["logits"])}
+                for window in model_outputs
+            ]
+        config = self.model.config
+        logits = torch.cat([window["logits"] for window in model_outputs])
+        return score(
+            aggregate_windows(logits, window_aggregation or config.window_aggregation, config.problem_type)[None]
+        )

@@ -1,0 +1,84 @@
+"""Frames and windows of a waveform that comes piece by piece: none is computed twice, and the memory stays bounded."""
+
+import torch
+from torch import Tensor
+
+from .fbank import frame_sizes
+from .feature_extraction_asm import ASMFeatureExtractor, check_finite
+
+
+class FrameStream:
+    """Extract the frames of a waveform as its samples come; together they are those of the whole waveform.
+
+    Args:
+        feature_extractor: Its rate, frames and normalisation.
+    """
+
+    def __init__(self, feature_extractor: ASMFeatureExtractor):
+        self.feature_extractor = feature_extractor
+        self.window, self.shift = frame_sizes(
+            feature_extractor.sampling_rate, feature_extractor.frame_length, feature_extractor.frame_shift
+        )
+        self.samples = torch.zeros(0)  # those of which a later frame has need
+        self.skip = 0  # samples to come that no frame hears, where frames do not overlap
+
+    def push(self, samples: Tensor) -> Tensor:
+        """Take float32 samples of shape `(num_samples,)`; return the new frames, `(num_frames, num_mel_bins)`.
+
+        Raises:
+            ValueError: If a sample is not finite.
+        """
+        check_finite(samples[None])
+        skipped = min(self.skip, len(samples))
+        self.skip -= skipped
+        self.samples = torch.cat([self.samples, samples[skipped:]])
+        if len(self.samples) < self.window:
+            return samples.new_zeros(0, self.feature_extractor.num_mel_bins)
+        frames = self.feature_extractor.extract_frames(self.samples[None])[0]
+        used = len(frames) * self.shift
+        self.skip = max(used - len(self.samples), 0)
+        self.samples = self.samples[used:].clone()
+        return frames
+
+
+class WindowStream:
+    """Cut windows of `max_length` frames, `shift` apart, out of frames that come piece by piece.
+
+    Args:
+        max_length: Number of frames of a window.
+        shift: Number of frames from one window to the next.
+    """
+
+    def __init__(self, max_length: int, shift: int):
+        self.max_length, self.shift = max_length, shift
+        self.frames: Tensor | None = None
+        self.first = 0  # number of the first frame that is kept
+        self.next = 0  # first frame of the next window
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames that have come."""
+        return self.first + (0 if self.frames is None else len(self.frames))
+
+    def push(self, frames: Tensor) -> list[tuple[int, Tensor]]:
+        """Take frames of shape `(num_frames, num_mel_bins)`; return the windows that are whole, each with its start."""
+        self.frames = frames if self.frames is None else torch.cat([self.frames, frames])
+        windows = []
+        while self.next + self.max_length <= self.num_frames:
+            windows.append((self.next, self.cut(self.next)))
+            self.next += self.shift
+        unused = min(self.next, self.num_frames - self.max_length) - self.first
+        if unused > 0:
+            self.frames = self.frames[unused:].clone()
+            self.first += unused
+        return windows
+
+    def finish(self) -> list[tuple[int, Tensor]]:
+        """Return the window at the end, where the last of [`push`] did not reach it."""
+        start = self.num_frames - self.max_length
+        if start < 0 or self.next - self.shift == start:
+            return []
+        return [(start, self.cut(start))]
+
+    def cut(self, start: int) -> Tensor:
+        return self.frames[start - self.first : start - self.first + self.max_length]

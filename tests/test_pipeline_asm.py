@@ -1,0 +1,205 @@
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, Dataset
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from modeling_asm import ASMAudioClassificationPipeline
+from modeling_asm.audio import AudioFileError
+
+
+RATE = 16000
+LONG = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)  # windows of 16 frames are 0.175 s
+
+
+@pytest.fixture
+def stock(checkpoint):
+    return pipeline("audio-classification", model=str(checkpoint))
+
+
+@pytest.fixture
+def classifier(checkpoint):
+    return pipeline("asm-audio-classification", model=str(checkpoint))
+
+
+def as_scores(result) -> dict:
+    return {row["label"]: row["score"] for row in result}
+
+
+@pytest.mark.parametrize("num_samples", [1, 300, 2000, 2800, 3000, 16000])
+def test_the_same_as_the_stock_pipeline(stock, classifier, num_samples):
+    clip = LONG[:num_samples]
+    assert as_scores(classifier(clip, top_k=3)) == pytest.approx(as_scores(stock(clip, top_k=3)), abs=1e-5)
+
+
+def test_the_stock_pipeline_hears_the_whole_of_a_long_clip(stock):
+    """The mean over windows of what it says of each alone."""
+    starts = [0, 8 * 160, 16 * 160, 19 * 160]
+    clip = LONG[: starts[-1] + 2800]
+    parts = [as_scores(stock(clip[start : start + 2800], top_k=3)) for start in starts]
+    mean = {label: sum(part[label] for part in parts) / 4 for label in parts[0]}
+    assert as_scores(stock(clip, top_k=3)) == pytest.approx(mean, abs=1e-5)
+
+
+def test_batches_of_the_stock_pipeline_do_not_mix_clips(stock):
+    clips = [LONG, LONG[:1000], LONG[:5000]]
+    together = stock(clips, top_k=3, batch_size=3)
+    for clip, result in zip(clips, together):
+        assert as_scores(result) == pytest.approx(as_scores(stock(clip, top_k=3)), abs=1e-5)
+
+
+def test_other_aggregations_by_argument(checkpoint, classifier):
+    stock = pipeline("audio-classification", model=str(checkpoint), model_kwargs={"window_aggregation": "max"})
+    by_argument = as_scores(classifier(LONG, top_k=3, window_aggregation="max"))
+    assert by_argument == pytest.approx(as_scores(stock(LONG, top_k=3)), abs=1e-5)
+    assert by_argument != pytest.approx(as_scores(classifier(LONG, top_k=3)), abs=1e-5)
+
+
+def test_its_class_and_its_name(checkpoint, classifier):
+    assert type(classifier) is ASMAudioClassificationPipeline
+    by_class = pipeline("audio-classification", model=str(checkpoint), pipeline_class=ASMAudioClassificationPipeline)
+    assert by_class(LONG) == classifier(LONG)
+
+
+def test_top_k_and_function_are_the_stock_ones(stock, classifier):
+    for arguments in ({}, {"top_k": 2}, {"top_k": None}, {"top_k": 2, "function_to_apply": "sigmoid"}):
+        ours, theirs = classifier(LONG, **arguments), stock(LONG, **arguments)
+        assert [row["label"] for row in ours] == [row["label"] for row in theirs]
+        assert as_scores(ours) == pytest.approx(as_scores(theirs), abs=1e-5)
+    with pytest.raises(ValueError, match="function_to_apply"):
+        classifier(LONG, function_to_apply="tanh")
+
+
+def test_timestamps(classifier):
+    windows = classifier(LONG, return_timestamps=True, top_k=1, window_overlap=0)
+    assert [window["start"] for window in windows] == pytest.approx([0, 0.16, 0.32, 0.48, 0.64, 0.8, 0.82])
+    assert all(window["end"] - window["start"] == pytest.approx(0.175) for window in windows)
+    alone = classifier(LONG[5120:7920], top_k=1)
+    assert as_scores(windows[2]["scores"]) == pytest.approx(as_scores(alone), abs=1e-5)
+    (short,) = classifier(LONG[:800], return_timestamps=True)
+    assert (short["start"], short["end"]) == (0.0, 0.05)
+
+
+def forms(tmp_path):
+    """One sound in every form that a user may have it in."""
+    path = tmp_path / "one 'sound' \n\"here\".wav"
+    soundfile.write(path, LONG, RATE, subtype="FLOAT")
+    content = path.read_bytes()
+    return {
+        "path": path,
+        "string": str(path),
+        "bytes": content,
+        "file": io.BytesIO(content),
+        "array": LONG,
+        "double": LONG.astype(np.float64),
+        "tensor": torch.from_numpy(LONG),
+        "rows": np.stack([LONG, LONG]),
+        "columns": np.stack([LONG] * 3, 1),
+        "raw": {"raw": LONG, "sampling_rate": RATE},
+        "row": {"array": LONG, "sampling_rate": RATE, "path": None},
+        "undecoded": {"bytes": content, "path": "sound.wav"},
+        "by-path": {"bytes": None, "path": str(path)},
+        "of-a-data-set": {"audio": {"path": str(path), "bytes": None}, "label": 1},
+    }
+
+
+def test_every_form_of_a_recording(classifier, tmp_path):
+    expected = as_scores(classifier(LONG))
+    for name, form in forms(tmp_path).items():
+        assert as_scores(classifier(form)) == pytest.approx(expected, abs=1e-5), name
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+def test_formats_rates_and_channels(classifier, tmp_path, kind):
+    time = np.arange(44100) / 44100
+    stereo = np.stack([np.sin(2 * np.pi * 440 * time), 0.5 * np.sin(2 * np.pi * 440 * time)], 1)
+    soundfile.write(tmp_path / "tone", stereo, 44100, format=kind)
+    mono = 0.75 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
+    assert as_scores(classifier(tmp_path / "tone")) == pytest.approx(as_scores(classifier(mono)), abs=0.02)
+    resampled = classifier({"array": stereo, "sampling_rate": 44100})
+    assert as_scores(resampled) == pytest.approx(as_scores(classifier(mono)), abs=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batching_across_files_and_windows(classifier, tones, batch_size):
+    files = [str(file) for file in sorted((tones / "low").glob("*.wav"))[:5]]
+    expected = [as_scores(classifier(file)) for file in files]
+    table = Dataset.from_dict({"audio": files}).cast_column("audio", Audio(decode=False))
+    for inputs in (files, (file for file in files), table, KeyDataset(table, "audio"), table.to_iterable_dataset()):
+        results = list(classifier(inputs, batch_size=batch_size))
+        assert len(results) == 5
+        for result, scores in zip(results, expected):
+            assert as_scores(result) == pytest.approx(scores, abs=1e-5)
+
+
+def test_what_cannot_be_read_raises_or_returns_its_error(classifier, tmp_path):
+    (tmp_path / "bad.wav").write_text("not audio")
+    with pytest.raises(AudioFileError, match=r"bad\.wav"):
+        classifier(tmp_path / "bad.wav")
+    results = classifier([LONG, str(tmp_path / "bad.wav"), LONG[:500]], on_error="return", batch_size=2)
+    assert set(results[1]) == {"error"}
+    assert "bad.wav" in results[1]["error"]
+    assert as_scores(results[0]) == pytest.approx(as_scores(classifier(LONG)), abs=1e-5)
+    assert as_scores(results[2]) == pytest.approx(as_scores(classifier(LONG[:500])), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"window_overlap": 1.0}, r"`window_overlap` must be at least 0 and below 1, got 1\.0"),
+        ({"window_aggregation": "median"}, "`window_aggregation` must be one of .*'mean'.*got 'median'"),
+        ({"on_error": "ignore"}, "`on_error` must be 'raise' or 'return', got 'ignore'"),
+    ],
+    ids=str,
+)
+def test_impossible_arguments(classifier, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(LONG, **arguments)
+
+
+MEMORY = """
+import resource, sys
+import modeling_asm
+from transformers import pipeline
+classifier = pipeline("asm-audio-classification", model=sys.argv[1])
+classifier(sys.argv[2], batch_size=8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = classifier(sys.argv[3], batch_size=8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(checkpoint, tmp_path):
+    """Ten minutes in stereo at 44.1 kHz would be 212 MB of samples."""
+    for name, minutes in (("short.flac", 1), ("long.flac", 10)):
+        with soundfile.SoundFile(tmp_path / name, "w", 44100, 2) as file:
+            for _ in range(minutes):
+                file.write(np.zeros((44100 * 60, 2), np.int16))
+    arguments = [str(checkpoint), str(tmp_path / "short.flac"), str(tmp_path / "long.flac")]
+    process = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(process.stdout.split()[-1]) * unit < 100e6
+
+
+WITHOUT = """
+import sys
+for name in ("torchaudio", "torchcodec"):
+    sys.modules[name] = None
+import modeling_asm
+from transformers import pipeline
+print(pipeline("asm-audio-classification", model=sys.argv[1])(sys.argv[2])[0]["label"])
+"""
+
+
+def test_without_ffmpeg_torchaudio_and_torchcodec(checkpoint, tmp_path):
+    soundfile.write(tmp_path / "sound.mp3", LONG, RATE, format="MP3")
+    command = [sys.executable, "-c", WITHOUT, str(checkpoint), str(tmp_path / "sound.mp3")]
+    process = subprocess.run(command, capture_output=True, text=True, env={"PATH": "", "HF_HUB_OFFLINE": "1"})
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split()[-1] in ("bird", "cat", "dog")

@@ -1,0 +1,114 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import pipeline
+
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMStreamingClassifier
+
+
+WAVEFORM = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
+SAMPLES = 400 + 15 * 160  # a window of 16 frames
+
+
+@pytest.fixture
+def classifier(model, feature_extractor):
+    return ASMStreamingClassifier(model, feature_extractor, hop=0.05, top_k=None)
+
+
+def scores(windows) -> torch.Tensor:
+    return torch.tensor([[row["score"] for row in sorted(w["scores"], key=lambda row: row["label"])] for w in windows])
+
+
+def make_classifier(hop: float) -> ASMStreamingClassifier:
+    torch.manual_seed(0)
+    config = ASMConfig(
+        hidden_size=8, num_hidden_layers=1, tokens_mlp_dim=4, channels_mlp_dim=8, patch_size=4, frequency_stride=4,
+        time_stride=4, max_length=16, num_mel_bins=8, num_labels=3,
+    )  # fmt: skip
+    extractor = ASMFeatureExtractor(num_mel_bins=8, max_length=16)
+    return ASMStreamingClassifier(ASMForAudioClassification(config), extractor, hop=hop, top_k=None)
+
+
+@given(cuts=st.lists(st.integers(0, 16000), max_size=12), hop=st.sampled_from([0.01, 0.05, 0.3]))
+def test_equal_to_the_window_alone_for_any_cutting(cuts, hop):
+    classifier, edges = make_classifier(hop), [0, *sorted(cuts), 16000]
+    windows = [w for start, end in itertools.pairwise(edges) for w in classifier.push(WAVEFORM[start:end])]
+    starts = range(0, 16000 - SAMPLES + 1, round(hop * 16000))
+    assert [window["start"] for window in windows] == pytest.approx([start / 16000 for start in starts])
+    clips = [WAVEFORM[start : start + SAMPLES] for start in starts]
+    offline = classifier.pipeline(clips, top_k=3)
+    expected = scores([{"scores": result} for result in offline])
+    torch.testing.assert_close(scores(windows), expected, atol=1e-5, rtol=0)
+
+
+def test_windows_come_as_soon_as_they_are_whole(classifier):
+    assert classifier.push(WAVEFORM[: SAMPLES - 1]) == []
+    (window,) = classifier.push(WAVEFORM[SAMPLES - 1 : SAMPLES])
+    assert (window["start"], window["end"]) == (0.0, 0.175)
+    assert classifier.push(WAVEFORM[SAMPLES : SAMPLES + 799]) == []
+    assert len(classifier.push(WAVEFORM[:1])) == 1
+
+
+def test_memory_is_bounded(classifier):
+    for _ in range(300):
+        classifier.push(WAVEFORM[:1000])
+        assert len(classifier.frames.samples) < 400
+        assert len(classifier.windows.frames) <= 16 + 7
+    assert classifier.windows.num_frames == 1 + (300_000 - 400) // 160
+
+
+def test_reset(classifier):
+    first = classifier.push(WAVEFORM)
+    classifier.reset()
+    assert classifier.push(WAVEFORM) == first
+
+
+def test_channels_integers_and_other_rates(model, feature_extractor, classifier):
+    expected = scores(classifier.push(WAVEFORM))
+    classifier.reset()
+    torch.testing.assert_close(scores(classifier.push(np.stack([WAVEFORM, WAVEFORM], 1))), expected)
+    classifier.reset()
+    pcm = (WAVEFORM * 32768).round().astype(np.int16)
+    torch.testing.assert_close(scores(classifier.push(torch.from_numpy(pcm))), expected, atol=1e-3, rtol=0)
+    other = ASMStreamingClassifier(model, feature_extractor, hop=0.05, top_k=None, sampling_rate=8000)
+    tone = np.sin(np.arange(8000) / 5).astype(np.float32)
+    windows = [window for chunk in np.split(tone, 16) for window in other.push(chunk)]
+    offline = other.pipeline({"array": tone, "sampling_rate": 8000}, return_timestamps=True, window_overlap=11 / 16)
+    torch.testing.assert_close(scores(windows), scores(offline[: len(windows)]), atol=1e-4, rtol=0)
+
+
+def test_from_pretrained(checkpoint):
+    classifier = ASMStreamingClassifier.from_pretrained(str(checkpoint), hop=1.0, top_k=2)
+    (window,) = classifier.push(WAVEFORM[:3000])
+    stock = pipeline("audio-classification", model=str(checkpoint))(WAVEFORM[:SAMPLES], top_k=2)
+    assert [row["label"] for row in window["scores"]] == [row["label"] for row in stock]
+    assert [row["score"] for row in window["scores"]] == pytest.approx([row["score"] for row in stock], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hop": 0}, "`hop` must be above 0 seconds, got 0"),
+        ({"sampling_rate": 10}, "`sampling_rate` must be between 1000 and 1000000 Hz, got 10"),
+    ],
+    ids=str,
+)
+def test_impossible_arguments(model, feature_extractor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ASMStreamingClassifier(model, feature_extractor, **arguments)
+
+
+def test_a_bad_chunk_is_not_heard(classifier):
+    expected = classifier.push(WAVEFORM)
+    classifier.reset()
+    classifier.push(WAVEFORM[:5000])
+    with pytest.raises(ValueError, match="not finite"):
+        classifier.push(np.array([np.nan], np.float32))
+    with pytest.raises(ValueError, match=r"shape \(1, 2, 3\)"):
+        classifier.push(np.zeros((1, 2, 3)))
+    assert classifier.push(np.zeros(0)) == []
+    assert classifier.push(WAVEFORM[5000:])[-1] == expected[-1]
