@@ -55,7 +55,8 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
         yield from stream_audio(io.BytesIO(inputs), sampling_rate, f"The file of {len(inputs)} bytes")
     elif hasattr(inputs, "read"):
         with seekable(inputs) as file:
-            yield from stream_audio(file, sampling_rate, repr(getattr(inputs, "name", "The file object")))
+            name = getattr(inputs, "name", None)
+            yield from stream_audio(file, sampling_rate, repr(name) if isinstance(name, str) else "The file object")
     elif isinstance(inputs, Mapping) and ("array" in inputs or "raw" in inputs) and "sampling_rate" in inputs:
         array = inputs["raw"] if inputs.get("raw") is not None else inputs["array"]
         yield resample(as_mono(array), inputs["sampling_rate"], sampling_rate)
@@ -109,10 +110,15 @@ def seekable(file):
     try:
         if file.seekable():
             return contextlib.nullcontext(file)  # the caller's, and stays open
-        copy = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed by the caller
-        shutil.copyfileobj(file, copy)
+        return spool(file)
     except (AttributeError, OSError, TypeError, ValueError) as error:  # ValueError: it is closed
         raise AudioFileError(f"Cannot read {getattr(file, 'name', 'the file object')!r}: {error}") from error
+
+
+def spool(file) -> tempfile.SpooledTemporaryFile:
+    """Copy what a binary file has still to say into a temporary one; what is large does not stay in memory."""
+    copy = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed by the caller
+    shutil.copyfileobj(file, copy)
     return copy
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..audio import AudioFileError
-from ..fbank import fbank, frame_sizes
 from ..feature_extraction_asm import ASMFeatureExtractor
+from ..stats import FeatureStatistics, measure_recording
 from .augmentation import Augmentation, mixup
 from .balance import balancing_probabilities
 from .decoding import SKIP, clip_name, read_waveform
@@ -22,22 +22,12 @@ from .labels import MULTI, REGRESSION, label_names, problem_type_of
 
 def measure_features(dataset: Dataset, feature_extractor: ASMFeatureExtractor) -> tuple[float, float]:
     """Compute mean and standard deviation of the log-mel energies of all frames of all clips, without padding."""
-    count, total, squares = 0, 0.0, 0.0
-    rate, window = feature_extractor.sampling_rate, feature_extractor.frame_length
-    shift, num_mel_bins = feature_extractor.frame_shift, feature_extractor.num_mel_bins
-    shortest = frame_sizes(rate, window, shift)[0]
+    statistics, options = FeatureStatistics(), {**feature_extractor.to_dict(), "do_normalize": False}
+    plain = ASMFeatureExtractor(**options)
     for row in tqdm(dataset.with_format("numpy"), desc="Mean and standard deviation", unit="clip"):
-        waveform = torch.from_numpy(read_waveform(row, rate))
-        waveform = torch.nn.functional.pad(waveform, (0, max(0, shortest - waveform.shape[0])))
-        features = fbank(waveform[None], rate, num_mel_bins, window, shift).double()
-        count += features.numel()
-        total += features.sum().item()
-        squares += features.square().sum().item()
-    mean = total / count
-    std = math.sqrt(max(squares / count - mean**2, 0.0))
-    if std == 0:
-        raise ValueError("All training clips are digital silence: nothing can be learnt from them.")
-    return mean, std
+        waveform = read_waveform(row, plain.sampling_rate)
+        measure_recording(waveform, plain, statistics)
+    return statistics.result()
 
 
 @dataclass

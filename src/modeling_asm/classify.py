@@ -1,0 +1,137 @@
+"""The command `asm-classify`: labels of audio files, of any format, length, rate and number of channels.
+
+    asm-classify --model my-model recording.wav another.flac
+    asm-classify --model my-model --timestamps --plot meeting.png meeting.mp3
+    cat recording.wav | asm-classify --model my-model --json -
+
+A file that cannot be read is named on standard error, the others are classified all the same, and the exit status is
+then 1 (2 where nothing could be done at all).
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+
+from tqdm.auto import tqdm
+from transformers import pipeline
+from transformers.utils import logging
+
+from . import ASMAudioClassificationPipeline
+from .sources import spool
+
+
+EXIT_STATUS = "Exit status: 0, or 1 if a file could not be read, or 2 if nothing could be done."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="asm-classify", description="Classify audio files.", epilog=EXIT_STATUS)
+    parser.add_argument("files", nargs="+", help="Audio files or URLs; - is standard input.")
+    parser.add_argument("--model", required=True, help="Folder or Hub name of a checkpoint.")
+    parser.add_argument("--top_k", type=int, default=3, help="How many labels to print.")
+    parser.add_argument("--timestamps", action="store_true", help="Print each window with its time.")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="Print one list of objects.")
+    output.add_argument("--csv", action="store_true", help="Print one row for each label.")
+    parser.add_argument("--plot", metavar="PNG", help="Draw the spectrogram of one file, with the labels along time.")
+    parser.add_argument("--window_overlap", type=float, help="Share of a window that the next one hears again.")
+    parser.add_argument("--batch_size", type=int, default=16, help="Windows that the model gets at once.")
+    parser.add_argument("--device", help="Where to compute, such as cpu or cuda:0.")
+    args = parser.parse_args(arguments)
+    for name in ("top_k", "batch_size"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}.")
+    if args.plot and len(args.files) > 1:
+        parser.error(f"--plot draws one file, got {len(args.files)}; give one after the other.")
+    if args.files.count("-") > 1:
+        parser.error("Standard input can be read once only.")
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        classifier = pipeline("asm-audio-classification", model=args.model, device=args.device)
+        results = classify(classifier, args)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"asm-classify: {one_line(error)}", file=sys.stderr)
+        return 2
+    for result in results:
+        if "error" in result:
+            print(f"asm-classify: {one_line(result['error'])}", file=sys.stderr)
+    (print_json if args.json else print_csv if args.csv else print_table)(results)
+    return 1 if any("error" in result for result in results) else 0
+
+
+def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespace) -> list[dict]:
+    """Return, for each file, its name with its scores, its windows or its error; draw the plot."""
+    sources = [standard_input() if file == "-" else file for file in args.files]
+    options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "on_error": "return"}
+    key = "windows" if args.timestamps else "scores"
+    outputs = classifier((s for s in sources), top_k=args.top_k, return_timestamps=args.timestamps, **options)
+    quiet = len(args.files) == 1 or not sys.stderr.isatty()
+    results = []
+    for file, answer in zip(args.files, tqdm(outputs, total=len(sources), unit="file", disable=quiet)):
+        results.append({"file": file, **(answer if isinstance(answer, dict) else {key: answer})})
+    if args.plot and "error" not in results[0]:
+        from .plots import plot_windows  # what draws it may not be installed
+
+        windows = classifier(sources[0], top_k=None, return_timestamps=True, **options)
+        plot_windows(args.plot, sources[0], classifier.feature_extractor, windows)
+    return results
+
+
+def standard_input():
+    """Return what stands on standard input as a file that can be read twice; a closed one where it is closed."""
+    try:
+        return spool(sys.stdin.buffer)
+    except (AttributeError, OSError, ValueError):
+        closed = io.BytesIO()
+        closed.name = "standard input"
+        closed.close()
+        return closed
+
+
+def one_line(error: object) -> str:
+    """Return a message without line breaks: a file's name may have some."""
+    return " ".join(str(error).split())
+
+
+def print_table(results: list[dict]):
+    """Print, for each file, its labels, or a line for each of its windows."""
+    for result in results:
+        name = one_line(result["file"])
+        if "windows" in result:
+            print(name)
+            for window in result["windows"]:
+                print(f"  {window['start']:9.2f} to {window['end']:9.2f} s  {format_scores(window['scores'])}")
+        elif "scores" in result:
+            print(f"{name}  {format_scores(result['scores'])}")
+
+
+def format_scores(scores: list[dict]) -> str:
+    """Return labels and scores in one line."""
+    return ", ".join(f"{score['label']} {score['score']:.3f}" for score in scores)
+
+
+def print_json(results: list[dict]):
+    """Print all results as one list."""
+    json.dump(results, sys.stdout, indent=2)
+    print()
+
+
+def print_csv(results: list[dict]):
+    """Print a row for each label of each file or window."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["file", "start", "end", "label", "score", "error"])
+    for result in results:
+        if "error" in result:
+            writer.writerow([result["file"], "", "", "", "", result["error"]])
+        for window in result.get("windows", [result]):
+            for score in window.get("scores", []):
+                times = [window.get("start", ""), window.get("end", "")]
+                writer.writerow([result["file"], *times, score["label"], score["score"], ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Embeddings by the interface of HEAR (https://hearbenchmark.com/hear-api.html): of whole sounds, and along time.
+
+model = load_model("my-model")
+embeddings = get_scene_embeddings(audio, model)  # (n_sounds, model.scene_embedding_size)
+embeddings, timestamps = get_timestamp_embeddings(audio, model)  # timestamps in milliseconds
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoFeatureExtractor
+
+from .feature_extraction_asm import ASMFeatureExtractor
+from .modeling_asm import WINDOWS_PER_BLOCK, ASMModel, window_starts
+
+
+TIMESTAMP_HOP = 50.0  # milliseconds from one timestamp to the next, the largest step that HEAR advises
+
+
+class ASMEmbedding(nn.Module):
+    """A Mixer with its feature extractor, and what HEAR asks of a model.
+
+    Args:
+        model: The bare Mixer.
+        feature_extractor: Its feature extractor.
+    """
+
+    def __init__(self, model: ASMModel, feature_extractor: ASMFeatureExtractor):
+        super().__init__()
+        self.model, self.feature_extractor = model, feature_extractor
+        self.sample_rate = feature_extractor.sampling_rate
+        self.scene_embedding_size = self.timestamp_embedding_size = model.config.hidden_size
+
+    @torch.no_grad()
+    def forward(self, windows: list[Tensor]) -> Tensor:
+        """Embed windows of shape `(max_length, num_mel_bins)`; return `(num_windows, hidden_size)`."""
+        blocks = [windows[first : first + WINDOWS_PER_BLOCK] for first in range(0, len(windows), WINDOWS_PER_BLOCK)]
+        return torch.cat([self.model(torch.stack(block)).pooler_output.float() for block in blocks])
+
+
+def load_model(model_file_path: str) -> ASMEmbedding:
+    """Load a checkpoint.
+
+    Args:
+        model_file_path: Its folder, or its name on the Hub.
+
+    Returns:
+        A module with the integers `sample_rate` (hertz), `scene_embedding_size` and `timestamp_embedding_size`.
+    """
+    extractor = AutoFeatureExtractor.from_pretrained(model_file_path)
+    return ASMEmbedding(ASMModel.from_pretrained(model_file_path).eval(), extractor)
+
+
+def get_scene_embeddings(audio: Tensor, model: ASMEmbedding) -> Tensor:
+    """Embed whole sounds: the mean over windows, which overlap by the configuration's `window_overlap`.
+
+    Args:
+        audio: Float32 tensor of shape `(n_sounds, n_samples)`, in [-1, 1], at `model.sample_rate`.
+        model: What [`load_model`] returned.
+
+    Returns:
+        Float32 tensor of shape `(n_sounds, model.scene_embedding_size)`, on the audio's device.
+
+    Raises:
+        ValueError: If the audio has another shape.
+    """
+    check_audio(audio)
+    config = model.model.config
+    inputs = model.feature_extractor(audio, sampling_rate=model.sample_rate, return_tensors="pt").input_values
+    starts = window_starts(inputs.shape[1], config.max_length, config.window_shift)
+    windows = [sound[start : start + config.max_length] for sound in inputs for start in starts]
+    return model(windows).unflatten(0, (len(audio), len(starts))).mean(1)
+
+
+def get_timestamp_embeddings(audio: Tensor, model: ASMEmbedding) -> tuple[Tensor, Tensor]:
+    """Embed sounds along time: at each timestamp, the window that has it in its middle, with zeros beyond the ends.
+
+    Args:
+        audio: Float32 tensor of shape `(n_sounds, n_samples)`, in [-1, 1], at `model.sample_rate`.
+        model: What [`load_model`] returned.
+
+    Returns:
+        Float32 tensors of shape `(n_sounds, n_timestamps, model.timestamp_embedding_size)` and
+        `(n_sounds, n_timestamps)`, the embeddings and their times in milliseconds, every 50 of them.
+
+    Raises:
+        ValueError: If the audio has another shape.
+    """
+    check_audio(audio)
+    extractor, size = model.feature_extractor, model.model.config.max_length
+    half = extractor.nb_max_samples // 2
+    hop = max(round(TIMESTAMP_HOP / extractor.frame_shift), 1)
+    features = extractor.extract_frames(nn.functional.pad(audio, (half, extractor.nb_max_samples - half)))
+    starts = range(0, features.shape[1] - size + 1, hop)
+    windows = [sound[start : start + size] for sound in features for start in starts]
+    embeddings = model(windows).unflatten(0, (len(audio), len(starts)))
+    timestamps = torch.tensor([start * extractor.frame_shift for start in starts], device=audio.device)
+    return embeddings, timestamps.expand(len(audio), -1)
+
+
+def check_audio(audio: Tensor):
+    """Raise `ValueError` where audio is not what HEAR hands over."""
+    if audio.ndim != 2 or not audio.is_floating_point() or 0 in audio.shape:
+        raise ValueError(
+            f"The audio is {audio.dtype} of shape {tuple(audio.shape)}, expected floats of (n_sounds, n_samples)."
+        )

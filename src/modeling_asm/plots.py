@@ -1,0 +1,114 @@
+"""Pictures of what a model hears and says; they need matplotlib, which `pip install "modeling_asm[plots]"` brings."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from .feature_extraction_asm import ASMFeatureExtractor
+from .sources import open_audio
+from .windows import FrameStream
+
+
+COLUMNS = 1500  # of a picture; longer spectrograms are averaged
+MOST_LABELS = 12  # rows of the lower half
+
+
+def figure(**arguments):
+    """Return an empty figure that needs no screen.
+
+    Raises:
+        ValueError: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("A plot needs matplotlib: `pip install matplotlib`.") from error
+    matplotlib.rcParams["text.parse_math"] = False  # names of labels are no formulas, whatever dollars they have
+    return Figure(layout="constrained", **arguments)
+
+
+def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration: float) -> np.ndarray:
+    """Return a recording's normalised log-mel spectrogram, averaged along time to at most [`COLUMNS`] frames.
+
+    Args:
+        source: The recording, as [`open_audio`] takes it; it is read in blocks.
+        feature_extractor: Its rate, frames and normalisation.
+        duration: Length in seconds.
+
+    Returns:
+        Float32 array of shape `(num_columns, num_mel_bins)`.
+    """
+    stream, number = FrameStream(feature_extractor), 0
+    frames_per_column = max(int(duration * 1000 / feature_extractor.frame_shift / COLUMNS), 1)
+    sums, counts = torch.zeros(0, feature_extractor.num_mel_bins), torch.zeros(0)
+    for block in open_audio(source, feature_extractor.sampling_rate):
+        frames = stream.push(torch.from_numpy(np.ascontiguousarray(block)))
+        columns = torch.arange(number, number + len(frames)) // frames_per_column
+        number += len(frames)
+        missing = (int(columns[-1]) + 1 if len(frames) else 0) - len(sums)
+        if missing > 0:
+            sums = torch.cat([sums, sums.new_zeros(missing, sums.shape[1])])
+            counts = torch.cat([counts, counts.new_zeros(missing)])
+        sums.index_add_(0, columns, frames)
+        counts.index_add_(0, columns, torch.ones(len(frames)))
+    if number == 0:
+        return stream.push(torch.zeros(stream.window - len(stream.samples))).numpy()
+    return (sums / counts[:, None]).numpy()
+
+
+def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, windows: list[dict]):
+    """Draw a recording's spectrogram, and below it the scores of its labels along time.
+
+    Args:
+        path: The picture to write; its ending is its format, such as `.png`.
+        source: The recording, as [`open_audio`] takes it.
+        feature_extractor: The model's.
+        windows: What [`ASMAudioClassificationPipeline`] returns with `return_timestamps=True`, `top_k=None`.
+
+    Raises:
+        ValueError: If matplotlib is not installed, or does not know the format.
+    """
+    picture = figure(figsize=(12, 6))
+    duration = windows[-1]["end"]
+    spectrogram = average_spectrogram(source, feature_extractor, duration)
+    above, below = picture.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    above.imshow(spectrogram.T, origin="lower", aspect="auto", extent=(0, duration, 0, spectrogram.shape[1]))
+    above.set_ylabel("mel bin")
+    scores = [{score["label"]: score["score"] for score in window["scores"]} for window in windows]
+    labels = sorted(scores[0], key=lambda label: -max(row[label] for row in scores))[:MOST_LABELS]
+    middles = [(window["start"] + window["end"]) / 2 for window in windows]
+    edges = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), duration]
+    values = np.array([[row[label] for row in scores] for label in labels])
+    image = below.pcolormesh(edges, np.arange(len(labels) + 1), values[::-1], cmap="Greys", vmin=min(0, values.min()))
+    below.set_yticks(np.arange(len(labels)) + 0.5, labels[::-1])
+    below.set_xlabel("seconds")
+    picture.colorbar(image, ax=below, label="score")
+    picture.savefig(path, dpi=100)
+
+
+def plot_saliency(path: str, spectrogram, saliency, title: str, start: float, feature_extractor: ASMFeatureExtractor):
+    """Draw a window's spectrogram, and below it what speaks for a label (red) and against it (blue).
+
+    Args:
+        path: The picture to write.
+        spectrogram: Float tensor of shape `(max_length, num_mel_bins)`.
+        saliency: Tensor of the same shape.
+        title: What stands above.
+        start: Second of the recording at which the window starts.
+        feature_extractor: Its frames.
+    """
+    picture = figure(figsize=(8, 6))
+    end = start + len(spectrogram) * feature_extractor.frame_shift / 1000
+    options = {"origin": "lower", "aspect": "auto", "extent": (start, end, 0, spectrogram.shape[1])}
+    above, below = picture.subplots(2, 1, sharex=True)
+    above.imshow(spectrogram.T, **options)
+    above.set_title(title)
+    largest = float(saliency.abs().max()) or 1.0
+    image = below.imshow(saliency.T, cmap="RdBu_r", vmin=-largest, vmax=largest, **options)
+    picture.colorbar(image, ax=below, label="for the label")
+    for axes in (above, below):
+        axes.set_ylabel("mel bin")
+    below.set_xlabel("seconds")
+    picture.savefig(path, dpi=100)

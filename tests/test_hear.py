@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from modeling_asm import ASMModel
+from modeling_asm.hear import get_scene_embeddings, get_timestamp_embeddings, load_model
+
+
+@pytest.fixture
+def embedder(checkpoint):
+    return load_model(str(checkpoint))
+
+
+def test_what_hear_asks_of_a_model(embedder):
+    assert isinstance(embedder, torch.nn.Module)
+    assert (embedder.sample_rate, embedder.scene_embedding_size, embedder.timestamp_embedding_size) == (16000, 16, 16)
+
+
+@pytest.mark.parametrize("num_samples", [100, 2800, 16000])
+def test_shapes_and_times(embedder, num_samples):
+    audio = torch.rand(3, num_samples) * 2 - 1
+    scenes = get_scene_embeddings(audio, embedder)
+    assert (scenes.shape, scenes.dtype) == ((3, 16), torch.float32)
+    embeddings, timestamps = get_timestamp_embeddings(audio, embedder)
+    number = num_samples // 800 + 1
+    assert embeddings.shape == (3, number, 16)
+    assert timestamps.shape == (3, number)
+    assert timestamps[1].tolist() == [50.0 * index for index in range(number)]
+    assert timestamps[0, -1] <= num_samples / 16
+
+
+def test_a_row_does_not_depend_on_its_neighbours(embedder):
+    audio = torch.rand(3, 9000) * 2 - 1
+    for function in (get_scene_embeddings, lambda *arguments: get_timestamp_embeddings(*arguments)[0]):
+        torch.testing.assert_close(function(audio, embedder)[1:2], function(audio[1:2], embedder), atol=1e-5, rtol=0)
+
+
+def test_one_window_is_the_pooler_output(embedder, checkpoint):
+    audio = torch.rand(1, 2800) * 2 - 1
+    inputs = embedder.feature_extractor(audio, sampling_rate=16000, return_tensors="pt")
+    with torch.no_grad():
+        expected = ASMModel.from_pretrained(checkpoint).eval()(inputs.input_values).pooler_output
+    torch.testing.assert_close(get_scene_embeddings(audio, embedder), expected)
+
+
+def test_a_timestamp_is_in_the_middle_of_its_window(embedder):
+    audio = torch.rand(1, 16000) * 2 - 1
+    embeddings, _ = get_timestamp_embeddings(audio, embedder)
+    start = 10 * 800 - 1400  # 500 ms
+    torch.testing.assert_close(
+        embeddings[:, 10], get_scene_embeddings(audio[:, start : start + 2800], embedder), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("audio", [torch.zeros(9), torch.zeros(1, 9, dtype=torch.int16), torch.zeros(2, 0)], ids=str)
+def test_bad_audio(embedder, audio):
+    for function in (get_scene_embeddings, get_timestamp_embeddings):
+        with pytest.raises(ValueError, match=r"expected floats of \(n_sounds, n_samples\)"):
+            function(audio, embedder)
