@@ -1,8 +1,17 @@
+import contextlib
+import struct
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm import audio
+from modeling_asm.audio import AudioFileError, load_audio, stream_audio
 
 
 def tone(sampling_rate: int, seconds: float = 0.5, frequency: float = 440.0) -> np.ndarray:
@@ -112,3 +121,69 @@ def test_the_content_of_a_file(tmp_path):
         load_audio("a name", data=content[:20])
     with pytest.raises(AudioFileError, match="'a name' is an empty file"):
         load_audio("a name", data=b"")
+
+
+def header(path, rate: int = 16000, channels: int = 1, claimed: int | None = None):
+    """Write a WAV file of 8,000 samples whose header says something else."""
+    data = (tone(16000) * 32767).astype("<i2").tobytes()
+    size = len(data) if claimed is None else claimed
+    chunks = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, channels & 0xFFFF, rate, 2 * rate, 2, 16, b"data", size)
+    path.write_bytes(b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVE" + chunks + data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"claimed": 2_000_000_000}, "is truncated: it ends before its header says"),
+        ({"rate": 0}, "Cannot decode|sampling rate of 0 Hz"),
+        ({"rate": 1}, "claims a sampling rate of 1 Hz, expected 1000 to 1000000"),
+        ({"rate": 2_000_000_000}, "sampling rate of 2000000000 Hz|Cannot decode"),
+        ({"channels": 0}, "Cannot decode"),
+        ({"channels": 65535}, "Cannot decode"),
+    ],
+    ids=str,
+)
+def test_headers_that_lie(tmp_path, damage, message):
+    header(tmp_path / "bad.wav", **damage)
+    with pytest.raises(AudioFileError, match=message) as error:
+        load_audio(tmp_path / "bad.wav")
+    assert "bad.wav" in str(error.value)
+
+
+def test_a_million_channels(tmp_path):
+    """CAF has 32 bits for their number."""
+    soundfile.write(tmp_path / "bad.caf", tone(16000), 16000, format="CAF", subtype="PCM_16")
+    content = (tmp_path / "bad.caf").read_bytes()
+    place = content.index(b"lpcm") + 16  # flags, bytes a packet, frames a packet, channels
+    (tmp_path / "bad.caf").write_bytes(content[:place] + struct.pack(">I", 1_000_000) + content[place + 4 :])
+    with pytest.raises(AudioFileError, match=r"Cannot decode .*bad\.caf"):
+        load_audio(tmp_path / "bad.caf")
+
+
+@given(content=st.binary(max_size=400), kind=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3\x03", b"FORM"]))
+def test_any_bytes_are_audio_or_an_error(content, kind):
+    with contextlib.suppress(AudioFileError):
+        assert load_audio("any", data=kind + content).dtype == np.float32
+
+
+def test_blocks_are_the_whole(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "noise.flac", rng.uniform(-1, 1, (30000, 2)), 44100)
+    whole = load_audio(tmp_path / "noise.flac")
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1001)
+    blocks = list(stream_audio(tmp_path / "noise.flac"))
+    assert len(blocks) > 10
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    plain, rate = soundfile.read(tmp_path / "noise.flac", dtype="float32")
+    np.testing.assert_array_equal(whole, soxr.resample(plain.mean(1), rate, 16000))
+
+
+def test_ten_thousand_damaged_files(repository):
+    """No crash, no hang, no other exception, of fifteen formats; about fifteen seconds."""
+    command = [sys.executable, str(repository / "tests" / "fuzz_audio.py"), "10000"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, errors="replace")
+    assert process.returncode == 0, process.stderr[-2000:]
+    read, refused = (int(word) for word in process.stdout.split() if word.isdigit())
+    assert read + refused == 10000
+    assert read > 500
+    assert refused > 500

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
 
 from modeling_asm.audio import load_audio
+from modeling_asm.classify import main as classify
 
 
 QUICK = ("--num_train_epochs", 1, "--use_cpu", "--per_device_train_batch_size", 4)
@@ -35,7 +36,7 @@ def all_tones() -> list[tuple[str, str]]:
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
-def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
+def test_from_a_folder_to_a_label(run_script, tones, tmp_path, capsys):
     folder = tmp_path / "model"
     arguments = ("--data_dir", tones, "--output_dir", folder, *QUICK, *SPLIT, "--num_train_epochs", 10, "--seed", 44)
     arguments += ("--save_total_limit", 2, "--report_to", "tensorboard")
@@ -82,9 +83,8 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     classifier = pipeline("audio-classification", model=str(folder))
     assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
     clips = (tones / "low" / "01.wav", tones / "nowhere.wav", tones / "high" / "02.wav")
-    classified = run_script("classify.py", folder, *clips)
-    assert classified.error == "1"
-    assert [line.split(": ")[1].split()[0] for line in classified.stdout.splitlines()] == ["low", "high"]
+    assert classify(["--model", str(folder), *map(str, clips)]) == 1
+    assert [line.split("  ")[1].split()[0] for line in capsys.readouterr().out.splitlines()] == ["low", "high"]
 
     written = (folder / "model.safetensors").stat().st_mtime_ns
     again = run_script("train.py", *arguments)  # a finished run is not repeated
