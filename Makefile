@@ -25,7 +25,7 @@ quickstart: env ## speak a small data set, train on it, and classify a file: les
 	$(PYTHON) examples/make_spoken_words.py --output_dir $(BUILD)/spoken_words --clips_per_word $(CLIPS)
 	$(PYTHON) examples/train.py --data_dir $(BUILD)/spoken_words --output_dir $(BUILD)/quickstart \
 		--group_column voice --num_train_epochs $(EPOCHS)
-	$(VENV)/bin/asm-classify --model $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
+	$(PYTHON) -m modeling_asm.classify --model $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
 test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds those that need them; JOBS=processes)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile

@@ -22,6 +22,6 @@ def test_quickstart(repository, tmp_path):
     process = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     assert "always the most frequent class  0.100" in process.stdout
-    assert process.stdout.splitlines()[-1].startswith(f"{tmp_path}/spoken_words/test/yes_000.wav: ")
+    assert process.stdout.splitlines()[-1].startswith(f"{tmp_path}/spoken_words/test/yes_000.wav  ")
     files = {file.name for file in (tmp_path / "quickstart").iterdir()}
     assert {"model.safetensors", "README.md", "confusion_matrix.png", "results.json"} <= files

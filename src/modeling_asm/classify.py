@@ -74,7 +74,7 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     for file, answer in zip(args.files, tqdm(outputs, total=len(sources), unit="file", disable=quiet)):
         results.append({"file": file, **(answer if isinstance(answer, dict) else {key: answer})})
     if args.plot and "error" not in results[0]:
-        from .plots import plot_windows  # what draws it may not be installed
+        from .spectrograms import plot_windows  # what draws it may not be installed
 
         windows = classifier(sources[0], top_k=None, return_timestamps=True, **options)
         plot_windows(args.plot, sources[0], classifier.feature_extractor, windows)

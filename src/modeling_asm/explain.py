@@ -18,7 +18,7 @@ from .audio import AudioFileError
 from .fbank import EPSILON
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
-from .plots import plot_saliency
+from .spectrograms import plot_saliency
 
 
 METHODS = ("integrated_gradients", "occlusion")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_asm import plots
-from modeling_asm.plots import average_spectrogram, plot_windows
+from modeling_asm import spectrograms
+from modeling_asm.spectrograms import average_spectrogram, plot_windows
 
 
 def test_a_long_spectrogram_is_averaged(feature_extractor, monkeypatch):
-    monkeypatch.setattr(plots, "COLUMNS", 10)
+    monkeypatch.setattr(spectrograms, "COLUMNS", 10)
     waveform = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     spectrogram = average_spectrogram(waveform, feature_extractor, 1.0)  # 98 frames, ten to a column
     frames = feature_extractor.extract_frames(torch.from_numpy(waveform)[None])[0]
