@@ -9,6 +9,7 @@ seed), with whole clips and with the middle 70 and 40 in 100 of each. The other 
 """
 
 import argparse
+import json
 import statistics
 from pathlib import Path
 
@@ -46,20 +47,26 @@ def main():
         "seeds": args.seeds,
         "epochs": args.epochs,
         "test_fractions": list(TEST_FRACTIONS),
-        "environment": describe_environment(),
-        "accuracy": {},
     }
+    if args.output.exists():
+        before = json.loads(args.output.read_text())
+        if any(before[key] != results[key] for key in results):
+            parser.error(f"{args.output} is from other arguments: give another --output, or remove it.")
+        results = before
+    results = {"environment": describe_environment(), "accuracy": {}} | results
     for data_dir, column, epochs in zip(args.data_dirs, args.group_columns, args.epochs):
-        table = results["accuracy"][Path(data_dir).name] = {mode: [] for mode in PADDING_MODES}
+        table = results["accuracy"].setdefault(Path(data_dir).name, {mode: [] for mode in PADDING_MODES})
         clips = load_audio_dataset(DataArguments(data_dir))["train"]
         waveforms = [load_audio(audio["path"], RATE)[:RATE] for audio in clips["audio"]]
         labels, names = torch.tensor(clips["label"][:]), clips.features["label"].names
-        groups = np.array([group or f"clip {number}" for number, group in enumerate(clips[column])])
-        for seed in args.seeds:
+        groups = np.array([group or f"clip {index}" for index, group in enumerate(clips[column])])
+        for number, seed in enumerate(args.seeds):
             kinds = np.unique(groups)
             aside = np.random.default_rng(seed).choice(kinds, -(-len(kinds) // 4), replace=False)
             held_out = np.isin(groups, aside)
             for mode in PADDING_MODES:
+                if len(table[mode]) > number:
+                    continue
                 accuracies = run(waveforms, labels, len(names), held_out, mode, seed, epochs)
                 table[mode].append(accuracies)
                 print(Path(data_dir).name, seed, mode, accuracies, flush=True)

@@ -46,6 +46,21 @@ def test_padding(run_script, data, tmp_path):
     assert "| reflect | " in outcome.stdout
 
 
+def test_padding_goes_on(run_script, data, tmp_path):
+    arguments = [data, "--group_columns", "speaker", "--epochs", 1, "--seeds", 1, "--output", tmp_path / "out.json"]
+    whole = run_script("compare_padding.py", *arguments).stdout
+    results = json.loads((tmp_path / "out.json").read_text())
+    results["accuracy"]["tones"]["silence"] = []
+    (tmp_path / "out.json").write_text(json.dumps(results))
+    rest = run_script("compare_padding.py", *arguments).stdout
+    assert [line for line in rest.splitlines() if line.startswith("tones")] == [
+        line for line in whole.splitlines() if line.startswith("tones 1 silence")
+    ]
+    assert whole.endswith(rest[rest.index("| padding") :])
+    arguments[4] = 2
+    assert run_script("compare_padding.py", *arguments).error == "2"
+
+
 def test_as_many_columns_as_folders(run_script, data, tmp_path):
     arguments = [data, data, "--group_columns", "speaker", "--epochs", 1, "--output", tmp_path / "out.json"]
     assert run_script("compare_padding.py", *arguments).error == "2"
