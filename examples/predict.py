@@ -5,13 +5,14 @@
 
 Each Parquet file has a block of rows: `row` and `file` of a clip, its best `label` and `score`, the `scores` of all
 classes in the order of `predictions.json`, or the `error` of a file that cannot be read; `errors.csv` lists those.
-After an interruption, the same command goes on: a block is there as a whole or not at all. The model hears the first
-window of a clip. Decoding and extraction run in processes of their own, ahead of the model.
+After an interruption, the same command goes on: a block is there as a whole or not at all. ASM hears all of a clip, in
+overlapping windows; other models hear its beginning. Decoding and extraction run in processes of their own, ahead of
+the model.
 """
 
 import csv
 import hashlib
-import math
+import itertools
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -30,14 +32,18 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
+from modeling_asm.feature_extraction_asm import ASMFeatureExtractor
+from modeling_asm.modeling_asm import aggregate_windows
+from modeling_asm.sources import open_audio
 from modeling_asm.training.arguments import parse_arguments
 from modeling_asm.training.clips import columns_to_rows, extract_features
 from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.decoding import clip_name, fingerprint, read_waveform
+from modeling_asm.training.decoding import clip_name, fingerprint
 from modeling_asm.training.labels import MULTI, REGRESSION
 from modeling_asm.training.models import check_checkpoint, window_samples
 from modeling_asm.training.report import format_table, write_json
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, clear_unfinished, open_run, saving
+from modeling_asm.windows import read_windows
 
 
 @dataclass
@@ -48,7 +54,7 @@ class PredictArguments:
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the checkpoint brings along."})
     seconds: float = field(default=10.0, metadata={"help": "Window of a model that takes waveforms, as wav2vec2."})
-    batch_size: int = field(default=32, metadata={"help": "Clips that the model gets at once."})
+    batch_size: int = field(default=32, metadata={"help": "Windows that the model gets at once."})
     rows_per_file: int = field(default=2048, metadata={"help": "Clips in a Parquet file."})
     num_workers: int = field(default=1, metadata={"help": "Processes that decode and extract, for each process."})
     mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16 or fp16; by default as launched."})
@@ -56,29 +62,28 @@ class PredictArguments:
 
 
 class ClipReader(IterableDataset):
-    """Reads batches of the blocks that this process has to do, each worker other blocks; decoding ahead of the model.
+    """Reads the windows of the blocks that this process has to do, each worker other blocks, ahead of the model.
 
     Args:
         clips: A data set, or a stream.
         feature_extractor: The model's.
-        window: Samples that the model hears.
+        window_shift: Number of frames from one window of a clip to the next, for ASM.
         args: Sizes of batches and blocks.
         process: This process, and how many there are.
         done: Numbers of the blocks that are done.
     """
 
-    def __init__(self, clips, feature_extractor, window: int, args: PredictArguments, process: tuple[int, int], done):
-        self.clips, self.feature_extractor, self.window, self.args = clips, feature_extractor, window, args
-        self.process, self.done = process, done
+    def __init__(self, clips, feature_extractor, window_shift, args: PredictArguments, process: tuple[int, int], done):
+        self.clips, self.feature_extractor, self.window_shift = clips, feature_extractor, window_shift
+        self.args, self.process, self.done = args, process, done
 
     def __iter__(self) -> Iterator[dict]:
         worker = torch.utils.data.get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for block, rows in self.blocks(number, workers):
-            for start in range(0, len(rows), self.args.batch_size):
-                batch = rows[start : start + self.args.batch_size]
-                first = block * self.args.rows_per_file + start
-                yield {"block": block, "last": start + len(batch) == len(rows), **self.read(batch, first)}
+            windows = self.read(rows, first=block * self.args.rows_per_file)
+            while batch := list(itertools.islice(windows, self.args.batch_size)):
+                yield {"block": block, "rows": len(rows), "windows": batch}
 
     def blocks(self, worker: int, workers: int) -> Iterator[tuple[int, list[dict]]]:
         """Yield the blocks of a worker, with their rows."""
@@ -105,19 +110,27 @@ class ClipReader(IterableDataset):
         ]
         return sum(min(size, len(self.clips) - start) for start in starts)
 
-    def read(self, rows: list[dict], first: int) -> dict:
-        """Decode and extract; what cannot be read has an error in its place."""
-        waveforms, described = [], []
+    def read(self, rows: list[dict], first: int) -> Iterator[tuple[dict | None, dict | None]]:
+        """Yield the windows of each clip, and then `None` and the clip, with the error if it cannot be read."""
         for number, row in enumerate(rows, start=first):
             clip = {"row": number, "file": clip_name(row["audio"], number), "error": None}
             try:
-                waveform = torch.from_numpy(read_waveform(row, self.feature_extractor.sampling_rate))
-                waveforms.append(waveform[: self.window])
-            except AudioFileError as error:
+                for window in self.windows(row["audio"]):
+                    yield window, None
+            except (AudioFileError, TypeError, ValueError) as error:
                 clip["error"] = str(error)
-            described.append(clip)
-        inputs = extract_features(self.feature_extractor, waveforms, self.window) if waveforms else None
-        return {"clips": described, "inputs": inputs}
+            yield None, clip
+
+    def windows(self, audio: dict) -> Iterator[dict[str, torch.Tensor]]:
+        """Decode a clip and extract the model's inputs, without a dimension for the batch."""
+        blocks = open_audio(audio, self.feature_extractor.sampling_rate)
+        if isinstance(self.feature_extractor, ASMFeatureExtractor):
+            for _, _, window in read_windows(blocks, self.feature_extractor, self.window_shift):
+                yield {"input_values": window}
+        else:
+            size = window_samples(self.feature_extractor, self.args.seconds)
+            waveform = torch.from_numpy(np.concatenate(list(blocks)))[:size]
+            yield {name: value[0] for name, value in extract_features(self.feature_extractor, [waveform], size).items()}
 
 
 def main():
@@ -149,26 +162,32 @@ def predict(args: PredictArguments, data_args: DataArguments):
 
     model = model.to(accelerator.device)
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    window = window_samples(feature_extractor, args.seconds)
     done = {int(file.stem.split("-")[1]) for file in folder.glob("rows-*.parquet")}
     process = (accelerator.process_index, accelerator.num_processes)
-    reader = ClipReader(clips, feature_extractor, window, args, process, done)
+    shift = getattr(model.config, "window_shift", None)
+    reader = ClipReader(clips, feature_extractor, shift, args, process, done)
     loader = DataLoader(reader, batch_size=None, num_workers=args.num_workers)
 
-    blocks: dict[int, list[dict]] = {}
+    blocks: dict[int, tuple[list[dict], list[torch.Tensor]]] = {}
     start, number = time.perf_counter(), 0
     share = f"Classifying, 1 of {process[1]} processes" if process[1] > 1 else "Classifying"
     with tqdm(
         total=reader.num_clips(), unit="clip", desc=share, disable=not accelerator.is_local_main_process
     ) as progress:
         for batch in loader:
-            rows = blocks.setdefault(batch["block"], [])
-            rows += classify(accelerator, model, batch, labels)
-            number += len(batch["clips"])
-            progress.update(len(batch["clips"]))
-            if batch["last"]:
+            rows, pending = blocks.setdefault(batch["block"], ([], []))  # `pending`: logits of the last clip so far
+            before, logits = len(rows), iter(classify(accelerator, model, batch["windows"]))
+            for window, clip in batch["windows"]:
+                if window is not None:
+                    pending.append(next(logits))
+                else:
+                    rows.append(finish_clip(clip, pending, model.config, labels))
+                    pending.clear()
+            number += len(rows) - before
+            progress.update(len(rows) - before)
+            if len(rows) == batch["rows"]:
                 with saving(f"block {batch['block']}"):
-                    write_block(folder, batch["block"], blocks.pop(batch["block"]))
+                    write_block(folder, batch["block"], blocks.pop(batch["block"])[0])
     number = accelerator.reduce(torch.tensor(number, device=accelerator.device)).item()  # waits for all processes
     seconds = time.perf_counter() - start
     if accelerator.is_main_process:
@@ -195,29 +214,31 @@ def digest_model(model: PreTrainedModel, feature_extractor) -> str:
 
 
 @torch.inference_mode()
-def classify(accelerator: Accelerator, model, batch: dict, labels: list[str]) -> list[dict]:
-    """Return the rows of a batch, with scores where the clip could be read."""
-    empty = {"label": None, "score": None, "scores": None}
-    if batch["inputs"] is None:
-        return [clip | empty for clip in batch["clips"]]
+def classify(accelerator: Accelerator, model, windows: list[tuple]) -> torch.Tensor:
+    """Return the logits of the windows of a batch, of shape `(num_windows, num_labels)`."""
+    inputs = [window for window, _ in windows if window is not None]
+    if not inputs:
+        return torch.zeros(0, model.config.num_labels)
+    batch = {name: torch.stack([window[name] for window in inputs]).to(accelerator.device) for name in inputs[0]}
     with accelerator.autocast():
-        logits = model(**{name: value.to(accelerator.device) for name, value in batch["inputs"].items()}).logits.float()
-    if model.config.problem_type == MULTI:
-        logits = logits.sigmoid()
-    elif model.config.problem_type != REGRESSION:
-        logits = logits.softmax(-1)
-    scores, rows = iter(logits.cpu().tolist()), []
-    for clip in batch["clips"]:
-        if clip["error"] is not None:
-            rows.append(clip | empty)
-            continue
-        own = next(scores)
-        if not all(map(math.isfinite, own)):
-            rows.append(clip | empty | {"error": f"The scores of {clip['file']!r} are no numbers: are its samples?"})
-            continue
-        best = max(range(len(own)), key=own.__getitem__)
-        rows.append(clip | {"label": labels[best], "score": own[best], "scores": own})
-    return rows
+        return model(**batch).logits.float().cpu()
+
+
+def finish_clip(clip: dict, logits: list[torch.Tensor], config, labels: list[str]) -> dict:
+    """Return the row of a clip: its scores, or its error."""
+    empty = {"label": None, "score": None, "scores": None}
+    if clip["error"] is not None:
+        return clip | empty
+    aggregation = getattr(config, "window_aggregation", "mean")
+    scores = aggregate_windows(torch.stack(logits), aggregation, config.problem_type)
+    if config.problem_type == MULTI:
+        scores = scores.sigmoid()
+    elif config.problem_type != REGRESSION:
+        scores = scores.softmax(-1)
+    if not scores.isfinite().all():
+        return clip | empty | {"error": f"The scores of {clip['file']!r} are no numbers: are its samples?"}
+    best = scores.argmax().item()
+    return clip | {"label": labels[best], "score": scores[best].item(), "scores": scores.tolist()}
 
 
 SCHEMA = pa.schema(

@@ -12,6 +12,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 
 from tqdm.auto import tqdm
@@ -59,7 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     for result in results:
         if "error" in result:
             print(f"asm-classify: {one_line(result['error'])}", file=sys.stderr)
-    (print_json if args.json else print_csv if args.csv else print_table)(results)
+    try:
+        (print_json if args.json else print_csv if args.csv else print_table)(results)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any("error" in result for result in results) else 0
 
 

@@ -8,6 +8,7 @@ It needs Captum and matplotlib: `pip install "modeling_asm[explain]"`.
 import argparse
 import math
 import sys
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         labels = classifier.model.config.label2id
         if args.label is not None and args.label not in labels:
             raise ValueError(f"There is no label {args.label!r}; the model has {', '.join(labels)}.")
-        window = choose_window(list(classifier.preprocess(args.file)), classifier, args)
+        window = choose_window(classifier.preprocess(args.file), classifier, args)
         label = window["label"]
         saliency = explain(
             classifier.model, classifier.feature_extractor, window["input_values"], labels[label], args.method
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def choose_window(windows: list[dict], classifier, args: argparse.Namespace) -> dict:
+def choose_window(windows: Iterable[dict], classifier, args: argparse.Namespace) -> dict:
     """Return the window to explain, with its label and score."""
     if args.start is not None:
         windows = [min(windows, key=lambda window: abs(window["start"] - args.start))]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from transformers import AudioClassificationPipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -12,7 +11,7 @@ from .audio import AudioFileError
 from .configuration_asm import WINDOW_AGGREGATIONS
 from .modeling_asm import aggregate_windows
 from .sources import open_audio
-from .windows import FrameStream, WindowStream
+from .windows import read_windows
 
 
 class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -102,27 +101,10 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
     def _windows(self, inputs, window_overlap: float | None) -> Iterator[dict]:
         extractor, config = self.feature_extractor, self.model.config
         overlap = config.window_overlap if window_overlap is None else window_overlap
-        frames = FrameStream(extractor)
-        windows = WindowStream(config.max_length, max(round(config.max_length * (1 - overlap)), 1))
-        rate, opening, num_samples = extractor.sampling_rate, [], 0
-
-        def describe(start: int, window: torch.Tensor) -> dict:
-            first = start * frames.shift
-            end = min(first + extractor.nb_max_samples, num_samples)
-            times = {"start": first / rate, "end": end / rate, "error": None}
-            return {"input_values": window[None].to(self.dtype or window.dtype), **times}
-
-        for block in open_audio(inputs, rate):
-            num_samples += block.size
-            if windows.num_frames < config.max_length:
-                opening.append(block)
-            for start, window in windows.push(frames.push(torch.from_numpy(np.ascontiguousarray(block)))):
-                yield describe(start, window)
-        if windows.num_frames < config.max_length:
-            features = extractor(np.concatenate(opening), sampling_rate=rate, return_tensors="pt", truncation=True)
-            yield describe(0, features["input_values"][0])
-        for start, window in windows.finish():
-            yield describe(start, window)
+        shift = max(round(config.max_length * (1 - overlap)), 1)
+        for start, end, window in read_windows(open_audio(inputs, extractor.sampling_rate), extractor, shift):
+            values = window[None].to(self.dtype or window.dtype)
+            yield {"input_values": values, "start": start, "end": end, "error": None}
 
     def _forward(self, model_inputs: dict) -> dict:
         logits = self.model(input_values=model_inputs.pop("input_values")).logits

@@ -1,5 +1,8 @@
 """Frames and windows of a waveform that comes piece by piece: none is computed twice, and the memory stays bounded."""
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,3 +85,40 @@ class WindowStream:
 
     def cut(self, start: int) -> Tensor:
         return self.frames[start - self.first : start - self.first + self.max_length]
+
+
+def read_windows(
+    blocks: Iterable[np.ndarray], feature_extractor: ASMFeatureExtractor, shift: int
+) -> Iterator[tuple[float, float, Tensor]]:
+    """Yield the windows of a recording, `shift` frames apart, the last one at its end; a short one is padded.
+
+    Args:
+        blocks: The samples, as [`stream_audio`] or [`open_audio`] yields them, at the extractor's rate.
+        feature_extractor: Its rate, frames, normalisation, padding, and the length of a window.
+        shift: Number of frames from one window to the next.
+
+    Yields:
+        Start and end of a window, in seconds, and float32 features of shape `(max_length, num_mel_bins)`.
+
+    Raises:
+        ValueError: If there is no sample, or one that is not finite; and whatever the blocks raise.
+    """
+    rate, size, blocks = feature_extractor.sampling_rate, feature_extractor.nb_max_samples, iter(blocks)
+    opening = [next(blocks, np.zeros(0, np.float32))]
+    while sum(map(len, opening)) < size and (block := next(blocks, None)) is not None:
+        opening.append(block)
+    samples = np.concatenate(opening)
+    if len(samples) < size:
+        inputs = feature_extractor(samples, sampling_rate=rate, return_tensors="pt", truncation=True)
+        yield 0.0, len(samples) / rate, inputs["input_values"][0]
+        return
+    frames, windows = FrameStream(feature_extractor), WindowStream(feature_extractor.max_length, shift)
+
+    def describe(start: int, window: Tensor) -> tuple[float, float, Tensor]:
+        return start * frames.shift / rate, (start * frames.shift + size) / rate, window
+
+    while samples is not None:
+        new = frames.push(torch.from_numpy(np.ascontiguousarray(samples)))
+        yield from (describe(*window) for window in windows.push(new))
+        samples = next(blocks, None)
+    yield from (describe(*window) for window in windows.finish())
