@@ -5,7 +5,8 @@
 
 For each set, seed and padding mode, a tiny ASM with a window of one second learns clips of which a random piece of 30
 to 100 in 100 is left, new ones in each epoch, and is tested on a quarter of the groups of `train` (other ones for each
-seed), with whole clips and with the middle 70 and 40 in 100 of each. The other splits are not looked at.
+seed), with whole clips and with the middle 70 and 40 in 100 of each. The other splits are not looked at. A study that
+was interrupted goes on when the command is given again, also with more seeds at the end of the list.
 """
 
 import argparse
@@ -50,9 +51,10 @@ def main():
     }
     if args.output.exists():
         before = json.loads(args.output.read_text())
-        if any(before[key] != results[key] for key in results):
+        same = all(before[key] == results[key] for key in results if key != "seeds")
+        if not same or before["seeds"] != args.seeds[: len(before["seeds"])]:
             parser.error(f"{args.output} is from other arguments: give another --output, or remove it.")
-        results = before
+        results = before | results
     results = {"environment": describe_environment(), "accuracy": {}} | results
     for data_dir, column, epochs in zip(args.data_dirs, args.group_columns, args.epochs):
         table = results["accuracy"].setdefault(Path(data_dir).name, {mode: [] for mode in PADDING_MODES})

@@ -100,6 +100,15 @@ def test_impossible_arguments(run, sound, arguments):
     assert error.value.code == 2
 
 
+def test_whoever_reads_may_stop(checkpoint, sound):
+    code = "import sys; from modeling_asm.classify import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "--model", str(checkpoint), "--timestamps", *[sound] * 100]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=120) == 0
+
+
 def test_standard_input(checkpoint, sound):
     """The installed command, through a pipe, from an open file, and closed."""
     command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), "--json", "-"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modeling_asm import ASMFeatureExtractor
 from modeling_asm.modeling_asm import window_starts
-from modeling_asm.windows import FrameStream, WindowStream
+from modeling_asm.windows import FrameStream, WindowStream, read_windows
 
 
 EXTRACTOR = ASMFeatureExtractor(num_mel_bins=24, max_length=16, mean=-7.0, std=3.0)
@@ -43,6 +43,24 @@ def test_windows_are_those_of_the_whole(sizes, max_length, shift):
     assert [start for start, _ in windows] == starts
     for start, window in windows:
         assert torch.equal(window, frames[start : start + max_length])
+
+
+@given(length=st.integers(1, 12000), cuts=st.lists(st.integers(0, 12000), max_size=4), shift=st.integers(1, 16))
+def test_windows_of_a_recording(length, cuts, shift):
+    waveform = np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
+    blocks = np.split(waveform, sorted(min(cut, length) for cut in cuts))
+    whole = EXTRACTOR(waveform, sampling_rate=16000, return_tensors="pt")["input_values"][0]
+    windows = list(read_windows(blocks, EXTRACTOR, shift))
+    starts = window_starts(len(whole), 16, shift)
+    assert [start for start, _, _ in windows] == [pytest.approx(start / 100) for start in starts]
+    for start, (_, end, window) in zip(starts, windows):
+        torch.testing.assert_close(window, whole[start : start + 16], atol=1e-5, rtol=0)
+        assert end == pytest.approx(min(start * 160 + 400 + 15 * 160, length) / 16000)
+
+
+def test_no_samples_are_an_error():
+    with pytest.raises(ValueError, match="empty"):
+        list(read_windows([], EXTRACTOR, 8))
 
 
 def test_a_sample_that_is_not_finite_is_named():
