@@ -100,13 +100,19 @@ def test_impossible_arguments(run, sound, arguments):
     assert error.value.code == 2
 
 
-def test_whoever_reads_may_stop(checkpoint, sound):
-    code = "import sys; from modeling_asm.classify import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "--model", str(checkpoint), "--timestamps", *[sound] * 100]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, sound, tmp_path):
+    """What libmpg123 has to say about a damaged file does not reach the terminal, nor does a broken pipe."""
+    soundfile.write(tmp_path / "damaged.mp3", np.sin(np.arange(160000) / 20), 16000)
+    content = bytearray((tmp_path / "damaged.mp3").read_bytes())
+    content[2000:2100] = bytes(range(100, 200))
+    (tmp_path / "damaged.mp3").write_bytes(content)
+    command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), sound]
+    process = subprocess.Popen([*command, tmp_path / "damaged.mp3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(timeout=120) == 0
+    (line,) = process.stderr.read().decode().splitlines()
+    assert line.startswith("asm-classify: ")
+    assert "damaged.mp3' is truncated" in line
+    assert process.wait(timeout=120) == 1
 
 
 def test_standard_input(checkpoint, sound):

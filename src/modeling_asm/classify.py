@@ -20,12 +20,14 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from . import ASMAudioClassificationPipeline
+from .audio import quiet_decoder
 from .sources import spool
 
 
 EXIT_STATUS = "Exit status: 0, or 1 if a file could not be read, or 2 if nothing could be done."
 
 
+@quiet_decoder()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="asm-classify", description="Classify audio files.", epilog=EXIT_STATUS)

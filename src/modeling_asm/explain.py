@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import pipeline
 from transformers.utils import logging
 
-from .audio import AudioFileError
+from .audio import AudioFileError, quiet_decoder
 from .fbank import EPSILON
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
@@ -73,6 +73,7 @@ def explain(
     return attribute(input_values, baselines=silence, target=label, **options)[0].detach().float()
 
 
+@quiet_decoder()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="asm-explain", description="Draw what in a recording speaks for a label.")

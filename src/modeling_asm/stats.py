@@ -17,7 +17,7 @@ import soundfile
 import torch
 from tqdm.auto import tqdm
 
-from .audio import AudioFileError
+from .audio import AudioFileError, quiet_decoder
 from .feature_extraction_asm import ASMFeatureExtractor
 from .sources import open_audio
 from .windows import FrameStream
@@ -85,6 +85,7 @@ def list_files(names: Iterable[str]) -> list[str]:
     return files
 
 
+@quiet_decoder()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     defaults = ASMFeatureExtractor()
