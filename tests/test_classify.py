@@ -68,6 +68,10 @@ def test_a_plot(run, sound, tmp_path):
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.size == (1200, 600)
         assert len(picture.convert("RGB").getcolors(10**6)) > 20
+    status, out, _ = run(sound, "--plot", str(tmp_path / "out.png"), "--timestamps", "--top_k", "1")
+    assert status == 0
+    assert len(out.splitlines()) > 7
+    assert "," not in out
     with pytest.raises(SystemExit):
         run(sound, sound, "--plot", str(tmp_path / "out.png"))
 

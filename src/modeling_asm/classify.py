@@ -22,6 +22,7 @@ from transformers.utils import logging
 from . import ASMAudioClassificationPipeline
 from .audio import quiet_decoder
 from .sources import spool
+from .spectrograms import figure, plot_windows
 
 
 EXIT_STATUS = "Exit status: 0, or 1 if a file could not be read, or 2 if nothing could be done."
@@ -72,19 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespace) -> list[dict]:
     """Return, for each file, its name with its scores, its windows or its error; draw the plot."""
+    if args.plot:
+        figure()  # an error now, and not after the work, where matplotlib is not installed
     sources = [standard_input() if file == "-" else file for file in args.files]
     options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "on_error": "return"}
     key = "windows" if args.timestamps else "scores"
-    outputs = classifier((s for s in sources), top_k=args.top_k, return_timestamps=args.timestamps, **options)
+    top_k = None if args.plot else args.top_k  # a plot has need of all labels
+    outputs = classifier((s for s in sources), top_k=top_k, return_timestamps=args.timestamps, **options)
     quiet = len(args.files) == 1 or not sys.stderr.isatty()
     results = []
     for file, answer in zip(args.files, tqdm(outputs, total=len(sources), unit="file", disable=quiet)):
         results.append({"file": file, **(answer if isinstance(answer, dict) else {key: answer})})
     if args.plot and "error" not in results[0]:
-        from .spectrograms import plot_windows  # what draws it may not be installed
-
-        windows = classifier(sources[0], top_k=None, return_timestamps=True, **options)
+        windows = results[0].get("windows") or classifier(sources[0], top_k=None, return_timestamps=True, **options)
         plot_windows(args.plot, sources[0], classifier.feature_extractor, windows)
+        for part in results[0].get("windows", results):
+            part["scores"] = part["scores"][: args.top_k]
     return results
 
 

@@ -88,7 +88,14 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
     picture.savefig(path, dpi=100)
 
 
-def plot_saliency(path: str, spectrogram, saliency, title: str, start: float, feature_extractor: ASMFeatureExtractor):
+def plot_saliency(
+    path: str,
+    spectrogram: torch.Tensor,
+    saliency: torch.Tensor,
+    title: str,
+    start: float,
+    feature_extractor: ASMFeatureExtractor,
+):
     """Draw a window's spectrogram, and below it what speaks for a label (red) and against it (blue).
 
     Args:
@@ -103,10 +110,10 @@ def plot_saliency(path: str, spectrogram, saliency, title: str, start: float, fe
     end = start + len(spectrogram) * feature_extractor.frame_shift / 1000
     options = {"origin": "lower", "aspect": "auto", "extent": (start, end, 0, spectrogram.shape[1])}
     above, below = picture.subplots(2, 1, sharex=True)
-    above.imshow(spectrogram.T, **options)
+    above.imshow(spectrogram.T.numpy(), **options)
     above.set_title(title)
     largest = float(saliency.abs().max()) or 1.0
-    image = below.imshow(saliency.T, cmap="RdBu_r", vmin=-largest, vmax=largest, **options)
+    image = below.imshow(saliency.T.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, **options)
     picture.colorbar(image, ax=below, label="for the label")
     for axes in (above, below):
         axes.set_ylabel("mel bin")
