@@ -124,14 +124,15 @@ def cut(waveform: np.ndarray, fraction: float, position: float) -> np.ndarray:
 
 
 def format_results(results: dict) -> str:
-    """Return a Markdown table: the mean over seeds and lengths, and the standard deviation over seeds."""
-    lines = ["| padding | " + " | ".join(results["accuracy"]) + " |", "| --- " * (len(results["accuracy"]) + 1) + "|"]
+    """Return a Markdown table: means over seeds and lengths, their standard deviation over seeds, and their mean."""
+    names = [*results["accuracy"], "mean of the sets"]
+    lines = ["| padding | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
     for mode in PADDING_MODES:
-        cells = []
-        for table in results["accuracy"].values():
-            means = [statistics.mean(accuracies) for accuracies in table[mode]]
-            cells.append(f"{statistics.mean(means):.3f} ± {statistics.stdev(means) if len(means) > 1 else 0:.3f}")
-        lines.append(f"| {mode} | " + " | ".join(cells) + " |")
+        runs = [[statistics.mean(lengths) for lengths in table[mode]] for table in results["accuracy"].values()]
+        means = [statistics.mean(seeds) for seeds in runs]
+        deviations = [statistics.stdev(seeds) if len(seeds) > 1 else 0.0 for seeds in runs]
+        cells = [f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in zip(means, deviations)]
+        lines.append(f"| {mode} | " + " | ".join(cells) + f" | {statistics.mean(means):.3f} |")
     return "\n".join(lines)
 
 
