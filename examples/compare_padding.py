@@ -1,7 +1,8 @@
 """Compare what fills the window behind short clips: train and test at mixed lengths, on groups set aside of `train`.
 
     python examples/compare_padding.py recordings/drum_sounds recordings/spoken_digits recordings/speech_commands \
-        --group_columns author speaker speaker --epochs 60 12 12 --output examples/results/padding.json
+        --group_columns author speaker speaker --epochs 60 12 12 --seeds 42 43 44 45 46 \
+        --output examples/results/padding.json
 
 For each set, seed and padding mode, a tiny ASM with a window of one second learns clips of which a random piece of 30
 to 100 in 100 is left, new ones in each epoch, and is tested on a quarter of the groups of `train` (other ones for each

@@ -43,12 +43,19 @@ def test_normalisation_and_padding():
     assert (raw[23:] == 9.0).all()
 
 
-def test_padding_is_by_default_asts():
-    ast = ASTFeatureExtractor(max_length=40)(noise(3000), sampling_rate=RATE, return_tensors="np")["input_values"]
-    asm = ASMFeatureExtractor(max_length=40)(noise(3000), sampling_rate=RATE, return_tensors="np")["input_values"]
+def test_padding_with_zero_is_asts():
+    extractor, options = ASMFeatureExtractor(max_length=40, padding_mode="zero"), {"return_tensors": "np"}
+    ast = ASTFeatureExtractor(max_length=40)(noise(3000), sampling_rate=RATE, **options)["input_values"]
+    asm = extractor(noise(3000), sampling_rate=RATE, **options)["input_values"]
     np.testing.assert_allclose(asm, ast, atol=1e-4, rtol=0)
     assert round(float(asm[0, -1, 0]), 3) == 0.467
-    assert ASMFeatureExtractor(do_normalize=False).padding_value == 0
+    assert ASMFeatureExtractor(padding_mode="zero", do_normalize=False).padding_value == 0
+
+
+def test_a_short_clip_is_repeated_unless_a_value_is_given():
+    assert ASMFeatureExtractor().padding_mode == "repeat"
+    assert ASMFeatureExtractor(padding_value=-1.5).padding_mode == "zero"
+    assert ASMFeatureExtractor(padding_value=-1.5, padding_mode="reflect").padding_mode == "reflect"
 
 
 def test_padding_with_silence_is_what_recorded_silence_gives():
@@ -98,7 +105,7 @@ def test_truncation_cuts_a_long_clip_at_its_end():
 
 
 def test_a_long_clip_keeps_all_its_frames():
-    clip, extractor = noise(20000), ASMFeatureExtractor(max_length=40)
+    clip, extractor = noise(20000), ASMFeatureExtractor(max_length=40, padding_mode="silence")
     outputs = extractor([clip, clip[:3000]], RATE, return_tensors="pt")
     assert outputs.input_values.shape == (2, 123, 128)
     assert outputs.attention_mask.sum(1).tolist() == [123, 17]
@@ -191,8 +198,9 @@ def test_other_rates_and_mel_bins(sampling_rate, num_mel_bins):
 
 
 def test_a_clip_shorter_than_a_frame_is_filled_up_with_zeros():
-    clip = noise(100)
-    torch.testing.assert_close(extract(clip), extract(np.pad(clip, (0, 300))))
+    clip, extractor = noise(100), ASMFeatureExtractor(max_length=40, padding_mode="silence")
+    filled = extractor(np.pad(clip, (0, 300)), RATE, return_tensors="pt").input_values
+    torch.testing.assert_close(extractor(clip, RATE, return_tensors="pt").input_values, filled)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +275,8 @@ def test_a_misspelt_argument_warns(caplog):
     assert "`num_mel_bins`" in caplog.text
 
 
-def test_the_default_padding_follows_mean_and_deviation(tmp_path):
-    extractor = ASMFeatureExtractor(mean=-7.0, std=3.0)
+def test_the_padding_follows_mean_and_deviation(tmp_path):
+    extractor = ASMFeatureExtractor(mean=-7.0, std=3.0, padding_mode="zero")
     extractor.mean, extractor.std = -2.0, 1.0
     assert extractor.padding_value == 1.0
     extractor.save_pretrained(tmp_path)

@@ -74,7 +74,7 @@ def published(hub, tmp_path_factory, pytestconfig):
     """A model that `train.py` trained on a data set of the Hub, and published."""
     folder = tmp_path_factory.mktemp("train")
     script = pytestconfig.rootpath / "examples" / "train.py"
-    arguments = [*TONES, *QUICK, "--num_train_epochs", "8", "--output_dir", folder / "model", "--dev_fraction", "0.2"]
+    arguments = [*TONES, *QUICK, "--num_train_epochs", "12", "--output_dir", folder / "model", "--dev_fraction", "0.2"]
     arguments += ["--push_to_hub", "--hub_model_id", "ann/tones-tiny", "--licence", "cc0-1.0"]
     process = run(hub, folder, script, *arguments, "--hub_token", TOKEN)
     assert "Published: ann/tones-tiny" in process.stdout

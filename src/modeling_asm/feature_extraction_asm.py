@@ -46,13 +46,13 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     | `padding_mode` | the rest of the window is | with AudioSet's mean and std |
     | --- | --- | --- |
+    | `"repeat"` | the clip again, from its start (default) | |
+    | `"reflect"` | the clip backwards, then forwards, and so on | |
     | `"zero"` | a log-mel energy of 0, as in AST: louder than most sounds | +0.467 |
     | `"mean"` | the mean of the training clips | 0 |
     | `"silence"` | digital silence | -1.278 |
-    | `"repeat"` | the clip again, from its start | |
-    | `"reflect"` | the clip backwards, then forwards, and so on | |
 
-    Use the one that the model was trained with. The README compares them on short clips.
+    Use the one that the model was trained with. The README compares them.
 
     Args:
         num_mel_bins: Number of mel bins.
@@ -60,7 +60,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         max_length: Number of frames of the model's window. Shorter clips are padded at their end.
         frame_length: Length of the analysis window, in milliseconds.
         frame_shift: Step from one window to the next, in milliseconds.
-        padding_mode: What fills the window behind the end of a short clip: see the table.
+        padding_mode: What fills the window behind the end of a short clip: see the table. By default `"repeat"`, which
+            did best at mixed lengths; or, where a `padding_value` is given, that value.
         padding_value: Value of those frames in the units of the output, instead of that of `"zero"`, `"mean"` or
             `"silence"`; by default the table's, which follows `mean` and `std`.
         do_normalize: Whether to return `(features - mean) / (2 * std)` instead of log-mel energies.
@@ -81,7 +82,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         max_length: int = 1024,
         frame_length: float = 25.0,
         frame_shift: float = 10.0,
-        padding_mode: str = "zero",
+        padding_mode: str | None = None,
         padding_value: float | None = None,
         do_normalize: bool = True,
         mean: float = -4.2677393,
@@ -96,7 +97,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
                 logger.warning(
                     f"ASMFeatureExtractor has no field `{name}`, so it has no effect; did you mean `{nearest}`?"
                 )
-        self.padding_mode = padding_mode
+        self.padding_mode = padding_mode or ("repeat" if padding_value is None else "zero")
         self.do_normalize = do_normalize
         self.mean = mean
         self.std = std
@@ -166,7 +167,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             raw_speech: One clip (a sequence of numbers, or an array or tensor of shape `(num_samples,)`) or several (a
                 sequence of clips, or an array or tensor of shape `(batch_size, num_samples)`; never channels). Floating
                 point samples are in [-1, 1]; `uint8`, `int16` and `int32` are PCM and are scaled to it. A clip shorter
-                than one frame is filled up with zeros to one frame.
+                than one frame is filled up with zeros to one frame, where its own samples do not do so.
             sampling_rate: Samples per second of `raw_speech`; give it, so that a wrong rate is an error.
             return_tensors: `"pt"` for a torch tensor, `"np"` for a NumPy array, `None` for a list of NumPy arrays.
             device: Where to compute, and to leave the result of `return_tensors="pt"`; by default where the clips are.

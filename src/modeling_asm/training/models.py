@@ -32,7 +32,7 @@ class ModelArguments:
         default=None, metadata={"help": "Window of the model; by default what 95 in 100 training clips need."}
     )
     padding: str = field(
-        default="zero",
+        default="repeat",
         metadata={
             "help": "What follows a short clip: see ASMFeatureExtractor.",
             "choices": list(PADDING_MODES),
