@@ -22,10 +22,8 @@ SHORT_CHUNK = re.compile(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)")
 UNKNOWN_SIZE = 0x7FFFF000  # what recorders write that do not know the length yet, or more
 
 BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded at once: 2 MB
-SAMPLING_RATES = (
-    1000,
-    1_000_000,
-)  # hertz; anything else in a header is damage, and resampling it would fill the memory
+# Hertz; anything else in a header is damage, and resampling it would fill the memory.
+SAMPLING_RATES = (1000, 1_000_000)
 
 
 def decode_blocks(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
