@@ -148,7 +148,13 @@ def predict(args: PredictArguments, data_args: DataArguments):
     clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
     check_checkpoint(args.model)
     feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
-    model = AutoModelForAudioClassification.from_pretrained(args.model, dtype=torch.float32, **options).eval()
+    model, loading = AutoModelForAudioClassification.from_pretrained(
+        args.model, dtype=torch.float32, output_loading_info=True, **options
+    )
+    if loading["missing_keys"]:
+        missing = ", ".join(sorted(loading["missing_keys"]))
+        raise CheckpointError(f"{args.model} is no trained classifier: it has no weights for {missing}.")
+    model.eval()
     settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
     settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}
     settings |= {"mixed_precision": accelerator.mixed_precision}
@@ -206,7 +212,9 @@ def choose_split(dataset, split: str | None, name: str):
 
 def digest_model(model: PreTrainedModel, feature_extractor) -> str:
     """Return what tells a model from others, of the same name also."""
-    digest = hashlib.sha256(f"{model.config.id2label} {feature_extractor.to_json_string()}".encode())
+    names = ("id2label", "problem_type", "window_overlap", "window_aggregation")
+    fields = [getattr(model.config, name, None) for name in names]
+    digest = hashlib.sha256(f"{fields} {feature_extractor.to_json_string()}".encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())

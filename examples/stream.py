@@ -13,7 +13,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +44,21 @@ def main():
     rate = RATE if args.microphone else None
     classifier = ASMStreamingClassifier.from_pretrained(args.model, hop=args.hop, sampling_rate=rate, top_k=1)
     try:
-        for chunk in record() if args.microphone else play(args.file, classifier.sampling_rate):
-            for window in classifier.push(chunk):
-                (best,) = window["scores"]
-                if best["score"] >= args.threshold:
-                    print(f"{window['end']:8.2f} s  {best['label']}  {best['score']:.2f}", flush=True)
+        for window in listen(classifier, record() if args.microphone else play(args.file, classifier.sampling_rate)):
+            (best,) = window["scores"]
+            if best["score"] >= args.threshold:
+                print(f"{window['end']:8.2f} s  {best['label']}  {best['score']:.2f}", flush=True)
     except AudioFileError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print()
+
+
+def listen(classifier: ASMStreamingClassifier, chunks: Iterable[np.ndarray]) -> Iterator[dict]:
+    """Yield the windows of a stream as they come."""
+    for chunk in chunks:
+        yield from classifier.push(chunk)
+    yield from classifier.finish()
 
 
 def play(file: str, sampling_rate: int) -> Iterator[np.ndarray]:

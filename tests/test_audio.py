@@ -1,4 +1,7 @@
 import contextlib
+import io
+import os
+import re
 import struct
 import subprocess
 import sys
@@ -187,3 +190,61 @@ def test_ten_thousand_damaged_files(repository):
     assert read + refused == 10000
     assert read > 500
     assert refused > 500
+
+
+def encode_mp3(samples, **options) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16000, format="MP3", **options)
+    return file.getvalue()
+
+
+def without_count(content: bytes) -> bytes:
+    """Drop the first frame of an MP3 file, which tells how many there are: the next one starts with the same bytes."""
+    assert re.search(b"Xing|Info", content[:100])
+    return content[content.index(content[:2], 4) :]
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x00\x14" + bytes(20)], ids=["bare", "tag"])
+def test_an_mp3_file_that_does_not_tell_its_length(mode, tag):
+    """A loud start and a quiet end: a guess from the first frame would be far too short."""
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, 32000)
+    clip = np.concatenate([noise, 0.1 * tone(16000, 8.0)])
+    waveform = load_audio("clip.mp3", data=tag + without_count(encode_mp3(clip, bitrate_mode=mode)))
+    assert 160_000 <= waveform.size <= 160_000 + 4 * 1152
+    spectrum = np.abs(np.fft.rfft(waveform[-40_000:-8000]))
+    assert abs(spectrum.argmax() / 2 - 440) < 3
+
+
+def test_an_mp3_file_with_a_tag_at_its_end():
+    waveform = load_audio("clip.mp3", data=encode_mp3(tone(16000, 3.0)) + b"TAG" + bytes(125))
+    assert waveform.size == 48000
+
+
+def test_joined_mp3_files_are_not_heard_in_part():
+    content = encode_mp3(tone(16000, 3.0))
+    with pytest.raises(AudioFileError, match=r"'clip\.mp3' goes on where its header says that it ends, after 3\.0 s"):
+        load_audio("clip.mp3", data=content + content)
+
+
+class BadDisk(io.BytesIO):
+    def read(self, size=-1):
+        if self.tell() > 3000:
+            raise OSError("the disk is broken")
+        return super().read(size)
+
+
+def test_the_error_of_reading_is_told(capfd):
+    file = io.BytesIO()
+    soundfile.write(file, tone(16000), 16000, format="WAV")
+    with pytest.raises(AudioFileError, match=r"^Cannot decode The audio: the disk is broken$"):
+        list(stream_audio(BadDisk(file.getvalue())))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are text there")
+def test_a_name_that_is_no_text(tmp_path):
+    soundfile.write(tmp_path / "tone.wav", tone(16000), 16000)
+    strange = os.fsdecode(os.fsencode(tmp_path) + b"/t\xffne.wav")
+    os.rename(tmp_path / "tone.wav", strange)
+    assert load_audio(strange).size == 8000

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from transformers import pipeline
+from transformers import ASTConfig, ASTForAudioClassification, pipeline
 
 from modeling_asm.classify import main
 
@@ -130,3 +132,28 @@ def test_standard_input(checkpoint, sound):
     closed = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True)
     assert closed.returncode == 1
     assert closed.stderr.splitlines()[-1].startswith("asm-classify: Cannot read 'standard input'")
+
+
+def test_a_model_that_is_no_trained_classifier(checkpoint, model, sound, capsys):
+    """A head without weights would be random, and its labels with it."""
+    assert main(["--model", str(checkpoint), "--device", "cuda:99", sound]) == 2
+    model.audio_spectrogram_mixer.save_pretrained(checkpoint)
+    assert main(["--model", str(checkpoint), sound]) == 2
+    config = ASTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    ASTForAudioClassification(config).save_pretrained(checkpoint)
+    assert main(["--model", str(checkpoint), sound]) == 2
+    device, bare, other = capsys.readouterr().err.splitlines()
+    assert "The device 'cuda:99' cannot be used" in device
+    assert "is no trained classifier: it has no weights for classifier" in bare
+    assert "is a ASTForAudioClassification, expected an ASMForAudioClassification" in other
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are text there")
+@pytest.mark.parametrize("option", [[], ["--json"], ["--csv"]], ids=str)
+def test_a_name_that_is_no_text(checkpoint, sound, option):
+    strange = os.fsdecode(os.fsencode(sound)[:-4] + b"\xff.wav")
+    shutil.copy(sound, strange)
+    command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), *option, strange]
+    process = subprocess.run(command, capture_output=True)
+    assert process.returncode == 0, process.stderr
+    assert b"udcff" in process.stdout

@@ -61,3 +61,15 @@ def test_what_is_wrong_is_one_line(checkpoint, sound, tmp_path, capsys, monkeypa
 def test_there_is_no_such_method(model, feature_extractor, input_values):
     with pytest.raises(ValueError, match="`method` must be one of 'integrated_gradients', 'occlusion', got 'lime'"):
         explain(model, feature_extractor, input_values, 0, method="lime")
+
+
+def test_a_checkpoint_in_bfloat16(checkpoint, model, sound, tmp_path):
+    model.bfloat16().save_pretrained(checkpoint)
+    assert main(["--model", str(checkpoint), "--plot", str(tmp_path / "out.png"), sound]) == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(model, feature_extractor, input_values):
+    expected = explain(model, feature_extractor, input_values[:1], 1)
+    saliency = explain(model.to("cuda"), feature_extractor, input_values[:1], 1)
+    torch.testing.assert_close(saliency, expected, atol=1e-3, rtol=1e-3)

@@ -314,3 +314,25 @@ def test_pad_of_the_base_class(feature_extractor):
     assert padded["attention_mask"].sum(1).tolist() == [5, 9]
     assert padded["input_values"].shape == (2, 9, 24)
     assert (padded["input_values"][0, 5:] == feature_extractor.padding_value).all()
+
+
+def test_an_extractor_from_before_the_padding_modes_keeps_asts():
+    """Fields that were saved when there was one way to pad, AST's, and no mask."""
+    saved = {"feature_size": 64, "max_length": 98, "padding_value": None, "return_attention_mask": False}
+    extractor = ASMFeatureExtractor.from_dict(saved)
+    assert (extractor.padding_mode, extractor.return_attention_mask) == ("zero", True)
+    assert ASMFeatureExtractor.from_dict(saved, padding_mode="reflect").padding_mode == "reflect"
+    assert "padding_mode" not in saved
+
+
+def test_another_padding_mode_does_not_keep_the_old_value(tmp_path):
+    ASMFeatureExtractor(padding_value=0.467).save_pretrained(tmp_path)
+    assert ASMFeatureExtractor.from_pretrained(tmp_path).padding_value == 0.467
+    other = ASMFeatureExtractor.from_pretrained(tmp_path, padding_mode="silence")
+    assert round(other.padding_value, 3) == -1.278
+    assert ASMFeatureExtractor.from_pretrained(tmp_path, padding_mode="mean", padding_value=2.0).padding_value == 2.0
+
+
+def test_seconds_per_frame_are_whole_samples():
+    assert ASMFeatureExtractor().seconds_per_frame == 0.01
+    assert ASMFeatureExtractor(sampling_rate=22050).seconds_per_frame == 220 / 22050

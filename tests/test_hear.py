@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from modeling_asm import ASMModel
-from modeling_asm.hear import get_scene_embeddings, get_timestamp_embeddings, load_model
+from modeling_asm import ASMFeatureExtractor, ASMModel
+from modeling_asm.hear import ASMEmbedding, get_scene_embeddings, get_timestamp_embeddings, load_model
 
 
 @pytest.fixture
@@ -56,3 +56,12 @@ def test_bad_audio(embedder, audio):
     for function in (get_scene_embeddings, get_timestamp_embeddings):
         with pytest.raises(ValueError, match=r"expected floats of \(n_sounds, n_samples\)"):
             function(audio, embedder)
+
+
+def test_times_are_those_of_whole_samples(embedder):
+    """At 22,050 Hz a step of 10 ms is 220 samples: nominal times would be beyond the end after a minute."""
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, sampling_rate=22050)
+    other = ASMEmbedding(embedder.model, extractor)
+    _, timestamps = get_timestamp_embeddings(torch.rand(1, 60 * 22050), other)
+    assert timestamps[0, 1].item() == pytest.approx(5000 * 220 / 22050)
+    assert timestamps[0, -1] <= 60_000

@@ -6,7 +6,7 @@ from transformers import AutoModelForAudioClassification, Trainer, TrainingArgum
 
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
-from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, window_starts
+from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, aggregate_windows, window_starts
 
 
 def count(model_class, **arguments) -> int:
@@ -376,6 +376,19 @@ def test_windows_of_a_long_clip_are_averaged(model, problem_type, scores):
         torch.testing.assert_close(model(long).logits[0], windows.mean(0))
         model.config.window_overlap = 0
         assert window_starts(37, 16, model.config.window_shift) == [0, 16, 21]
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max", "logits"])
+@pytest.mark.parametrize("problem_type", [None, "multi_label_classification", "regression"])
+def test_windows_that_agree_have_the_logits_of_one(problem_type, aggregation):
+    """So that a sigmoid over a softmax's logits, or the logits themselves, do not jump beyond one window."""
+    logits = torch.tensor([2.0, -1.0, 0.5])
+    torch.testing.assert_close(aggregate_windows(logits.expand(4, 3), aggregation, problem_type), logits)
+
+
+def test_one_label_without_a_problem_type_is_a_regression():
+    assert aggregate_windows(torch.tensor([[1.0], [3.0]])).tolist() == [2.0]
+    assert aggregate_windows(torch.tensor([[1.0], [3.0]]), "max").tolist() == [3.0]
 
 
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4), row=st.integers(0, 3))

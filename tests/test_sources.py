@@ -1,7 +1,9 @@
+import contextlib
 import functools
 import http.server
 import io
 import os
+import subprocess
 import threading
 import time
 
@@ -33,13 +35,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/to/"):
             self.send_response(302)
-            self.send_header("Location", {"file": "file:///etc/passwd", "sound": "/sound.wav"}[self.path[4:]])
+            self.send_header(
+                "Location", {"file": "file:///etc/passwd", "sound": "/sound.wav", "host": "http://a..b/"}[self.path[4:]]
+            )
             self.end_headers()
         elif self.path == "/stalls":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
             time.sleep(2)
+        elif self.path == "/drips":
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+                for number in range(40):
+                    self.wfile.write(b"X-%d: drop\r\n" % number)
+                    time.sleep(0.1)
         else:
             super().do_GET()
 
@@ -63,10 +73,17 @@ def test_an_url_and_one_that_moved(url):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/nowhere.wav", "404"), ("/to/file", "(?i)protocol|scheme|file:"), ("/stalls", "(?i)time|Cannot download")],
+    [
+        ("/nowhere.wav", "404"),
+        ("/to/file", "(?i)protocol|scheme|file:"),
+        ("/stalls", "(?i)time|Cannot download"),
+        ("/to/host", "Cannot download"),
+        ("/drips", "Gave up .* after 1 seconds"),
+    ],
 )
 def test_a_bad_url_is_named(url, path, message, monkeypatch):
     monkeypatch.setattr(sources, "STALLED", 0.3)
+    monkeypatch.setattr(sources, "LONGEST_DOWNLOAD", 1.0)
     start = time.monotonic()
     with pytest.raises(AudioFileError, match=message) as error:
         read(url + path)
@@ -75,9 +92,23 @@ def test_a_bad_url_is_named(url, path, message, monkeypatch):
 
 
 def test_a_download_has_limits(url, monkeypatch):
-    monkeypatch.setattr(sources, "LARGEST_DOWNLOAD", 1000)
-    with pytest.raises(AudioFileError, match=r"Gave up .*sound\.wav.* more than 1000 bytes"):
+    monkeypatch.setattr(sources, "LARGEST_COPY", 1000)
+    with pytest.raises(AudioFileError, match=r"Gave up .*sound\.wav.* after 1000 bytes"):
         read(f"{url}/sound.wav")
+
+
+def test_a_pipe_has_limits(sound, monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST_COPY", 1000)
+    process = subprocess.Popen(["cat", sound], stdout=subprocess.PIPE)
+    with process, pytest.raises(AudioFileError, match=r"Gave up .* after 1000 bytes"):
+        read(process.stdout)
+
+
+@pytest.mark.parametrize("name", ["http://a..b/x.wav", f"http://{'a' * 70}.com/x.wav", "http://[::1", "http:///x.wav"])
+def test_names_that_are_no_hosts(name):
+    with pytest.raises(AudioFileError, match="Cannot download") as error:
+        read(name)
+    assert name in str(error.value)
 
 
 def test_nobody_is_there():
@@ -129,11 +160,32 @@ def test_torchcodecs_decoder():
     np.testing.assert_allclose(read(Decoder()), WAVEFORM, atol=1e-6)
 
 
+def test_a_decoder_of_torchcodec_that_fails():
+    class Decoder:
+        def get_all_samples(self):
+            raise RuntimeError("no frames")
+
+    with pytest.raises(AudioFileError, match="torchcodec cannot decode a recording: no frames"):
+        read(Decoder())
+
+
+def test_arrays_of_other_orders():
+    np.testing.assert_array_equal(read(WAVEFORM[::-1]), np.flip(WAVEFORM))
+    np.testing.assert_array_equal(read(WAVEFORM.astype(">f4")), WAVEFORM)
+    np.testing.assert_array_equal(read(np.frombuffer(WAVEFORM.tobytes(), np.float32)), WAVEFORM)
+
+
 BAD = {
+    "text-file": (
+        io.StringIO("abc"),
+        TypeError,
+        r"is open for text, expected an open binary file: `open\(path, 'rb'\)`",
+    ),
+    "no-rate": ({"array": WAVEFORM, "sampling_rate": None}, ValueError, "sampling rate of None Hz, expected 1000 to"),
     "nothing": (np.zeros(0), ValueError, "empty"),
     "not-finite": (np.array([0.0, np.inf]), ValueError, "not finite"),
     "three-axes": (np.zeros((2, 2, 9)), ValueError, r"shape \(2, 2, 9\)"),
-    "words": (np.array(["a", "b"]), TypeError, ""),
+    "words": (np.array(["a", "b"]), TypeError, "The waveform holds <U1 values .ndarray., expected numbers"),
     "number": (7, TypeError, "Got a int, expected a path, URL"),
     "keys": ({"waveform": WAVEFORM}, ValueError, r"the keys \['waveform'\], expected 'array'"),
     "rate-of-0": ({"array": WAVEFORM, "sampling_rate": 0}, ValueError, "sampling rate of 0 Hz, expected 1000 to"),

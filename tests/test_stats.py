@@ -53,3 +53,8 @@ def test_a_clip_shorter_than_a_frame(tmp_path, capsys):
     soundfile.write(tmp_path / "click.wav", [0.5] * 10, 16000)
     assert main([str(tmp_path / "click.wav")]) == 0
     assert "frames 1" in capsys.readouterr().out
+
+
+def test_an_url_that_is_none_is_named_and_left_out(folder, capsys):
+    assert main(["http://a..b/x.wav", str(folder)]) == 1
+    assert "http://a..b/x.wav" in capsys.readouterr().err

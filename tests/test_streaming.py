@@ -112,3 +112,18 @@ def test_a_bad_chunk_is_not_heard(classifier):
         classifier.push(np.zeros((1, 2, 3)))
     assert classifier.push(np.zeros(0)) == []
     assert classifier.push(WAVEFORM[5000:])[-1] == expected[-1]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_finish_gives_what_the_whole_recording_has_more(model, feature_extractor, rate):
+    classifier = ASMStreamingClassifier(model, feature_extractor, hop=0.05, top_k=None, sampling_rate=rate)
+    tone = np.sin(np.arange(rate) / 5).astype(np.float32)
+    offline = classifier.pipeline(
+        {"array": tone, "sampling_rate": rate}, return_timestamps=True, window_overlap=11 / 16, top_k=3
+    )
+    for _ in range(2):  # it starts again by itself
+        windows = [*classifier.push(tone), *classifier.finish()]
+        assert [window["start"] for window in windows] == [window["start"] for window in offline]
+        torch.testing.assert_close(scores(windows), scores(offline), atol=1e-4, rtol=0)
+    classifier.push(tone[:100])
+    assert classifier.finish() == []

@@ -150,6 +150,21 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
         return window + (self.max_length - 1) * shift
 
+    @property
+    def seconds_per_frame(self) -> float:
+        """Seconds from one frame to the next: `frame_shift` in whole samples."""
+        return frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)[1] / self.sampling_rate
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict, **kwargs):
+        """Make a feature extractor of saved fields; `kwargs` win, and those from before `padding_mode` keep AST's."""
+        saved = dict(feature_extractor_dict)
+        if "padding_mode" not in saved:
+            saved |= {"padding_mode": "zero", "return_attention_mask": True}
+        if "padding_mode" in kwargs:  # another one: the saved one's value is not meant
+            saved["padding_value"] = None
+        return super().from_dict(saved, **kwargs)
+
     def __call__(
         self,
         raw_speech,
@@ -277,14 +292,7 @@ def split_batch(raw_speech) -> list:
 
 def as_waveform(clip, index: int) -> Tensor:
     """Convert one clip to a float32 tensor of shape `(num_samples,)` in [-1, 1]; `index` is for the messages."""
-    if not isinstance(clip, Tensor):
-        try:
-            array = np.asarray(clip)
-        except ValueError as error:  # nested sequences of different lengths
-            raise ValueError(f"Clip {index} is not a plain sequence of numbers: {error}") from error
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"Clip {index} holds {array.dtype} values ({type(clip).__name__}), expected numbers.")
-        clip = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    clip = as_tensor(clip, f"Clip {index}")
     if clip.ndim == 2:
         raise ValueError(
             f"Clip {index} has shape {tuple(clip.shape)}, but only mono audio of shape (num_samples,) is supported. "
@@ -294,15 +302,33 @@ def as_waveform(clip, index: int) -> Tensor:
         raise ValueError(f"Clip {index} has shape {tuple(clip.shape)}, expected (num_samples,).")
     if clip.numel() == 0:
         raise ValueError(f"Clip {index} is empty, expected at least one sample.")
-    if clip.is_floating_point():
-        return clip.detach().float()
-    if clip.dtype not in PCM_SCALES:
+    return as_samples(clip, f"Clip {index}")
+
+
+def as_tensor(numbers, name: str) -> Tensor:
+    """Convert an array of any byte order and strides, or a sequence, to a tensor; `name` is for the messages."""
+    if isinstance(numbers, Tensor):
+        return numbers
+    try:
+        array = np.asarray(numbers)
+    except ValueError as error:  # nested sequences of different lengths
+        raise ValueError(f"{name} is not a plain sequence of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} holds {array.dtype} values ({type(numbers).__name__}), expected numbers.")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
+def as_samples(tensor: Tensor, name: str) -> Tensor:
+    """Convert a tensor of any shape to float32 samples in [-1, 1]; `name` is for the messages."""
+    if tensor.is_floating_point():
+        return tensor.detach().float()
+    if tensor.dtype not in PCM_SCALES:
         raise TypeError(
-            f"Clip {index} holds {clip.dtype} samples, whose full scale is not known. Expected floating point samples "
+            f"{name} holds {tensor.dtype} samples, whose full scale is not known. Expected floating point samples "
             f"in [-1, 1], or PCM of {', '.join(str(dtype) for dtype in PCM_SCALES)}."
         )
-    zero, full_scale = PCM_SCALES[clip.dtype]
-    return (clip.float() - zero) / full_scale
+    zero, full_scale = PCM_SCALES[tensor.dtype]
+    return (tensor.float() - zero) / full_scale
 
 
 def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:

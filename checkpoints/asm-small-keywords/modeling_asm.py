@@ -459,13 +459,16 @@ def aggregate_windows(logits: Tensor, aggregation: str = "mean", problem_type: s
     if aggregation == "logits":
         return logits.mean(0)
     several, mean = problem_type == "multi_label_classification", aggregation == "mean"
-    if problem_type == "regression" or (several and not mean):
+    regression = problem_type == "regression" or (problem_type is None and logits.shape[1] == 1)
+    if regression or (several and not mean):
         return logits.mean(0) if mean else logits.amax(0)
     if several:  # the logit of the mean of p is log(mean of p) - log(mean of 1 - p)
         on, off = nn.functional.logsigmoid(logits.float()), nn.functional.logsigmoid(-logits.float())
         return (on.logsumexp(0) - off.logsumexp(0)).to(logits.dtype)
-    log_scores = logits.float().log_softmax(-1)
-    return (log_scores.logsumexp(0) - math.log(len(logits)) if mean else log_scores.amax(0)).to(logits.dtype)
+    sums = logits.float().logsumexp(-1, keepdim=True)  # what softmax takes away; its mean keeps the logits' level
+    log_scores = logits.float() - sums
+    log_scores = log_scores.logsumexp(0) - math.log(len(logits)) if mean else log_scores.amax(0)
+    return (log_scores + sums.mean()).to(logits.dtype)
 
 
 def check_shape(labels: Tensor, shape: torch.Size, kind: str):

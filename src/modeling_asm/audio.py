@@ -26,10 +26,55 @@ BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded at once: 2 MB
 SAMPLING_RATES = (1000, 1_000_000)
 
 
-def decode_blocks(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
+# An MP3 file's own count of its frames stands in the first one, under one of these names.
+MP3_COUNTS = (b"Xing", b"Info", b"VBRI")
+MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+LARGEST_MP3_FRAME = 1441  # bytes
+ID3V1 = 128  # bytes of a tag at the end
+
+
+class Reader:
+    """An open binary file, as libsndfile reads it; the last error of reading, which libsndfile swallows, is kept.
+
+    Args:
+        file: The file.
+        stretch: How many times as long the file pretends to be. libsndfile guesses how much an MP3 file without a count
+            holds from its size and first frame, and stops there; with a guess that is too long, it stops at the end.
+    """
+
+    def __init__(self, file: BinaryIO, stretch: int = 1):
+        self.file, self.stretch, self.end, self.error = file, stretch, None, None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            self.end = self.stretch * self.file.seek(0, io.SEEK_END)
+            return self.file.seek(self.end + offset)
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer) -> int:
+        try:
+            if self.stretch > 1 and self.tell() == self.end - ID3V1:
+                data = bytes(min(len(buffer), ID3V1))  # no tag where there is no file
+            else:
+                data = self.file.read(len(buffer))
+            buffer[: len(data)] = data
+        except Exception as error:
+            self.error = error
+            return 0
+        return len(data)
+
+
+def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks of a file, arrays of shape `(num_samples, num_channels)`, and its rate; see [`stream_audio`]."""
+    reader = Reader(source)
     try:
-        with soundfile.SoundFile(source) as file:
+        if guessed := is_mp3_without_count(source):
+            reader.stretch = 64  # no frame is so much smaller than the first one
+        source.seek(0)
+        with soundfile.SoundFile(reader) as file:
             low, high = SAMPLING_RATES
             if not low <= file.samplerate <= high:
                 raise AudioFileError(
@@ -39,13 +84,37 @@ def decode_blocks(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[t
             while len(block := file.read(frames, dtype="float32", always_2d=True)) > 0:
                 decoded += len(block)
                 yield block, file.samplerate
+            if reader.error is not None:
+                raise OSError(reader.error)
             short = [(int(size), int(found)) for size, found in SHORT_CHUNK.findall(file.extra_info)]
-            if decoded < file.frames or any(found < size < UNKNOWN_SIZE for size, found in short):
+            if (decoded < file.frames and not guessed) or any(found < size < UNKNOWN_SIZE for size, found in short):
                 raise AudioFileError(
                     f"{name} is truncated: it ends before its header says so. Copy or record it again."
                 )
-    except (RuntimeError, TypeError, OSError) as error:  # soundfile's own errors; a name that promises headerless audio
-        raise AudioFileError(f"Cannot decode {name}: {error}") from error
+            if file.format == "MP3" and mp3_goes_on(source):
+                raise AudioFileError(
+                    f"{name} goes on where its header says that it ends, after {decoded / file.samplerate:.1f} s, as "
+                    "joined MP3 files do. Write it again by a program that decodes all of it."
+                )
+    except (RuntimeError, TypeError, OSError) as error:  # soundfile's own errors, and the file's
+        error = reader.error or error
+        raise AudioFileError(f"Cannot decode {name}: {getattr(error, 'error_string', error)}") from error
+
+
+def is_mp3_without_count(source: BinaryIO) -> bool:
+    """Return whether a file starts, behind a tag, with a frame of MP3 that does not tell how many there are."""
+    source.seek(0)
+    head = source.read(10)
+    tag = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:])) + 10 if head[:3] == b"ID3" else 0
+    source.seek(tag)
+    first = source.read(2 * LARGEST_MP3_FRAME)
+    return MP3_HEADER.match(first) is not None and not any(name in first for name in MP3_COUNTS)
+
+
+def mp3_goes_on(source: BinaryIO) -> bool:
+    """Return whether frames of an MP3 file follow where the decoder stopped reading."""
+    rest = source.read(2**16)
+    return len(MP3_HEADER.findall(rest)) > 1 + len(rest) // LARGEST_MP3_FRAME
 
 
 def stream_audio(
@@ -72,12 +141,17 @@ def stream_audio(
         if not os.path.isfile(source):
             kind = "a folder" if os.path.isdir(source) else "no file" if os.path.exists(source) else "not there"
             raise AudioFileError(f"{name} is {kind}, expected an audio file.")
-        size = os.path.getsize(source)
-    else:
-        name, size = name or "The audio", source.seek(0, io.SEEK_END)
-        source.seek(0)
-    if size == 0:
+        try:
+            file = open(source, "rb")  # noqa: SIM115  closed below
+        except OSError as error:
+            raise AudioFileError(f"Cannot open {name}: {error.strerror}.") from error
+        with file:
+            yield from stream_audio(file, sampling_rate, name)
+        return
+    name = name or "The audio"
+    if source.seek(0, io.SEEK_END) == 0:
         raise AudioFileError(f"{name} is an empty file.")
+    source.seek(0)
 
     resampler, decoded, resampled = None, 0, 0
     for block, file_rate in decode_blocks(source, name):

@@ -16,11 +16,10 @@ import os
 import sys
 
 from tqdm.auto import tqdm
-from transformers import pipeline
 from transformers.utils import logging
 
-from . import ASMAudioClassificationPipeline
 from .audio import quiet_decoder
+from .pipeline_asm import ASMAudioClassificationPipeline, load_pipeline
 from .sources import spool
 from .spectrograms import figure, plot_windows
 
@@ -52,10 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     if args.files.count("-") > 1:
         parser.error("Standard input can be read once only.")
 
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files are not always text
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        classifier = pipeline("asm-audio-classification", model=args.model, device=args.device)
+        classifier = load_pipeline(args.model, args.device)
         results = classify(classifier, args)
     except (OSError, ValueError, RuntimeError) as error:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)
@@ -75,7 +76,7 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     """Return, for each file, its name with its scores, its windows or its error; draw the plot."""
     if args.plot:
         figure()  # an error now, and not after the work, where matplotlib is not installed
-    sources = [standard_input() if file == "-" else file for file in args.files]
+    sources = [standard_input(twice=args.plot is not None) if file == "-" else file for file in args.files]
     options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "on_error": "return"}
     key = "windows" if args.timestamps else "scores"
     top_k = None if args.plot else args.top_k  # a plot has need of all labels
@@ -92,15 +93,14 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     return results
 
 
-def standard_input():
-    """Return what stands on standard input as a file that can be read twice; a closed one where it is closed."""
-    try:
-        return spool(sys.stdin.buffer)
-    except (AttributeError, OSError, ValueError):
+def standard_input(twice: bool):
+    """Return what stands on standard input as a file, which can be read twice on demand."""
+    if sys.stdin is None:
         closed = io.BytesIO()
         closed.name = "standard input"
         closed.close()
         return closed
+    return spool(sys.stdin.buffer) if twice else sys.stdin.buffer
 
 
 def one_line(error: object) -> str:

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from transformers import pipeline
 from transformers.utils import logging
 
 from .audio import AudioFileError, quiet_decoder
 from .fbank import EPSILON
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
+from .pipeline_asm import load_pipeline
 from .spectrograms import plot_saliency
 
 
@@ -44,7 +44,7 @@ def explain(
             logit falls where a rectangle of an eighth of each side, moved by half of it, is silent.
 
     Returns:
-        Float32 tensor of shape `(max_length, num_mel_bins)`: above 0 where a value speaks for the label.
+        Float32 tensor of shape `(max_length, num_mel_bins)` on the CPU: above 0 where a value speaks for the label.
 
     Raises:
         ValueError: If there is no such method, or Captum is not installed.
@@ -70,7 +70,8 @@ def explain(
         rectangle = tuple(max(side // 8, 1) for side in input_values.shape[1:])
         options = {"sliding_window_shapes": rectangle, "strides": tuple(max(side // 2, 1) for side in rectangle)}
         options["perturbations_per_eval"] = 16
-    return attribute(input_values, baselines=silence, target=label, **options)[0].detach().float()
+    input_values = input_values.to(model.device)
+    return attribute(input_values, baselines=silence, target=label, **options)[0].detach().float().cpu()
 
 
 @quiet_decoder()
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        classifier = pipeline("asm-audio-classification", model=args.model)
+        classifier = load_pipeline(args.model)
         labels = classifier.model.config.label2id
         if args.label is not None and args.label not in labels:
             raise ValueError(f"There is no label {args.label!r}; the model has {', '.join(labels)}.")

@@ -93,7 +93,8 @@ def get_timestamp_embeddings(audio: Tensor, model: ASMEmbedding) -> tuple[Tensor
     starts = range(0, features.shape[1] - size + 1, hop)
     windows = [sound[start : start + size] for sound in features for start in starts]
     embeddings = model(windows).unflatten(0, (len(audio), len(starts)))
-    timestamps = torch.tensor([start * extractor.frame_shift for start in starts], device=audio.device)
+    step = 1000 * extractor.seconds_per_frame
+    timestamps = torch.tensor([start * step for start in starts], device=audio.device)
     return embeddings, timestamps.expand(len(audio), -1)
 
 

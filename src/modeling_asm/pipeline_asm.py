@@ -3,15 +3,37 @@
 from collections.abc import Iterator
 
 import torch
-from transformers import AudioClassificationPipeline
+from transformers import AudioClassificationPipeline, AutoFeatureExtractor, AutoModelForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio import AudioFileError
 from .configuration_asm import WINDOW_AGGREGATIONS
-from .modeling_asm import aggregate_windows
+from .modeling_asm import ASMForAudioClassification, aggregate_windows
 from .sources import open_audio
 from .windows import read_windows
+
+
+def load_pipeline(checkpoint: str, device: str | None = None) -> "ASMAudioClassificationPipeline":
+    """Load the pipeline of a trained classifier.
+
+    Raises:
+        OSError: If there is no such checkpoint.
+        ValueError: If it is not an ASM, or has no weights for a part of the model, which would then be random, or there
+            is no such device.
+    """
+    model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
+    if not isinstance(model, ASMForAudioClassification):
+        raise ValueError(f"{checkpoint} is a {type(model).__name__}, expected an ASMForAudioClassification.")
+    if loading["missing_keys"]:
+        missing = ", ".join(sorted(loading["missing_keys"]))
+        raise ValueError(f"{checkpoint} is no trained classifier: it has no weights for {missing}. Train it first.")
+    try:
+        model.to(device or "cpu")
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"The device {device!r} cannot be used: {error}") from error
+    feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    return ASMAudioClassificationPipeline(model=model, feature_extractor=feature_extractor, device=device)
 
 
 class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -38,7 +60,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         """Classify one recording or several.
 
         Args:
-            inputs: A recording, as [`open_audio`] takes it: path, URL, bytes, file object, waveform, dictionary; or a
+            inputs: A recording, as [`open_audio`] takes it: path, URL, bytes, file object, array, dictionary; or a
                 list, generator or data set of recordings (of datasets' rows, the column `audio`).
             top_k: How many labels to return, best first, as in the stock pipeline.
             function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` says.
@@ -108,7 +130,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
 
     def _forward(self, model_inputs: dict) -> dict:
         logits = self.model(input_values=model_inputs.pop("input_values")).logits
-        return {"logits": logits, **model_inputs}
+        return {"logits": logits.float().tolist(), **model_inputs}  # hours of small tensors would scatter the memory
 
     def postprocess(
         self,
@@ -127,13 +149,13 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
                 self, SequenceClassifierOutput(logits=logits), top_k, function_to_apply
             )
 
+        rows = torch.tensor([window["logits"] for window in model_outputs]).reshape(len(model_outputs), 1, -1)
         if return_timestamps:
             return [
-                {"start": window["start"], "end": window["end"], "scores": score(window["logits"])}
-                for window in model_outputs
+                {"start": window["start"], "end": window["end"], "scores": score(logits)}
+                for window, logits in zip(model_outputs, rows)
             ]
         config = self.model.config
-        logits = torch.cat([window["logits"] for window in model_outputs])
         return score(
-            aggregate_windows(logits, window_aggregation or config.window_aggregation, config.problem_type)[None]
+            aggregate_windows(rows[:, 0], window_aggregation or config.window_aggregation, config.problem_type)[None]
         )

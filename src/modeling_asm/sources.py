@@ -2,11 +2,11 @@
 
 import contextlib
 import io
+import numbers
 import os
-import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import soxr
@@ -14,12 +14,12 @@ import torch
 from huggingface_hub.utils import httpx
 
 from .audio import SAMPLING_RATES, AudioFileError, stream_audio
-from .feature_extraction_asm import as_waveform
+from .feature_extraction_asm import as_samples, as_tensor
 
 
 STALLED = 10.0  # seconds without a byte after which a download is given up
 LONGEST_DOWNLOAD = 600.0  # seconds
-LARGEST_DOWNLOAD = 2**32  # bytes
+LARGEST_COPY = 2**32  # bytes of a download or a pipe
 IN_MEMORY = 2**24  # bytes; what is larger lies in a temporary file
 
 
@@ -44,7 +44,10 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
     if isinstance(inputs, Mapping) and "audio" in inputs:
         inputs = inputs["audio"]
     if hasattr(inputs, "get_all_samples"):
-        samples = inputs.get_all_samples()
+        try:
+            samples = inputs.get_all_samples()
+        except (OSError, RuntimeError) as error:
+            raise AudioFileError(f"torchcodec cannot decode a recording: {error}") from error
         inputs = {"array": samples.data, "sampling_rate": samples.sample_rate}
     if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
         with download(inputs) as file:
@@ -81,10 +84,12 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
 
 def as_mono(array) -> np.ndarray:
     """Return a float32 waveform; of two axes, the shorter one is the channels'."""
-    array = array if isinstance(array, torch.Tensor) else torch.as_tensor(np.asarray(array))
+    array = as_tensor(array, "The waveform")
     if array.ndim not in (1, 2):
         raise ValueError(f"The waveform has shape {tuple(array.shape)}, expected (num_samples,) or two axes.")
-    waveform = as_waveform(array.reshape(-1), 0).reshape(array.shape).cpu()
+    if array.numel() == 0:
+        raise ValueError("The waveform is empty, expected at least one sample.")
+    waveform = as_samples(array, "The waveform").cpu()
     if waveform.ndim == 2:
         waveform = waveform.mean(0 if waveform.shape[0] <= waveform.shape[1] else 1)
     if not torch.isfinite(waveform).all():
@@ -95,7 +100,7 @@ def as_mono(array) -> np.ndarray:
 def resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
     """Resample a waveform as [`stream_audio`] does."""
     low, high = SAMPLING_RATES
-    if not low <= rate <= high:
+    if not isinstance(rate, numbers.Real) or not low <= rate <= high:
         raise ValueError(f"The waveform has a sampling rate of {rate} Hz, expected {low} to {high}.")
     resampled = soxr.resample(waveform, rate, sampling_rate) if rate != sampling_rate else waveform
     if resampled.size == 0:
@@ -105,47 +110,84 @@ def resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
     return resampled
 
 
+class TemporaryCopy(tempfile.SpooledTemporaryFile):
+    """A temporary file with the name of what it copies; what is large does not stay in memory."""
+
+    def __init__(self, name: object):
+        super().__init__(IN_MEMORY)
+        self.original = name
+
+    @property
+    def name(self) -> object:
+        return self.original
+
+    def fill(self, chunks: Iterable[bytes]):
+        """Copy chunks until they end.
+
+        Raises:
+            AudioFileError: If there are more than `LARGEST_COPY` bytes of them.
+        """
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size > LARGEST_COPY:
+                raise AudioFileError(f"Gave up {self.name!r} after {LARGEST_COPY} bytes. Cut it into several files.")
+            self.write(chunk)
+
+
 def seekable(file):
     """Return a file that can be read twice: this one, or a copy of what a pipe has to say. Leaving it closes a copy."""
+    name = getattr(file, "name", "The file object")
+    if isinstance(file, io.TextIOBase):
+        raise TypeError(f"{name!r} is open for text, expected an open binary file: `open(path, 'rb')`.")
     try:
         if file.seekable():
             return contextlib.nullcontext(file)  # the caller's, and stays open
         return spool(file)
+    except AudioFileError:
+        raise
     except (AttributeError, OSError, TypeError, ValueError) as error:  # ValueError: it is closed
-        raise AudioFileError(f"Cannot read {getattr(file, 'name', 'the file object')!r}: {error}") from error
+        raise AudioFileError(f"Cannot read {name!r}: {error}") from error
 
 
-def spool(file) -> tempfile.SpooledTemporaryFile:
-    """Copy what a binary file has still to say into a temporary one; what is large does not stay in memory."""
-    copy = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed by the caller
-    shutil.copyfileobj(file, copy)
+def spool(file) -> TemporaryCopy:
+    """Copy what a binary file has still to say into a temporary one, which the caller closes."""
+    copy = TemporaryCopy(getattr(file, "name", "The file object"))
+    try:
+        copy.fill(iter(lambda: file.read(2**20), b""))
+    except BaseException:
+        copy.close()
+        raise
     return copy
 
 
-def download(url: str):
-    """Fetch a URL into a temporary file, within limits of time and size; only http and https, redirects included.
+def download(url: str) -> TemporaryCopy:
+    """Fetch a URL into a temporary file, which the caller closes; only http and https, redirects included.
 
     Raises:
-        AudioFileError: If the server does not answer, stalls, answers with an error, sends too much, or redirects to
-            something else.
+        AudioFileError: If the server does not answer, stalls, answers with an error, takes too long, sends too much, or
+            redirects to something else.
     """
-    file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed by the caller
-    end, size = time.monotonic() + LONGEST_DOWNLOAD, 0
-    try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=STALLED) as response:
-            response.raise_for_status()
-            for chunk in response.iter_bytes():
-                size += len(chunk)
-                if size > LARGEST_DOWNLOAD or time.monotonic() > end:
-                    raise AudioFileError(
-                        f"Gave up {url!r} after {size} bytes: more than {LARGEST_DOWNLOAD} bytes, or "
-                        f"{LONGEST_DOWNLOAD:.0f} seconds. Download it by another program."
-                    )
-                file.write(chunk)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        file.close()
-        raise AudioFileError(f"Cannot download {url!r}: {error or type(error).__name__}") from error
-    except AudioFileError:
-        file.close()
-        raise
-    return file
+    copy, errors = TemporaryCopy(url), []
+
+    def fetch():
+        try:
+            with httpx.stream("GET", url, follow_redirects=True, timeout=STALLED) as response:
+                response.raise_for_status()
+                copy.fill(response.iter_bytes())
+        except AudioFileError as error:
+            errors.append(error)
+        except Exception as error:  # of httpx, of the name's encoding, of the disk
+            errors.append(AudioFileError(f"Cannot download {url!r}: {str(error) or type(error).__name__}"))
+
+    # httpx limits each wait, not all together: a server that sends a byte now and then could hold it for ever.
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(LONGEST_DOWNLOAD)
+    if thread.is_alive():
+        copy.close()  # which ends the thread, too, when it has something to write
+        raise AudioFileError(f"Gave up {url!r} after {LONGEST_DOWNLOAD:.0f} seconds. Download it by another program.")
+    if errors:
+        copy.close()
+        raise errors[0]
+    return copy

@@ -41,7 +41,7 @@ def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration
         Float32 array of shape `(num_columns, num_mel_bins)`.
     """
     stream, number = FrameStream(feature_extractor), 0
-    frames_per_column = max(int(duration * 1000 / feature_extractor.frame_shift / COLUMNS), 1)
+    frames_per_column = max(int(duration / feature_extractor.seconds_per_frame / COLUMNS), 1)
     sums, counts = torch.zeros(0, feature_extractor.num_mel_bins), torch.zeros(0)
     for block in open_audio(source, feature_extractor.sampling_rate):
         frames = stream.push(torch.from_numpy(np.ascontiguousarray(block)))
@@ -107,10 +107,10 @@ def plot_saliency(
         feature_extractor: Its frames.
     """
     picture = figure(figsize=(8, 6))
-    end = start + len(spectrogram) * feature_extractor.frame_shift / 1000
+    end = start + len(spectrogram) * feature_extractor.seconds_per_frame
     options = {"origin": "lower", "aspect": "auto", "extent": (start, end, 0, spectrogram.shape[1])}
     above, below = picture.subplots(2, 1, sharex=True)
-    above.imshow(spectrogram.T.numpy(), **options)
+    above.imshow(spectrogram.T.float().numpy(), **options)
     above.set_title(title)
     largest = float(saliency.abs().max()) or 1.0
     image = below.imshow(saliency.T.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, **options)

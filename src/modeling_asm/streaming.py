@@ -6,7 +6,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from .audio import SAMPLING_RATES
-from .feature_extraction_asm import ASMFeatureExtractor, as_waveform
+from .feature_extraction_asm import ASMFeatureExtractor, as_samples, as_tensor
 from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import ASMAudioClassificationPipeline
 from .windows import FrameStream, WindowStream
@@ -23,7 +23,7 @@ class ASMStreamingClassifier:
         feature_extractor: Its feature extractor.
         hop: Seconds from one window to the next; rounded to whole frames, at least one.
         sampling_rate: Samples per second of the chunks, in hertz; by default the feature extractor's. Another one is
-            resampled, which holds back a few milliseconds.
+            resampled, which holds back a part of what came last, more of it at lower rates.
         top_k: How many labels to return, best first; `None` for all.
         function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` says.
 
@@ -92,20 +92,36 @@ class ASMStreamingClassifier:
         Raises:
             ValueError: If the chunk has another shape, or a sample is not finite; the chunk is then not heard.
         """
-        samples = torch.as_tensor(chunk)
+        samples = as_tensor(chunk, "The chunk")
         if samples.ndim not in (1, 2):
             raise ValueError(
                 f"The chunk has shape {tuple(samples.shape)}, expected (num_samples,) or (num_samples, num_channels)."
             )
         if samples.numel() == 0:
             return []
-        samples = as_waveform(samples.reshape(-1), 0).reshape(samples.shape)
+        samples = as_samples(samples, "The chunk").cpu()
         samples = samples.mean(1) if samples.ndim == 2 else samples
         if not torch.isfinite(samples).all():
             raise ValueError("The chunk has samples that are not finite.")
         if self.resampler is not None:
             samples = torch.from_numpy(self.resampler.resample_chunk(np.ascontiguousarray(samples.numpy())))
-        windows = self.windows.push(self.frames.push(samples))
+        return self._classify(self.windows.push(self.frames.push(samples)))
+
+    @torch.inference_mode()
+    def finish(self) -> list[dict]:
+        """Return the windows that are left at the stream's end, the last one of which ends there; then [`reset`].
+
+        A stream that was shorter than one window has none.
+        """
+        windows = []
+        if self.resampler is not None:
+            rest = self.resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            windows = self.windows.push(self.frames.push(torch.from_numpy(rest)))
+        windows = self._classify(windows + self.windows.finish())
+        self.reset()
+        return windows
+
+    def _classify(self, windows: list[tuple[int, torch.Tensor]]) -> list[dict]:
         if not windows:
             return []
         pipeline, shift, rate = self.pipeline, self.frames.shift, self.feature_extractor.sampling_rate

@@ -156,3 +156,17 @@ def test_clips_that_are_hardly_there(run_script, tones, checkpoint, model, tmp_p
     assert "too short" in errors["05.wav"]
     assert "The scores of" in errors["06.wav"]
     assert len(errors) == 2
+
+
+def test_another_way_to_sum_up_is_another_run(run_script, tones, checkpoint, model, tmp_path):
+    base = ("--model", checkpoint, "--use_cpu", "--data_dir", tones, "--output_dir", tmp_path / "out")
+    assert run_script("predict.py", *base).error is None
+    model.config.window_aggregation = "max"
+    model.save_pretrained(checkpoint)
+    assert "other settings (model " in run_script("predict.py", *base).error
+
+
+def test_a_model_without_a_head(run_script, tones, checkpoint, model, tmp_path):
+    model.audio_spectrogram_mixer.save_pretrained(checkpoint)
+    arguments = ("--model", checkpoint, "--use_cpu", "--data_dir", tones, "--output_dir", tmp_path / "out")
+    assert "is no trained classifier: it has no weights for classifier" in run_script("predict.py", *arguments).error
