@@ -34,6 +34,8 @@ def make_files() -> list[bytes]:
         channels = 1 if kind == "SVX" else 2
         soundfile.write(buffer, samples[:, :channels], 48000 if subtype == "OPUS" else 16000, subtype, format=kind)
         files.append(buffer.getvalue())
+        if kind == "MP3":  # and without the first frame, which tells how many there are
+            files.append(files[-1][files[-1].index(files[-1][:2], 4) :])
     return files
 
 
