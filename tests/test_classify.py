@@ -150,10 +150,9 @@ def test_a_model_that_is_no_trained_classifier(checkpoint, model, sound, capsys)
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are text there")
 @pytest.mark.parametrize("option", [[], ["--json"], ["--csv"]], ids=str)
-def test_a_name_that_is_no_text(checkpoint, sound, option):
+def test_a_name_that_is_no_text(run, sound, option):
     strange = os.fsdecode(os.fsencode(sound)[:-4] + b"\xff.wav")
     shutil.copy(sound, strange)
-    command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), *option, strange]
-    process = subprocess.run(command, capture_output=True)
-    assert process.returncode == 0, process.stderr
-    assert b"udcff" in process.stdout
+    status, out, err = run(*option, strange)
+    assert (status, err) == (0, "")
+    assert "udcff" in out
