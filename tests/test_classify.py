@@ -156,3 +156,16 @@ def test_a_name_that_is_no_text(run, sound, option):
     status, out, err = run(*option, strange)
     assert (status, err) == (0, "")
     assert "udcff" in out
+
+
+@pytest.mark.parametrize("name", ["nowhere/out.png", "out.sound", "out"])
+def test_a_picture_that_cannot_be_written_is_told_before_the_work(run, sound, name, monkeypatch, tmp_path):
+    monkeypatch.setattr("modeling_asm.classify.plot_windows", None)
+    status, out, err = run(sound, "--plot", str(tmp_path / name))
+    assert (status, out) == (2, "")
+    assert name in err
+
+
+def test_a_model_that_is_not_there(sound, capsys):
+    assert main(["--model", "no-such-model", sound]) == 2
+    assert capsys.readouterr().err.startswith("asm-classify: There is no folder 'no-such-model', and from the Hub: ")

@@ -50,11 +50,14 @@ def test_what_is_wrong_is_one_line(checkpoint, sound, tmp_path, capsys, monkeypa
     arguments = ["--model", str(checkpoint), "--plot", str(tmp_path / "out.png")]
     assert main([*arguments, "nowhere.wav"]) == 2
     assert main([*arguments, sound, "--label", "horse"]) == 2
+    assert main([*arguments, sound, "--start", "9"]) == 2
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     assert main([*arguments, sound]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    for line, words in zip(lines, ("is not there", "no label 'horse'; the model has bird, cat, dog", "captum")):
+    assert len(lines) == 4
+    for line, words in zip(
+        lines, ("is not there", "no label 'horse'; the model has bird, cat, dog", "ends at 0.99 s", "captum")
+    ):
         assert words in line
 
 

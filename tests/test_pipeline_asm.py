@@ -131,7 +131,14 @@ def test_batching_across_files_and_windows(classifier, tones, batch_size):
     files = [str(file) for file in sorted((tones / "low").glob("*.wav"))[:5]]
     expected = [as_scores(classifier(file)) for file in files]
     table = Dataset.from_dict({"audio": files}).cast_column("audio", Audio(decode=False))
-    for inputs in (files, (file for file in files), table, KeyDataset(table, "audio"), table.to_iterable_dataset()):
+    for inputs in (
+        files,
+        (file for file in files),
+        table,
+        table["audio"],
+        KeyDataset(table, "audio"),
+        table.to_iterable_dataset(),
+    ):
         results = list(classifier(inputs, batch_size=batch_size))
         assert len(results) == 5
         for result, scores in zip(results, expected):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modeling_asm import spectrograms
-from modeling_asm.spectrograms import average_spectrogram, plot_windows
+from modeling_asm.spectrograms import average_spectrogram, check_picture, plot_windows, share_columns
 
 
 def test_a_long_spectrogram_is_averaged(feature_extractor, monkeypatch):
@@ -21,3 +21,20 @@ def test_without_matplotlib_it_says_what_to_install(feature_extractor, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ValueError, match="pip install matplotlib"):
         plot_windows(str(tmp_path / "out.png"), np.zeros(3000), feature_extractor, [])
+
+
+def test_a_short_event_in_a_long_recording_stays_in_the_picture(monkeypatch):
+    monkeypatch.setattr(spectrograms, "MOST_WINDOWS", 4)
+    values = np.zeros((2, 9))
+    values[1, 4], values[0, 8] = 0.9, 0.5
+    largest, edges = share_columns(values, [float(edge) for edge in range(10)])
+    assert largest.tolist() == [[0.0, 0.0, 0.5], [0.0, 0.9, 0.0]]
+    assert edges == [0.0, 3.0, 6.0, 9.0]
+
+
+def test_a_picture_that_cannot_be_written(tmp_path):
+    check_picture(str(tmp_path / "out.PNG"))
+    with pytest.raises(ValueError, match=r"has no ending of a picture, expected one of .*png"):
+        check_picture(str(tmp_path / "out.wav"))
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
+        check_picture(str(tmp_path / "nowhere" / "out.png"))

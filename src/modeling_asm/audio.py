@@ -69,7 +69,7 @@ class Reader:
 
 def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks of a file, arrays of shape `(num_samples, num_channels)`, and its rate; see [`stream_audio`]."""
-    reader = Reader(source)
+    reader, decoded = Reader(source), None
     try:
         if guessed := is_mp3_without_count(source):
             reader.stretch = 64  # no frame is so much smaller than the first one
@@ -97,8 +97,10 @@ def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int
                     "joined MP3 files do. Write it again by a program that decodes all of it."
                 )
     except (RuntimeError, TypeError, OSError) as error:  # soundfile's own errors, and the file's
-        error = reader.error or error
-        raise AudioFileError(f"Cannot decode {name}: {getattr(error, 'error_string', error)}") from error
+        if reader.error is not None:
+            raise AudioFileError(f"Cannot read {name}: {reader.error}") from reader.error
+        damaged = "" if decoded is None else " to its end, it is damaged or truncated"  # its header is right
+        raise AudioFileError(f"Cannot decode {name}{damaged}: {getattr(error, 'error_string', error)}") from error
 
 
 def is_mp3_without_count(source: BinaryIO) -> bool:

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from .audio import quiet_decoder
 from .pipeline_asm import ASMAudioClassificationPipeline, load_pipeline
 from .sources import spool
-from .spectrograms import figure, plot_windows
+from .spectrograms import check_picture, plot_windows
 
 
 EXIT_STATUS = "Exit status: 0, or 1 if a file could not be read, or 2 if nothing could be done."
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespace) -> list[dict]:
     """Return, for each file, its name with its scores, its windows or its error; draw the plot."""
     if args.plot:
-        figure()  # an error now, and not after the work, where matplotlib is not installed
+        check_picture(args.plot)
     sources = [standard_input(twice=args.plot is not None) if file == "-" else file for file in args.files]
     options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "on_error": "return"}
     key = "windows" if args.timestamps else "scores"

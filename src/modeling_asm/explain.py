@@ -19,7 +19,7 @@ from .fbank import EPSILON
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import load_pipeline
-from .spectrograms import plot_saliency
+from .spectrograms import check_picture, plot_saliency
 
 
 METHODS = ("integrated_gradients", "occlusion")
@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
+        check_picture(args.plot)
         classifier = load_pipeline(args.model)
         labels = classifier.model.config.label2id
         if args.label is not None and args.label not in labels:
@@ -113,7 +114,12 @@ def main(arguments: list[str] | None = None) -> int:
 def choose_window(windows: Iterable[dict], classifier, args: argparse.Namespace) -> dict:
     """Return the window to explain, with its label and score."""
     if args.start is not None:
-        windows = [min(windows, key=lambda window: abs(window["start"] - args.start))]
+        window = min(windows, key=lambda window: abs(window["start"] - args.start))
+        if not 0 <= args.start < window["end"]:
+            raise ValueError(
+                f"--start {args.start} is not in the recording, whose last window ends at {window['end']:.2f} s."
+            )
+        windows = [window]
     best = {"score": -math.inf}
     for window in windows:
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """A pipeline for recordings of any length, rate and number of channels, with the time of each window's scores."""
 
+import os
 from collections.abc import Iterator
 
 import torch
@@ -22,7 +23,12 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> "ASMAudioClassi
         ValueError: If it is not an ASM, or has no weights for a part of the model, which would then be random, or there
             is no such device.
     """
-    model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
+    try:
+        model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
+    except OSError as error:
+        if os.path.isdir(checkpoint):
+            raise
+        raise OSError(f"There is no folder {checkpoint!r}, and from the Hub: {error}") from error
     if not isinstance(model, ASMForAudioClassification):
         raise ValueError(f"{checkpoint} is a {type(model).__name__}, expected an ASMForAudioClassification.")
     if loading["missing_keys"]:
@@ -79,7 +85,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             AudioFileError: If a file or URL cannot be read.
             ValueError: If an argument or a waveform is impossible.
         """
-        if hasattr(inputs, "features") and hasattr(inputs, "column_names"):  # a data set of datasets
+        # A data set of datasets, or a column of one.
+        if hasattr(inputs, "column_name") or (hasattr(inputs, "features") and hasattr(inputs, "column_names")):
             inputs = (row for row in inputs)
         return super().__call__(inputs, **kwargs)
 

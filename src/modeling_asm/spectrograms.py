@@ -1,6 +1,7 @@
 """Pictures of what a model hears and says; they need matplotlib, which `pip install "modeling_asm[plots]"` brings."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from .windows import FrameStream
 
 COLUMNS = 1500  # of a picture; longer spectrograms are averaged
 MOST_LABELS = 12  # rows of the lower half
+MOST_WINDOWS = 500  # columns of the lower half; of more windows, neighbours share one, which has their largest scores
 
 
 def figure(**arguments):
@@ -27,6 +29,19 @@ def figure(**arguments):
         raise ValueError("A plot needs matplotlib: `pip install matplotlib`.") from error
     matplotlib.rcParams["text.parse_math"] = False  # names of labels are no formulas, whatever dollars they have
     return Figure(layout="constrained", **arguments)
+
+
+def check_picture(path: str):
+    """Find out before the work whether a picture can be written.
+
+    Raises:
+        ValueError: If matplotlib is not installed, or does not know the format, or there is no such folder.
+    """
+    formats, ending = figure().canvas.get_supported_filetypes(), Path(path).suffix.lower().lstrip(".")
+    if ending not in formats:
+        raise ValueError(f"{path!r} has no ending of a picture, expected one of {', '.join(sorted(formats))}.")
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"{path!r} cannot be written: there is no folder {str(Path(path).parent)!r}.")
 
 
 def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration: float) -> np.ndarray:
@@ -62,7 +77,7 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
     """Draw a recording's spectrogram, and below it the scores of its labels along time.
 
     Args:
-        path: The picture to write; its ending is its format, such as `.png`.
+        path: The picture to write; its ending is its format, such as `.png`; see [`check_picture`].
         source: The recording, as [`open_audio`] takes it.
         feature_extractor: The model's.
         windows: What [`ASMAudioClassificationPipeline`] returns with `return_timestamps=True`, `top_k=None`.
@@ -81,11 +96,27 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
     middles = [(window["start"] + window["end"]) / 2 for window in windows]
     edges = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), duration]
     values = np.array([[row[label] for row in scores] for label in labels])
+    values, edges = share_columns(values, edges)
     image = below.pcolormesh(edges, np.arange(len(labels) + 1), values[::-1], cmap="Greys", vmin=min(0, values.min()))
     below.set_yticks(np.arange(len(labels)) + 0.5, labels[::-1])
     below.set_xlabel("seconds")
     picture.colorbar(image, ax=below, label="score")
     picture.savefig(path, dpi=100)
+
+
+def share_columns(values: np.ndarray, edges: list[float]) -> tuple[np.ndarray, list[float]]:
+    """Draw neighbours together where there are more than [`MOST_WINDOWS`]: a short event must not fall between pixels.
+
+    Args:
+        values: Scores of shape `(num_labels, num_windows)`.
+        edges: Where the windows start, and at last the end, in seconds.
+
+    Returns:
+        The largest scores of what shares a column, and the columns' edges.
+    """
+    together = -(-values.shape[1] // MOST_WINDOWS)
+    largest = np.maximum.reduceat(values, range(0, values.shape[1], together), axis=1)
+    return largest, [*edges[:-1:together], edges[-1]]
 
 
 def plot_saliency(
