@@ -32,6 +32,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
+from modeling_asm.commands import check_weights
 from modeling_asm.feature_extraction_asm import ASMFeatureExtractor
 from modeling_asm.modeling_asm import aggregate_windows
 from modeling_asm.sources import open_audio
@@ -151,9 +152,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
     model, loading = AutoModelForAudioClassification.from_pretrained(
         args.model, dtype=torch.float32, output_loading_info=True, **options
     )
-    if loading["missing_keys"]:
-        missing = ", ".join(sorted(loading["missing_keys"]))
-        raise CheckpointError(f"{args.model} is no trained classifier: it has no weights for {missing}.")
+    check_weights(args.model, loading)
     model.eval()
     settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
     settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}

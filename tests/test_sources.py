@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from modeling_asm import sources
 from modeling_asm.audio import AudioFileError
@@ -146,6 +147,7 @@ def test_arrays_are_resampled_and_mixed_down():
     assert read({"array": np.zeros((2, 44100)), "sampling_rate": 44100}).shape == (16000,)
     assert read({"raw": np.zeros((48000, 6), np.int16), "sampling_rate": 48000}).shape == (16000,)
     np.testing.assert_allclose(read(np.stack([WAVEFORM, -WAVEFORM, WAVEFORM])), WAVEFORM / 3, atol=1e-6)
+    assert read({"array": torch.zeros(48000), "sampling_rate": torch.tensor(48000)}).shape == (16000,)
     np.testing.assert_allclose(read((WAVEFORM * 32767).astype(np.int16)), WAVEFORM, atol=1e-4)
 
 

@@ -1,10 +1,8 @@
 """Decoding of audio files by soundfile and resampling by soxr, in blocks: no FFmpeg, torchaudio or torchcodec."""
 
-import contextlib
 import io
 import os
 import re
-import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -195,29 +193,3 @@ def load_audio(path: str | os.PathLike, sampling_rate: int = 16000, data: bytes 
     """
     source, name = (path, None) if data is None else (io.BytesIO(data), repr(os.fspath(path)))
     return np.concatenate(list(stream_audio(source, sampling_rate, name)))
-
-
-@contextlib.contextmanager
-def quiet_decoder() -> Iterator[None]:
-    """Keep what libmpg123 itself prints about a damaged file off standard error, for commands, which say it in a line.
-
-    Python's `sys.stderr` goes where it went.
-    """
-    stderr = sys.stderr
-    try:
-        shared = stderr.fileno() == 2
-    except (AttributeError, OSError, ValueError):  # closed, or kept in memory
-        shared = False
-    if not shared:
-        yield
-        return
-    stderr.flush()
-    options = {"buffering": 1, "encoding": stderr.encoding, "errors": stderr.errors}
-    with open(os.devnull, "w") as nothing, open(os.dup(2), "w", **options) as kept:
-        os.dup2(nothing.fileno(), 2)
-        sys.stderr = kept
-        try:
-            yield
-        finally:
-            os.dup2(kept.fileno(), 2)
-            sys.stderr = stderr

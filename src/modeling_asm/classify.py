@@ -18,8 +18,8 @@ import sys
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from .audio import quiet_decoder
-from .pipeline_asm import ASMAudioClassificationPipeline, load_pipeline
+from .commands import load_pipeline, one_line, quiet_decoder
+from .pipeline_asm import ASMAudioClassificationPipeline
 from .sources import spool
 from .spectrograms import check_picture, plot_windows
 
@@ -101,11 +101,6 @@ def standard_input(twice: bool):
         closed.close()
         return closed
     return spool(sys.stdin.buffer) if twice else sys.stdin.buffer
-
-
-def one_line(error: object) -> str:
-    """Return a message without line breaks: a file's name may have some."""
-    return " ".join(str(error).split())
 
 
 def print_table(results: list[dict]):

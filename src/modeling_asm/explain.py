@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from .audio import AudioFileError, quiet_decoder
+from .audio import AudioFileError
+from .commands import load_pipeline, one_line, quiet_decoder
 from .fbank import EPSILON
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
-from .pipeline_asm import load_pipeline
 from .spectrograms import check_picture, plot_saliency
 
 
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(title)
     except (AudioFileError, OSError, ValueError, RuntimeError) as error:
-        print(f"asm-explain: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"asm-explain: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,45 +1,17 @@
 """A pipeline for recordings of any length, rate and number of channels, with the time of each window's scores."""
 
-import os
 from collections.abc import Iterator
 
 import torch
-from transformers import AudioClassificationPipeline, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AudioClassificationPipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio import AudioFileError
 from .configuration_asm import WINDOW_AGGREGATIONS
-from .modeling_asm import ASMForAudioClassification, aggregate_windows
+from .modeling_asm import aggregate_windows
 from .sources import open_audio
 from .windows import read_windows
-
-
-def load_pipeline(checkpoint: str, device: str | None = None) -> "ASMAudioClassificationPipeline":
-    """Load the pipeline of a trained classifier.
-
-    Raises:
-        OSError: If there is no such checkpoint.
-        ValueError: If it is not an ASM, or has no weights for a part of the model, which would then be random, or there
-            is no such device.
-    """
-    try:
-        model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
-    except OSError as error:
-        if os.path.isdir(checkpoint):
-            raise
-        raise OSError(f"There is no folder {checkpoint!r}, and from the Hub: {error}") from error
-    if not isinstance(model, ASMForAudioClassification):
-        raise ValueError(f"{checkpoint} is a {type(model).__name__}, expected an ASMForAudioClassification.")
-    if loading["missing_keys"]:
-        missing = ", ".join(sorted(loading["missing_keys"]))
-        raise ValueError(f"{checkpoint} is no trained classifier: it has no weights for {missing}. Train it first.")
-    try:
-        model.to(device or "cpu")
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"The device {device!r} cannot be used: {error}") from error
-    feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-    return ASMAudioClassificationPipeline(model=model, feature_extractor=feature_extractor, device=device)
 
 
 class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -47,7 +19,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
 
     A file is decoded in blocks by soundfile, without FFmpeg, mixed down, resampled by soxr, and heard in overlapping
     windows; `batch_size` counts windows, of one file or of several. The result is the stock pipeline's on the same
-    samples, and the memory does not grow with the length of a file.
+    samples, and of a long file no more is kept than the scores of its windows.
 
     Example:
 

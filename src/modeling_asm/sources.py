@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import numbers
 import os
 import tempfile
 import threading
@@ -100,9 +99,13 @@ def as_mono(array) -> np.ndarray:
 def resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
     """Resample a waveform as [`stream_audio`] does."""
     low, high = SAMPLING_RATES
-    if not isinstance(rate, numbers.Real) or not low <= rate <= high:
+    try:
+        number = float(rate)
+    except (TypeError, ValueError):  # None, or words
+        number = 0.0
+    if not low <= number <= high:
         raise ValueError(f"The waveform has a sampling rate of {rate} Hz, expected {low} to {high}.")
-    resampled = soxr.resample(waveform, rate, sampling_rate) if rate != sampling_rate else waveform
+    resampled = soxr.resample(waveform, number, sampling_rate) if number != sampling_rate else waveform
     if resampled.size == 0:
         raise ValueError(
             f"{waveform.size} samples at {rate} Hz are none at {sampling_rate}: the waveform is too short."

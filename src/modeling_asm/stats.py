@@ -17,7 +17,8 @@ import soundfile
 import torch
 from tqdm.auto import tqdm
 
-from .audio import AudioFileError, quiet_decoder
+from .audio import AudioFileError
+from .commands import one_line, quiet_decoder
 from .feature_extraction_asm import ASMFeatureExtractor
 from .sources import open_audio
 from .windows import FrameStream
@@ -104,14 +105,14 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 measure_recording(file, extractor, statistics)
             except AudioFileError as error:
-                print(f"asm-stats: {' '.join(str(error).split())}", file=sys.stderr)
+                print(f"asm-stats: {one_line(error)}", file=sys.stderr)
                 failures += 1
         mean, std = statistics.result()
         print(f"mean {mean:.7f}\nstd {std:.7f}\nframes {statistics.count // args.num_mel_bins}")
         if args.output_dir:
             ASMFeatureExtractor(**fields, mean=mean, std=std).save_pretrained(args.output_dir)
     except (OSError, ValueError) as error:
-        print(f"asm-stats: {error}", file=sys.stderr)
+        print(f"asm-stats: {one_line(error)}", file=sys.stderr)
         return 2
     return 1 if failures else 0
 

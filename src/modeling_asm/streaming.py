@@ -91,6 +91,7 @@ class ASMStreamingClassifier:
 
         Raises:
             ValueError: If the chunk has another shape, or a sample is not finite; the chunk is then not heard.
+            TypeError: If it is not of samples; nor is it heard.
         """
         samples = as_tensor(chunk, "The chunk")
         if samples.ndim not in (1, 2):
