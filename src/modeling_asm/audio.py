@@ -23,7 +23,6 @@ BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded at once: 2 MB
 # Hertz; anything else in a header is damage, and resampling it would fill the memory.
 SAMPLING_RATES = (1000, 1_000_000)
 
-
 # An MP3 file's own count of its frames stands in the first one, under one of these names.
 MP3_COUNTS = (b"Xing", b"Info", b"VBRI")
 MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
