@@ -1,0 +1,367 @@
+"""Make an ASM of an MLP-Mixer that was trained on pictures: timm's weights (`mixer_*`), or Google's `.npz`.
+
+    python -m modeling_asm.convert_mixer timm/mixer_b16_224.goog_in21k_ft_in1k asm-base-pictures
+    python -m modeling_asm.convert_mixer Mixer-B_16.npz asm-base-pictures --max_length 512
+
+The result is a checkpoint without a classifier, to be fine-tuned on labelled audio:
+`python examples/train.py --model_name_or_path asm-base-pictures --data_dir recordings --output_dir my-model`.
+"""
+
+import argparse
+import hashlib
+import math
+import pickle
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from . import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMModel
+
+
+# What a channel of the picture contributes. "luma" is the paper's choice, by the coefficients of ITU-R BT.601, which sum
+# to 1; "sum" is AST's, three times the mean.
+RGB_TO_MONO = {"luma": (0.299, 0.587, 0.114), "sum": (1.0, 1.0, 1.0), "mean": (1 / 3, 1 / 3, 1 / 3)}
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm's repositories on the Hub have
+
+# ASM's names for the modules of a Mixer, by timm's and by Google's.
+TIMM_MODULES = {
+    "stem.proj": "patch_embeddings.projection",
+    "blocks.N.norm1": "layers.N.layernorm_before",
+    "blocks.N.mlp_tokens.fc1": "layers.N.token_mixing.fc1",
+    "blocks.N.mlp_tokens.fc2": "layers.N.token_mixing.fc2",
+    "blocks.N.norm2": "layers.N.layernorm_after",
+    "blocks.N.mlp_channels.fc1": "layers.N.channel_mixing.fc1",
+    "blocks.N.mlp_channels.fc2": "layers.N.channel_mixing.fc2",
+    "norm": "layernorm",
+    "head": "classifier",
+}
+GOOGLE_MODULES = {
+    "stem": "patch_embeddings.projection",
+    "MixerBlock_N/LayerNorm_0": "layers.N.layernorm_before",
+    "MixerBlock_N/token_mixing/Dense_0": "layers.N.token_mixing.fc1",
+    "MixerBlock_N/token_mixing/Dense_1": "layers.N.token_mixing.fc2",
+    "MixerBlock_N/LayerNorm_1": "layers.N.layernorm_after",
+    "MixerBlock_N/channel_mixing/Dense_0": "layers.N.channel_mixing.fc1",
+    "MixerBlock_N/channel_mixing/Dense_1": "layers.N.channel_mixing.fc2",
+    "pre_head_layer_norm": "layernorm",
+    "head": "classifier",
+}
+
+CARD = """# {name}
+
+An Audio Spectrogram Mixer (ASM, [arXiv 2401.11102](https://arxiv.org/abs/2401.11102)) of {parameters:,} parameters with
+the weights of an MLP-Mixer ([arXiv 2105.01601](https://arxiv.org/abs/2105.01601)) that was trained on pictures. **It has
+heard no sound yet**: fine-tune it on labelled recordings, by `examples/train.py --model_name_or_path {name}` of
+modeling_asm or by `AutoModelForAudioClassification.from_pretrained`. Input: log-mel spectrograms of {num_mel_bins} mel
+bins and {max_length} frames, as its feature extractor makes them.
+
+## Provenance
+
+- Weights: `{source}`, SHA-256 `{digest}`.
+- Patches of {patch}x{patch}; token mixing resized from a grid of {old_grid} to {new_grid}; strides {strides} (mel bins,
+  frames).
+- Patch weights of the picture's channels brought to one: {mono}.
+- The head for pictures was {head}.
+- Converted by `modeling_asm.convert_mixer`. The licence of the weights is that of their source: {licence}.
+"""
+
+
+class ConversionError(ValueError):
+    """Weights that are no Mixer's, that are damaged or unsafe to read, or that cannot be fitted; it says what to do."""
+
+
+def convert_mixer(
+    weights: dict[str, Tensor],
+    rgb_to_mono: str | None = "luma",
+    max_length: int = 1024,
+    num_mel_bins: int = 128,
+    frequency_stride: int | None = None,
+    time_stride: int | None = None,
+    keep_head: bool = False,
+) -> ASMModel | ASMForAudioClassification:
+    """Make an ASM of the weights of a Mixer for pictures.
+
+    A picture's rows become mel bins and its columns frames; the picture is stretched over the spectrogram, and token
+    mixing is resized from its grid of patches to the spectrogram's (see `resize_spectrogram`).
+
+    Args:
+        weights: timm's tensors, as [`read_weights`] returns them, also of Google's files.
+        rgb_to_mono: How patch weights of three channels become weights of one: `"luma"`, the paper's grey formula;
+            `"sum"`, AST's; `"mean"`. `None` promises that the weights have one channel already.
+        max_length: Number of frames of the spectrogram.
+        num_mel_bins: Number of mel bins of the spectrogram.
+        frequency_stride: Step from patch to patch along frequency, in mel bins; by default the patch's side.
+        time_stride: Step from patch to patch along time, in frames; by default the patch's side.
+        keep_head: Whether to keep the classifier of pictures, for comparisons with the original.
+
+    Returns:
+        The encoder, or, with `keep_head`, a classifier; float32.
+
+    Raises:
+        ConversionError: If a key is unknown or missing, a shape does not fit, or the channels are not those promised.
+        ValueError: If the geometry is impossible; the message names the field.
+    """
+    if "stem.proj.weight" not in weights:
+        raise ConversionError(
+            f"The weights have no 'stem.proj.weight', as a Mixer's have, but {', '.join(sorted(weights)[:3])} and others: "
+            "this is another architecture. Convert timm's mixer_* or Google's Mixer-*.npz."
+        )
+    config = infer_config(weights)
+    mixer = ASMForAudioClassification(config) if keep_head else ASMModel(config)
+    prefix = "audio_spectrogram_mixer." if keep_head else ""
+    renamed = {}
+    for key in weights:
+        name, _, kind = rename(key, TIMM_MODULES).rpartition(".")
+        if name != "classifier":
+            renamed[f"{prefix}{name}.{kind}"] = weights[key]
+        elif keep_head:
+            renamed[f"{name}.{kind}"] = weights[key]
+    projection = f"{prefix}patch_embeddings.projection.weight"
+    renamed[projection] = to_mono(renamed[projection], rgb_to_mono)
+    check_weights(renamed, mixer.state_dict(), prefix)
+    mixer.load_state_dict(renamed)
+    patch = config.patch_size
+    strides = {"frequency_stride": frequency_stride or patch, "time_stride": time_stride or patch}
+    return mixer.resize_spectrogram(max_length=max_length, num_mel_bins=num_mel_bins, **strides, stretch=True).eval()
+
+
+def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
+    """Return the config of a Mixer for square pictures, from the shapes of its weights in timm's names."""
+    for key in weights:
+        rename(key, TIMM_MODULES)
+    needed = ("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight")
+    for key in needed:
+        if key not in weights:
+            raise ConversionError(f"The weights lack {key!r}, which every Mixer has: the file is not whole.")
+    projection, tokens, channels = (weights[key] for key in needed)
+    if projection.ndim != 4 or projection.shape[2] != projection.shape[3]:
+        raise ConversionError(
+            f"'stem.proj.weight' has shape {tuple(projection.shape)}, expected (width, channels, side, side)."
+        )
+    hidden_size, patch, num_patches = projection.shape[0], projection.shape[2], tokens.shape[1]
+    side = math.isqrt(num_patches)
+    if side**2 != num_patches:
+        raise ConversionError(f"{num_patches} tokens are no square grid; only Mixers for square pictures convert.")
+    head = weights.get("head.weight")
+    return ASMConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
+        tokens_mlp_dim=tokens.shape[0],
+        channels_mlp_dim=channels.shape[0],
+        patch_size=patch,
+        frequency_stride=patch,
+        time_stride=patch,
+        max_length=side * patch,
+        num_mel_bins=side * patch,
+        **({} if head is None else {"num_labels": head.shape[0]}),
+    )
+
+
+def rename(key: str, modules: dict[str, str], separator: str = ".") -> str:
+    """Return ASM's name of a tensor, in a table of modules whose `N` stands for a layer's number."""
+    module, _, kind = key.rpartition(separator)
+    number = re.search(r"(?<=[._])\d+(?=[./])", module)
+    pattern = module if number is None else f"{module[: number.start()]}N{module[number.end() :]}"
+    if pattern not in modules or kind not in ("weight", "bias", "kernel", "scale"):
+        raise ConversionError(
+            f"The weights have {key!r}, which no Mixer has: this is another architecture, or a variant that ASM cannot "
+            "hold. Convert timm's mixer_* or Google's Mixer-*.npz."
+        )
+    return f"{modules[pattern].replace('N', number.group() if number else '')}.{kind}"
+
+
+def to_mono(weight: Tensor, rgb_to_mono: str | None) -> Tensor:
+    """Bring patch weights of shape `(width, channels, side, side)` to one channel."""
+    channels = weight.shape[1]
+    if rgb_to_mono is None:
+        if channels != 1:
+            raise ConversionError(
+                f"The weights have a stem of {channels} channels, but rgb_to_mono=None promises one. Choose how "
+                f"{channels} become one: {', '.join(RGB_TO_MONO)}."
+            )
+        return weight
+    if rgb_to_mono not in RGB_TO_MONO:
+        raise ConversionError(f"`rgb_to_mono` is {rgb_to_mono!r}, expected {', '.join(RGB_TO_MONO)} or None.")
+    if channels != 3:
+        raise ConversionError(
+            f"The weights have a stem of {channels} channels, but rgb_to_mono={rgb_to_mono!r} is for three. "
+            "For a stem of one channel give rgb_to_mono=None (`--rgb_to_mono none`)."
+        )
+    coefficients = torch.tensor(RGB_TO_MONO[rgb_to_mono], dtype=weight.dtype)
+    return (weight * coefficients[:, None, None]).sum(1, keepdim=True)
+
+
+def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], prefix: str):
+    """Raise `ConversionError` where a tensor is missing, too many, or of another shape."""
+    missing = sorted(set(expected) - set(weights))
+    unknown = sorted(set(weights) - set(expected))
+    for names, what in ((missing, "lack"), (unknown, "have one too many,")):
+        if names:
+            raise ConversionError(f"The weights {what} that of {names[0].removeprefix(prefix)!r}: no whole Mixer.")
+    for name, tensor in expected.items():
+        if weights[name].shape != tensor.shape:
+            raise ConversionError(
+                f"The weights of {name.removeprefix(prefix)!r} have shape {tuple(weights[name].shape)}, but the other "
+                f"layers ask for {tuple(tensor.shape)}: no whole Mixer."
+            )
+
+
+def read_weights(file: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a Mixer into float32 tensors with timm's names.
+
+    Args:
+        file: timm's `.safetensors`, `.pth`, `.pt` or `.bin`, or Google's `.npz`. Nothing in it is executed.
+
+    Raises:
+        ConversionError: If the file is cut or damaged, is a pickle of more than tensors, or of another kind.
+    """
+    file = Path(file)
+    try:
+        if file.suffix == ".safetensors":
+            weights = load_file(file)
+        elif file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                weights = from_google({name: arrays[name] for name in arrays.files})
+        elif file.suffix in (".pth", ".pt", ".bin"):
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+            weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
+        else:
+            raise ConversionError(f"{file.name!r} is none of .safetensors, .pth, .pt, .bin and .npz.")
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            f"{file.name!r} is a pickle of more than tensors, which could run a stranger's code, or is damaged: it is "
+            "not read. Ask its maker for safetensors."
+        ) from error
+    except (ConversionError, FileNotFoundError, PermissionError):
+        raise
+    except (SafetensorError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
+        if "allow_pickle" in str(error):
+            raise ConversionError(f"{file.name!r} has a pickled object, which is not read: {error}") from error
+        raise ConversionError(f"{file.name!r} is cut or damaged ({error}). Fetch it again.") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ConversionError(f"{file.name!r} has no dictionary of tensors, which a Mixer's weights are.")
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def from_google(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Give Google's arrays timm's names and axes."""
+    timm = {asm: name for name, asm in TIMM_MODULES.items()}
+    weights = {}
+    for key, array in arrays.items():
+        name = rename(key, GOOGLE_MODULES, "/")
+        module, _, kind = name.rpartition(".")
+        tensor = torch.from_numpy(array)
+        if kind == "kernel":  # (in, out), or (side, side, channels, width)
+            tensor = tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor.T
+        number = re.search(r"\d+", module)
+        pattern = module if number is None else module.replace(number.group(), "N", 1)
+        target = timm[pattern].replace("N", number.group() if number else "")
+        weights[f"{target}.{'bias' if kind == 'bias' else 'weight'}"] = tensor.contiguous()
+    return weights
+
+
+def find_weights(source: str, revision: str = "main") -> Path:
+    """Return the file of the weights: a file, one in a folder, or one of a model on the Hub, `timm/mixer_...`."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
+        if not found:
+            raise ConversionError(f"The folder {source!r} has none of {', '.join(WEIGHT_FILES)}.")
+        return found[0]
+    if source.count("/") != 1 or path.suffix in (".npz", ".pth", ".pt", ".safetensors", ".bin"):
+        raise ConversionError(
+            f"There is no file {source!r}; a model on the Hub is owner/name: timm/mixer_b16_224.goog_in21k."
+        )
+    for name in WEIGHT_FILES:
+        try:
+            return Path(hf_hub_download(source, name, revision=revision))
+        except LocalEntryNotFoundError as error:
+            raise ConversionError(
+                f"The Hub cannot be reached for {source!r}, and there is no copy of it here."
+            ) from error
+        except EntryNotFoundError:
+            continue
+        except HfHubHTTPError as error:
+            raise ConversionError(f"The Hub does not give {source!r}: {error}") from error
+    raise ConversionError(f"{source!r} on the Hub has none of {', '.join(WEIGHT_FILES)}.")
+
+
+def write_checkpoint(
+    folder: Path, mixer: ASMModel, source: str, file: Path, rgb_to_mono: str | None, licence: str | None
+):
+    """Save an encoder with its feature extractor and a card that tells where the weights come from."""
+    config = mixer.config
+    mixer.save_pretrained(folder)
+    ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length).save_pretrained(folder)
+    on_hub = not Path(source).exists()
+    tokens = read_weights(file)["blocks.0.mlp_tokens.fc1.weight"].shape[1]
+    coefficients = "they had one already" if rgb_to_mono is None else f"`{rgb_to_mono}`, {RGB_TO_MONO[rgb_to_mono]}"
+    text = CARD.format(
+        name=folder.resolve().name,
+        parameters=mixer.num_parameters(),
+        source=source if on_hub else file.name,
+        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
+        patch=config.patch_size,
+        old_grid="x".join([str(math.isqrt(tokens))] * 2),
+        new_grid="x".join(map(str, config.patch_grid)),
+        num_mel_bins=config.num_mel_bins,
+        max_length=config.max_length,
+        strides=(config.frequency_stride, config.time_stride),
+        mono=coefficients,
+        head="left out",
+        licence=licence or "not known here",
+    )
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        license=licence,
+        base_model=source if on_hub else None,
+        tags=["audio-classification", "audio-spectrogram-mixer", "mlp-mixer"],
+    )
+    ModelCard(f"---\n{data}\n---\n\n{text}").save(folder / "README.md")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m modeling_asm.convert_mixer", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument(
+        "source", help="File of weights (.safetensors, .pth, .npz), or a model on the Hub: timm/mixer_..."
+    )
+    parser.add_argument("output_dir", type=Path, help="Folder for the checkpoint; it must not hold anything.")
+    parser.add_argument("--rgb_to_mono", default="luma", choices=[*RGB_TO_MONO, "none"], help="Default: luma.")
+    parser.add_argument("--max_length", type=int, default=1024, help="Frames of the spectrogram; 100 are about 1 s.")
+    parser.add_argument("--num_mel_bins", type=int, default=128, help="Mel bins of the spectrogram.")
+    parser.add_argument("--frequency_stride", type=int, help="Step of the patches in mel bins; by default their side.")
+    parser.add_argument("--time_stride", type=int, help="Step of the patches in frames; by default their side.")
+    parser.add_argument("--revision", default="main", help="Branch, tag or commit of a model on the Hub.")
+    parser.add_argument("--licence", help="Licence of the weights, for the card: apache-2.0.")
+    args = parser.parse_args()
+    try:
+        if args.output_dir.exists() and any(args.output_dir.iterdir()):
+            raise ConversionError(f"{str(args.output_dir)!r} holds files already, and nothing is overwritten.")
+        file = find_weights(args.source, args.revision)
+        rgb_to_mono = None if args.rgb_to_mono == "none" else args.rgb_to_mono
+        geometry = {
+            name: getattr(args, name) for name in ("max_length", "num_mel_bins", "frequency_stride", "time_stride")
+        }
+        mixer = convert_mixer(read_weights(file), rgb_to_mono, **geometry)
+        write_checkpoint(args.output_dir, mixer, args.source, file, rgb_to_mono, args.licence)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    print(f"{args.output_dir}: {mixer.num_parameters():,} parameters, a grid of {mixer.config.patch_grid} patches.")
+
+
+if __name__ == "__main__":
+    main()
