@@ -111,3 +111,22 @@ def test_round_trip_through_json(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "audio-spectrogram-mixer"
     different = {"patch_size", "_name_or_path"}  # JSON has no tuples
     assert all(loaded.to_dict()[key] == value for key, value in config.to_dict().items() if key not in different)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stem_channels": [8, 0]}, "`stem_channels` must be integers above 0"),
+        ({"stem_channels": [8] * 5}, "`patch_size` of 16 mel bins is no multiple of 32"),
+        ({"stem_channels": [8, 8], "num_mel_bins": 66}, "`num_mel_bins` of 66 mel bins is no multiple of 4"),
+        ({"stem_channels": [8, 8], "frequency_stride": 10}, "`frequency_stride` of 10 mel bins.*fewer convolutions"),
+    ],
+    ids=["width", "patch", "band", "stride"],
+)
+def test_a_stem_that_does_not_divide_the_band(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ASMConfig(**arguments)
+
+
+def test_the_papers_model_has_no_stem():
+    assert ASMConfig().stem_channels == ()

@@ -508,3 +508,44 @@ def test_an_impossible_geometry_leaves_the_model_alone(model):
         model.resize_spectrogram(max_length=2)
     assert model.config.max_length == 16
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.fixture
+def stemmed(config) -> ASMForAudioClassification:
+    """Two convolutions in front of the patches."""
+    config.stem_channels = (3, 5)
+    return ASMForAudioClassification(config)
+
+
+def test_a_stem_keeps_the_grid(stemmed, input_values, tmp_path):
+    config = stemmed.config
+    patches = stemmed.audio_spectrogram_mixer.patch_embeddings
+    spectrogram = input_values.transpose(1, 2).unsqueeze(1)
+    assert patches.stem(spectrogram).shape == (4, 5, config.num_mel_bins // 4, config.max_length)
+    assert patches(input_values).shape == (4, config.num_patches, config.hidden_size)
+    loss = stemmed(input_values, labels=torch.tensor([0, 1, 2, 0])).loss
+    loss.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in stemmed.parameters())
+    stemmed.eval().save_pretrained(tmp_path)
+    again = ASMForAudioClassification.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again(input_values).logits, stemmed(input_values).logits, rtol=0, atol=0)
+
+
+def test_a_stem_starts_with_running_statistics_that_change_nothing(stemmed):
+    for module in stemmed.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert (module.weight == 1).all() and (module.bias == 0).all()
+            assert (module.running_mean == 0).all() and (module.running_var == 1).all()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_with_a_stem_is_resized(stemmed, change):
+    stemmed.eval().resize_spectrogram(**CHANGES[change])
+    config = stemmed.config
+    input_values = torch.randn(2, config.max_length, config.num_mel_bins)
+    outputs = stemmed.audio_spectrogram_mixer(input_values)
+    assert outputs.last_hidden_state.shape == (2, config.num_patches, config.hidden_size)
+
+
+def test_without_a_stem_there_are_no_weights_of_one(model):
+    assert not [name for name in model.state_dict() if "stem" in name]

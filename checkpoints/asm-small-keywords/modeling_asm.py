@@ -3,6 +3,7 @@
 
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer in the Transformer's place."""
 
+import itertools
 import math
 
 import torch
@@ -44,6 +45,26 @@ class ASMAconC(nn.Module):
         return difference * torch.sigmoid(self.beta * difference) + self.p2 * hidden_states
 
 
+class ASMStem(nn.Sequential):
+    """Convolutions in front of the patches, as in https://arxiv.org/abs/2106.14881; no part of the paper's model.
+
+    Each is 3x3 with batch normalisation and GELU, and halves the mel bins; frames stay.
+    """
+
+    def __init__(self, config: ASMConfig):
+        widths = [1, *config.stem_channels]
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.GELU(),
+                )
+                for before, after in itertools.pairwise(widths)
+            )
+        )
+
+
 class ASMPatchEmbeddings(nn.Module):
     """Cut a spectrogram into patches and project each linearly to a token."""
 
@@ -51,8 +72,9 @@ class ASMPatchEmbeddings(nn.Module):
         super().__init__()
         self.max_length = config.max_length
         self.num_mel_bins = config.num_mel_bins
-        stride = (config.frequency_stride, config.time_stride)
-        self.projection = nn.Conv2d(1, config.hidden_size, kernel_size=config.patch_shape, stride=stride)
+        self.stem = ASMStem(config)
+        channels = config.stem_channels[-1] if config.stem_channels else 1
+        self.projection = nn.Conv2d(channels, config.hidden_size, **projection_geometry(config))
 
     def forward(self, input_values: Tensor) -> Tensor:
         """Map float `(batch_size, max_length, num_mel_bins)` to `(batch_size, num_patches, hidden_size)`.
@@ -73,18 +95,18 @@ class ASMPatchEmbeddings(nn.Module):
         spectrogram = (
             input_values.to(self.projection.weight.dtype).transpose(1, 2).unsqueeze(1)
         )  # (batch, 1, mel, time)
-        return self.projection(spectrogram).flatten(2).transpose(1, 2)
+        return self.projection(self.stem(spectrogram)).flatten(2).transpose(1, 2)
 
     @torch.no_grad()
-    def resize(self, patch_shape: tuple[int, int], config: ASMConfig):
+    def resize(self, config: ASMConfig):
         """Take over another geometry; see [`ASMPreTrainedModel.resize_spectrogram`]."""
-        weight = self.projection.weight
-        if config.patch_shape != patch_shape:
-            inverse = torch.linalg.pinv(resize_pictures(patch_shape, config.patch_shape)).to(weight)
-            weight = (weight.flatten(1) @ inverse).unflatten(1, (1, *config.patch_shape))
+        weight, geometry = self.projection.weight, projection_geometry(config)
+        old, new = self.projection.kernel_size, geometry["kernel_size"]
+        if old != new:
+            inverse = torch.linalg.pinv(resize_pictures(old, new)).to(weight)
+            weight = (weight.flatten(2) @ inverse).unflatten(2, new)
             self.projection.weight = nn.Parameter(weight, requires_grad=self.projection.weight.requires_grad)
-        self.projection.kernel_size = config.patch_shape
-        self.projection.stride = (config.frequency_stride, config.time_stride)
+        self.projection.kernel_size, self.projection.stride = new, geometry["stride"]
         self.max_length, self.num_mel_bins = config.max_length, config.num_mel_bins
 
 
@@ -244,7 +266,7 @@ class ASMPreTrainedModel(PreTrainedModel):
         if changes == {name: getattr(old, name) for name in changes}:
             return self
         matrix, density = resize_tokens(old, new, stretch)
-        self.base_model.patch_embeddings.resize(old.patch_shape, new)
+        self.base_model.patch_embeddings.resize(new)
         for layer in self.base_model.layers:
             layer.token_mixing.resize(matrix, density)
         for name, value in changes.items():
@@ -403,6 +425,15 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         if problem_type == "multi_label_classification":
             check_range(labels, 0, 1, "multi-label targets are between 0 and 1")
         return self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+
+
+def projection_geometry(config: ASMConfig) -> dict[str, tuple[int, int]]:
+    """Return size and step of a patch in rows and columns of what the stem leaves of a spectrogram."""
+    rows, (patch_bins, patch_frames) = 2 ** len(config.stem_channels), config.patch_shape
+    return {
+        "kernel_size": (patch_bins // rows, patch_frames),
+        "stride": (config.frequency_stride // rows, config.time_stride),
+    }
 
 
 def resize_tokens(old: ASMConfig, new: ASMConfig, stretch: bool = False) -> tuple[Tensor, float]:

@@ -75,6 +75,9 @@ class ASMConfig(PreTrainedConfig):
         time_stride: Step from one patch to the next along time, in frames.
         max_length: Number of frames of the model's window; 100 frames are about 1 s.
         num_mel_bins: Number of mel bins of the input.
+        stem_channels: Widths of 3x3 convolutions in front of the patches, each of which halves the mel bins and keeps
+            the frames; with them, patch sizes and strides along frequency are multiples of 2 to the power of their
+            number. The paper's model has none.
         window_overlap: Share of a window that the next one hears again, where a clip is longer than one window.
         window_aggregation: How the windows of a clip become one answer: the `"mean"` of their scores (probabilities,
             or a regression's values), the `"max"` of them, or the mean of their `"logits"`.
@@ -110,6 +113,7 @@ class ASMConfig(PreTrainedConfig):
     time_stride: int = 16
     max_length: int = 1024
     num_mel_bins: int = 128
+    stem_channels: list[int] | tuple[int, ...] = ()
     window_overlap: float | int = 0.5
     window_aggregation: str = "mean"
 
@@ -171,6 +175,19 @@ class ASMConfig(PreTrainedConfig):
                 raise ValueError(
                     f"`patch_size` {self.patch_size} does not fit: a side of {patch} is longer than "
                     f"`{name}`={getattr(self, name)}. Allowed are sides of 1 to {getattr(self, name)}."
+                )
+
+    def validate_stem(self):
+        """Check that the convolutions of the stem halve bands, patches and steps without a remainder."""
+        if any(channels < 1 for channels in self.stem_channels):
+            raise ValueError(f"`stem_channels` must be integers above 0, got {self.stem_channels}.")
+        step = 2 ** len(self.stem_channels)
+        sides = {"num_mel_bins": self.num_mel_bins, "patch_size": self.patch_shape[0]}
+        for name, size in (sides | {"frequency_stride": self.frequency_stride}).items():
+            if size % step:
+                raise ValueError(
+                    f"`{name}` of {size} mel bins is no multiple of {step}, by which the {len(self.stem_channels)} "
+                    "convolutions of `stem_channels` divide them. Change it, or take fewer convolutions."
                 )
 
     def validate_choices(self):
