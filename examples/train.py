@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+import residual_cnn  # noqa: F401, registers the baseline for --model_type and --teachers
 import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from transformers import AutoConfig, EarlyStoppingCallback, set_seed
@@ -34,6 +35,7 @@ from modeling_asm.training.models import (
     ModelArguments,
     choose_seconds,
     gather_model,
+    load_teachers,
     make_model,
     sampling_rate_of,
     window_samples,
@@ -126,6 +128,7 @@ class Arguments:
         script = {name: getattr(self.script, name) for name in ("evaluate_only", "augment", "on_bad_audio")}
         names = {"dataset_name": self.data.hub_name, "manifest": Path(self.data.manifest or "").name}
         names |= {"data_dir": self.data.name, "clips": self.clips, "model_name_or_path": self.model.start}
+        names |= {"teachers": teacher_names(self.training)}
         return {**parts, **script, **names}
 
 
@@ -277,6 +280,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         compute_metrics=lambda output: compute_scores(problem_type, output.predictions, output.label_ids),
         callbacks=[EarlyStoppingCallback(patience)] if patience else None,
         class_weights=class_weights(clips) if training_args.class_balance == "weights" else None,
+        teachers=load_teachers(training_args.teachers, model, feature_extractor),
     )
     training = checkpoint = None
     if not args.script.evaluate_only:
@@ -381,10 +385,20 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
         * args.training.world_size,
         "processes": args.training.world_size,
         "kept": kept_weights(args.training),
+        **(
+            {"teachers": teacher_names(args.training), "teacher_share": args.training.teacher_share}
+            if args.training.teachers
+            else {}
+        ),
         "augmentation": asdict(args.augmentation) if args.script.augment else None,
         "freeze_encoder": args.model.freeze_encoder,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
+
+
+def teacher_names(args: AudioTrainingArguments) -> list[str]:
+    """Return the teachers' names, without paths of this machine."""
+    return [Path(name).resolve().name if Path(name).exists() else name for name in args.teachers]
 
 
 def kept_weights(args: AudioTrainingArguments) -> str:

@@ -38,6 +38,7 @@ def pytest_sessionfinish():
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "examples"))  # as for a script that stands there: `residual_cnn`
 
 
 @pytest.fixture(autouse=True)

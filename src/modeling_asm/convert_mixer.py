@@ -27,8 +27,8 @@ from torch import Tensor
 from . import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMModel
 
 
-# What a channel of the picture contributes. "luma" is the paper's choice, by the coefficients of ITU-R BT.601, which sum
-# to 1; "sum" is AST's, three times the mean.
+# What a channel of the picture contributes. "luma" is the paper's choice, by the coefficients of ITU-R BT.601, which
+# sum to 1; "sum" is AST's, three times the mean.
 RGB_TO_MONO = {"luma": (0.299, 0.587, 0.114), "sum": (1.0, 1.0, 1.0), "mean": (1 / 3, 1 / 3, 1 / 3)}
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm's repositories on the Hub have
 
@@ -58,11 +58,11 @@ GOOGLE_MODULES = {
 
 CARD = """# {name}
 
-An Audio Spectrogram Mixer (ASM, [arXiv 2401.11102](https://arxiv.org/abs/2401.11102)) of {parameters:,} parameters with
-the weights of an MLP-Mixer ([arXiv 2105.01601](https://arxiv.org/abs/2105.01601)) that was trained on pictures. **It has
-heard no sound yet**: fine-tune it on labelled recordings, by `examples/train.py --model_name_or_path {name}` of
-modeling_asm or by `AutoModelForAudioClassification.from_pretrained`. Input: log-mel spectrograms of {num_mel_bins} mel
-bins and {max_length} frames, as its feature extractor makes them.
+An Audio Spectrogram Mixer (ASM, [arXiv 2401.11102](https://arxiv.org/abs/2401.11102)) of {parameters:,} parameters
+with the weights of an MLP-Mixer ([arXiv 2105.01601](https://arxiv.org/abs/2105.01601)) that was trained on pictures.
+**It has heard no sound yet**: fine-tune it on labelled recordings, by `examples/train.py --model_name_or_path {name}`
+of modeling_asm or by `AutoModelForAudioClassification.from_pretrained`. Input: log-mel spectrograms of {num_mel_bins}
+mel bins and {max_length} frames, as its feature extractor makes them.
 
 ## Provenance
 
@@ -112,8 +112,8 @@ def convert_mixer(
     """
     if "stem.proj.weight" not in weights:
         raise ConversionError(
-            f"The weights have no 'stem.proj.weight', as a Mixer's have, but {', '.join(sorted(weights)[:3])} and others: "
-            "this is another architecture. Convert timm's mixer_* or Google's Mixer-*.npz."
+            "The weights have no 'stem.proj.weight', as a Mixer's have: this is another architecture "
+            f"({', '.join(sorted(weights)[:3])}). Convert timm's mixer_* or Google's Mixer-*.npz."
         )
     config = infer_config(weights)
     mixer = ASMForAudioClassification(config) if keep_head else ASMModel(config)
@@ -167,7 +167,7 @@ def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
 
 
 def rename(key: str, modules: dict[str, str], separator: str = ".") -> str:
-    """Return ASM's name of a tensor, in a table of modules whose `N` stands for a layer's number."""
+    """Return a tensor's new name by a table of modules, in which `N` stands for a layer's number."""
     module, _, kind = key.rpartition(separator)
     number = re.search(r"(?<=[._])\d+(?=[./])", module)
     pattern = module if number is None else f"{module[: number.start()]}N{module[number.end() :]}"
@@ -254,18 +254,15 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
 
 def from_google(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Give Google's arrays timm's names and axes."""
-    timm = {asm: name for name, asm in TIMM_MODULES.items()}
+    to_timm = dict(zip(GOOGLE_MODULES.values(), TIMM_MODULES))  # both tables are in the order of the model
+    modules = {google: to_timm[asm] for google, asm in GOOGLE_MODULES.items()}
     weights = {}
     for key, array in arrays.items():
-        name = rename(key, GOOGLE_MODULES, "/")
-        module, _, kind = name.rpartition(".")
+        module, _, kind = rename(key, modules, "/").rpartition(".")
         tensor = torch.from_numpy(array)
         if kind == "kernel":  # (in, out), or (side, side, channels, width)
             tensor = tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor.T
-        number = re.search(r"\d+", module)
-        pattern = module if number is None else module.replace(number.group(), "N", 1)
-        target = timm[pattern].replace("N", number.group() if number else "")
-        weights[f"{target}.{'bias' if kind == 'bias' else 'weight'}"] = tensor.contiguous()
+        weights[f"{module}.{'bias' if kind == 'bias' else 'weight'}"] = tensor.contiguous()
     return weights
 
 

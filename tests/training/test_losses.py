@@ -4,7 +4,7 @@ from torch import nn
 
 from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE
-from modeling_asm.training.losses import clip_losses, mean_loss
+from modeling_asm.training.losses import clip_losses, mean_loss, mean_scores
 
 
 def test_the_loss_is_the_models_own(config):
@@ -56,3 +56,14 @@ def test_other_batches_count_whole():
     losses = torch.randn(4)
     assert mean_loss(losses, Process(1, 2, False, 3)) == losses.mean()
     assert mean_loss(losses, Process(0, 1, True, 3)) == losses.mean()
+
+
+def test_mean_scores():
+    logits = [torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 1.0]])]
+    expected = {
+        SINGLE: (logits[0].softmax(1) + logits[1].softmax(1)) / 2,
+        MULTI: (logits[0].sigmoid() + logits[1].sigmoid()) / 2,
+        REGRESSION: torch.tensor([0.5]),
+    }
+    for problem_type, scores in expected.items():
+        torch.testing.assert_close(mean_scores(logits, problem_type), scores)

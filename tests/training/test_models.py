@@ -20,7 +20,14 @@ from transformers import (
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.decoding import decode_audio
-from modeling_asm.training.models import ModelArguments, choose_seconds, make_model, sampling_rate_of, window_samples
+from modeling_asm.training.models import (
+    ModelArguments,
+    choose_seconds,
+    load_teachers,
+    make_model,
+    sampling_rate_of,
+    window_samples,
+)
 
 
 @pytest.fixture
@@ -200,3 +207,46 @@ def test_half_precision_is_for_arithmetic_alone(clips, checkpoint, model):
 def test_a_checkpoint_that_is_not_there(name):
     with pytest.raises(FileNotFoundError, match=f"There is no checkpoint '{name}'"):
         sampling_rate_of(ModelArguments(model_name_or_path=name))
+
+
+def test_a_new_model_of_another_architecture_and_shape(clips):
+    overrides = "{hidden_size: 24, num_hidden_layers: 1, num_attention_heads: 2, num_mel_bins: 24, patch_size: 8}"
+    args = ModelArguments(model_type="audio-spectrogram-transformer", config_overrides=overrides)
+    model, extractor = make_model(args, clips)
+    assert isinstance(model, ASTForAudioClassification)
+    assert (model.config.hidden_size, model.config.num_mel_bins, model.config.max_length) == (24, 24, 18)
+    assert model.config.id2label == {0: "high", 1: "low"}
+    assert (extractor.num_mel_bins, extractor.max_length) == (24, 18)
+    mixer, _ = make_model(ModelArguments(config_overrides='{"patch_size": [10, 4], "hidden_act": "mish"}'), clips)
+    assert (mixer.config.patch_shape, mixer.config.hidden_act, mixer.config.hidden_size) == ((10, 4), "mish", 128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config_overrides": "hidden_size=24"}, "expected fields and values as YAML or JSON"),
+        ({"config_overrides": "{hidden_size: "}, "expected fields and values as YAML or JSON"),
+        ({"config_overrides": "{hidden_width: 24}"}, "ASMConfig has no field 'hidden_width'"),
+        ({"model_type": "mixer"}, "'mixer' is no architecture that transformers knows; take audio-spectrogram-mixer"),
+    ],
+    ids=["no mapping", "no YAML", "no field", "no architecture"],
+)
+def test_a_new_model_that_cannot_be(clips, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(ModelArguments(**arguments), clips)
+
+
+def test_teachers_hear_what_the_model_hears(clips, tmp_path):
+    model, extractor = make_model(ModelArguments(), clips)
+    model.save_pretrained(tmp_path / "teacher")
+    extractor.save_pretrained(tmp_path / "teacher")
+    (teacher,) = load_teachers([str(tmp_path / "teacher")], model, extractor)
+    assert not teacher.training and not any(parameter.requires_grad for parameter in teacher.parameters())
+    other = ASMFeatureExtractor(**{**extractor.to_dict(), "mean": 0.5})
+    with pytest.raises(ValueError, match=r"hears other features \(mean: .* the model's 0\.5\)"):
+        load_teachers([str(tmp_path / "teacher")], model, other)
+    model.config.id2label = {0: "low", 1: "high"}
+    with pytest.raises(ValueError, match="has other labels than these clips"):
+        load_teachers([str(tmp_path / "teacher")], model, extractor)
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
+        load_teachers(["./nowhere"], model, extractor)

@@ -17,7 +17,7 @@ from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments, 
 def make_trainer(clips, tmp_path):  # noqa: F811
     """Make a trainer of a tiny model, of a few epochs, with arguments of `AudioTrainingArguments`."""
 
-    def make(model_args=None, augmentation=None, class_weights=None, callbacks=None, **arguments):
+    def make(model_args=None, augmentation=None, class_weights=None, callbacks=None, teachers=None, **arguments):
         model, extractor = make_model(model_args or ModelArguments(), clips)
         transform = ClipTransform(extractor, clips.features, window_samples(extractor, 0.2), augmentation)
         defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "use_cpu": True, "eval_strategy": "no"}
@@ -30,6 +30,7 @@ def make_trainer(clips, tmp_path):  # noqa: F811
             processing_class=extractor,
             class_weights=class_weights,
             callbacks=callbacks,
+            teachers=teachers,
         )
 
     return make
@@ -276,3 +277,30 @@ def test_averaging_keeps_the_dtype(make_trainer, tmp_path):
     save_file({name: value.clone() for name, value in trainer.model.state_dict().items()}, folder / "model.safetensors")
     trainer.average_checkpoints()
     assert trainer.model.dtype == torch.float32
+
+
+def test_a_model_learns_from_its_teacher_alone(make_trainer):
+    """With a share of 1 the labels say nothing: the loss is the cross-entropy with the teachers' mean scores."""
+    teacher = make_trainer().model.eval().requires_grad_(False)
+    trainer = make_trainer(teachers=[teacher, teacher], teacher_share=1.0)
+    rows = [trainer.train_dataset[index] for index in range(4)]
+    inputs = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    trainer.model.train()
+    for module in trainer.model.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    with torch.no_grad():
+        loss = trainer.compute_loss(trainer.model, dict(inputs))
+        logits = trainer.model(inputs["input_values"]).logits
+        scores = teacher(inputs["input_values"]).logits.softmax(1)
+    expected = torch.nn.functional.cross_entropy(logits, scores)
+    torch.testing.assert_close(loss, expected)
+    trainer.train()
+    assert all(not parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
+    assert not any("teacher" in name for name in trainer.model.state_dict())
+
+
+def test_a_teachers_share_is_a_share(tmp_path):
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match="--teacher_share must be above 0 and at most 1"):
+            AudioTrainingArguments(output_dir=str(tmp_path), teacher_share=share)

@@ -1,6 +1,7 @@
 """Arguments from a recipe, a small YAML file, and from the command line, which wins."""
 
 import difflib
+import json
 import os
 import shlex
 import sys
@@ -53,7 +54,8 @@ def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
         if f"--{name}" not in parser._option_string_actions:
             nearest = nearest_argument(str(name), parser)
             raise ValueError(f"The recipe {path!r} sets {name!r}, which is no argument; did you mean {nearest!r}?")
-        argv += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        argv += [f"--{name}", *map(str, values)]
     return argv
 
 

@@ -1,5 +1,6 @@
 """One loss for every model: of each clip, and the mean over the clips of a step."""
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -27,6 +28,19 @@ def clip_losses(logits: Tensor, labels: Tensor, problem_type: str, class_weights
         options = {"pos_weight": weights, "reduction": "none"}
         return nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), **options).mean(1)
     return nn.functional.cross_entropy(logits, labels, weight=weights, reduction="none")
+
+
+def mean_scores(logits: list[Tensor], problem_type: str) -> Tensor:
+    """Return the mean of several models' scores, as [`clip_losses`] takes them for labels: float32.
+
+    Args:
+        logits: Of shape `(batch_size, num_labels)`, of each model.
+        problem_type: As in a model's config.
+    """
+    stacked = torch.stack(logits).float()
+    if problem_type == REGRESSION:
+        return stacked.mean(0)[:, 0]
+    return (stacked.sigmoid() if problem_type == MULTI else stacked.softmax(-1)).mean(0)
 
 
 def mean_loss(losses: Tensor, accelerator: Accelerator) -> Tensor:

@@ -5,13 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from datasets import Dataset
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
-from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor
 from ..fbank import frame_sizes, num_frames
 from ..feature_extraction_asm import PADDING_MODES
 from .clips import measure_features
@@ -23,8 +30,14 @@ LONGEST_WINDOW = 10.24  # seconds that a window has at most, if nobody asks for 
 
 @dataclass
 class ModelArguments:
-    """A new model's size, or the checkpoint to start from."""
+    """A new model's architecture and size, or the checkpoint to start from."""
 
+    model_type: str = field(
+        default=ASMConfig.model_type, metadata={"help": "Architecture of a new model, as in a config.json."}
+    )
+    config_overrides: str = field(
+        default="{}", metadata={"help": "Fields of a new model's config: '{hidden_size: 96, patch_size: [16, 16]}'."}
+    )
     size: str = field(default="tiny", metadata={"help": "Named size of the model.", "choices": list(ASM_SIZES)})
     hidden_act: str = field(default="gelu", metadata={"help": "Activation: gelu, mish, silu, swish or acon_c."})
     drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
@@ -46,13 +59,31 @@ class ModelArguments:
     freeze_encoder: bool = field(default=False, metadata={"help": "Train the classifier only: a linear probe."})
 
     def __post_init__(self):
-        new = ("size", "hidden_act", "drop_path_rate", "padding")
+        new = ("model_type", "config_overrides", "size", "hidden_act", "drop_path_rate", "padding")
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
         given = [f"--{name}" for name in new if getattr(self, name) != defaults[name]]
         if self.model_name_or_path and given:
             raise ValueError(
                 f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its padding."
             )
+        try:
+            overrides = yaml.safe_load(self.config_overrides)
+        except yaml.YAMLError:
+            overrides = None
+        if not isinstance(overrides, dict):
+            raise ValueError(
+                f"--config_overrides is {self.config_overrides!r}, expected fields and values as YAML or JSON: "
+                "'{hidden_size: 96, patch_size: [16, 16]}'."
+            )
+
+    @property
+    def fields(self) -> dict:
+        """The fields of a new model's config that were chosen; those of `size` are ASM's."""
+        chosen = yaml.safe_load(self.config_overrides)
+        if self.model_type != ASMConfig.model_type:
+            return chosen
+        options = {"hidden_act": self.hidden_act, "drop_path_rate": self.drop_path_rate}
+        return {**ASM_SIZES[self.size].config, **options, **chosen}
 
     @property
     def start(self) -> str | None:
@@ -95,26 +126,38 @@ def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, o
         model, feature_extractor = load_model(args, classes)
     else:
         feature_extractor = fit_feature_extractor(args, clips)
-        config = ASMConfig(
-            **{**ASM_SIZES[args.size].config, "max_length": feature_extractor.max_length},
-            hidden_act=args.hidden_act,
-            drop_path_rate=args.drop_path_rate,
-            **classes,
-        )
-        model = ASMForAudioClassification(config)
+        model = AutoModelForAudioClassification.from_config(make_config(args, feature_extractor, classes))
     if args.freeze_encoder:
         model.base_model.requires_grad_(False)
     return model, feature_extractor
 
 
+def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, classes: dict) -> PreTrainedConfig:
+    """Return the config of a new model, whose window is the feature extractor's."""
+    window = {name: getattr(feature_extractor, name) for name in ("max_length", "num_mel_bins")}
+    try:
+        config = AutoConfig.for_model(args.model_type, **{**args.fields, **window}, **classes)
+    except ValueError as error:
+        if "Unrecognized model identifier" not in str(error):
+            raise
+        raise ValueError(
+            f"--model_type {args.model_type!r} is no architecture that transformers knows; take "
+            f"{ASMConfig.model_type}, audio-spectrogram-transformer, or another that takes spectrograms."
+        ) from error
+    known = {*vars(type(config)()), *config.attribute_map}  # a config keeps what it does not know, without a word
+    if unknown := sorted(set(args.fields) - known):
+        raise ValueError(f"--config_overrides: {type(config).__name__} has no field {unknown[0]!r}.")
+    return config
+
+
 def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExtractor:
     """Make a feature extractor that knows the clips' mean and deviation, and has the window that they need."""
-    size = ASM_SIZES[args.size].config
-    frames = {"num_mel_bins": size.get("num_mel_bins", 128)}
+    frames = {"num_mel_bins": args.fields.get("num_mel_bins", 128)}
     probe = ASMFeatureExtractor(**frames)
     window, shift = frame_sizes(probe.sampling_rate, probe.frame_length, probe.frame_shift)
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
-    frames["max_length"] = max(num_frames(samples, window, shift), ASMConfig(**size).patch_shape[1])
+    patch = args.fields.get("patch_size", 16)
+    frames["max_length"] = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
     mean, std = measure_features(clips, probe)
     return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_mode=args.padding)
 
@@ -150,6 +193,28 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
             if isinstance(module, (nn.Linear, nn.LayerNorm)):
                 module.reset_parameters()
     return model, AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options)
+
+
+def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
+    """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels."""
+    teachers = []
+    for name in names:
+        check_checkpoint(name)
+        teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
+        if teacher.config.id2label != model.config.id2label:
+            raise ValueError(f"The teacher {name!r} has other labels than these clips; train it on them.")
+        own, theirs = (
+            {key: value for key, value in extractor.to_dict().items() if key not in ("auto_map", "name_or_path")}
+            for extractor in (feature_extractor, AutoFeatureExtractor.from_pretrained(name))
+        )
+        different = sorted(key for key in own if own[key] != theirs.get(key))
+        if different:
+            raise ValueError(
+                f"The teacher {name!r} hears other features ({different[0]}: {theirs.get(different[0])!r}, the model's "
+                f"{own[different[0]]!r}); train both on the same clips with the same window and mel bins."
+            )
+        teachers.append(teacher.eval().requires_grad_(False))
+    return teachers
 
 
 def gather_model(model: PreTrainedModel) -> PreTrainedModel:

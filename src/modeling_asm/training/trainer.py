@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .losses import clip_losses, mean_loss
+from .losses import clip_losses, mean_loss, mean_scores
 from .runs import UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, saving
 
 
@@ -57,6 +57,10 @@ class AudioTrainingArguments(TrainingArguments):
     average_last: int = field(
         default=0, metadata={"help": "Average the weights of so many last checkpoints, instead of taking the best."}
     )
+    teachers: list[str] = field(
+        default_factory=list, metadata={"help": "Checkpoints whose mean scores the model shall imitate: distillation."}
+    )
+    teacher_share: float = field(default=0.7, metadata={"help": "Share of the teachers in the loss."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without progress."}
     )
@@ -67,6 +71,8 @@ class AudioTrainingArguments(TrainingArguments):
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if not 0 < self.teacher_share <= 1:
+            raise ValueError(f"--teacher_share must be above 0 and at most 1, got {self.teacher_share}.")
         if (self.metric_for_best_model or "").removeprefix("eval_") == "mean_squared_error":
             self.greater_is_better = False
         if self.dataloader_persistent_workers:
@@ -94,14 +100,17 @@ class AudioTrainer(Trainer):
 
     Args:
         class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
+        teachers: Trained models for the same clips and labels, whose mean scores are `teacher_share` of the target
+            (https://arxiv.org/abs/1503.02531); they hear each batch as it is augmented and mixed.
         **kwargs: Trainer's.
     """
 
-    def __init__(self, *args, class_weights: Tensor | None = None, **kwargs):
+    def __init__(self, *args, class_weights: Tensor | None = None, teachers: list[nn.Module] | None = None, **kwargs):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Label smoothing is not compatible")  # the targets come smoothed
             super().__init__(*args, **kwargs)
         self.class_weights = class_weights
+        self.teachers = [teacher.to(self.args.device) for teacher in teachers or []]
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
         # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
         self.args, self.limit = copy(self.args), self.args.save_total_limit
@@ -136,6 +145,11 @@ class AudioTrainer(Trainer):
         logits = model(**inputs).logits
         problem_type = self.accelerator.unwrap_model(model).config.problem_type
         losses = clip_losses(logits, labels, problem_type, self.class_weights)
+        if self.teachers and model.training:
+            with torch.no_grad():
+                taught = mean_scores([teacher(**inputs).logits for teacher in self.teachers], problem_type)
+            share = self.args.teacher_share
+            losses = (1 - share) * losses + share * clip_losses(logits, taught, problem_type)
         accumulates = self.args.gradient_accumulation_steps > 1  # then the last batch is not told from those before it
         loss = mean_loss(losses, self.accelerator) if model.training and not accumulates else losses.mean()
         if model.training and not torch.isfinite(loss):
