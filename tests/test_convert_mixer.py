@@ -85,7 +85,7 @@ def as_google(weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", ["tiny", "mixer_s32_224", "mixer_b16_224"])
 @pytest.mark.parametrize("rgb_to_mono", ["sum", "mean", "luma"])
 def test_a_converted_mixer_gives_timms_logits(golden, name, rgb_to_mono):
-    """With `sum` on the picture in three equal channels, with `mean` on a third of it, with `luma` on its grey parts."""
+    """With `sum` on the picture in three channels, with `mean` on a third of it, with `luma` on its grey parts."""
     side = 16 if name == "tiny" else 224
     if name == "tiny":
         shapes = timm_shapes(2, 8, 4, 32, 4, side, 5)
@@ -205,7 +205,7 @@ def test_every_key_is_accounted_for(weights, change, message):
 
 
 def test_a_geometry_that_does_not_fit_names_the_field(weights):
-    with pytest.raises(ValueError, match="`patch_size` 4 does not fit.*`num_mel_bins`=3"):
+    with pytest.raises(ValueError, match=r"`patch_size` 4 does not fit.*`num_mel_bins`=3"):
         convert_mixer(weights, num_mel_bins=3)
 
 
@@ -244,9 +244,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(ConversionError, match="no dictionary of tensors"):
         read_weights(tmp_path / "list.pth")
-    with pytest.raises(ConversionError, match="There is no file 'missing.npz'"):
+    with pytest.raises(ConversionError, match=r"There is no file 'missing\.npz'"):
         find_weights("missing.npz")
-    with pytest.raises(ConversionError, match="has none of model.safetensors"):
+    with pytest.raises(ConversionError, match=r"has none of model\.safetensors"):
         find_weights(str(tmp_path))
 
 

@@ -1,0 +1,179 @@
+"""The study, on two kinds of tone by two speakers: that it runs to its tables, goes on, and tells wrong plans."""
+
+import csv
+import json
+import runpy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+
+PLAN = {
+    "recipe": {"num_train_epochs": 1, "dev_fraction": 0, "seconds": 0.3, "resamples": 0},
+    "data": {"tones": {"test_split": "validation"}},
+    "starts": {"random": {"epochs": 0}},
+    "variants": {
+        "ast": {
+            "model_type": "audio-spectrogram-transformer",
+            "config_overrides": {
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 16,
+                "num_mel_bins": 24,
+                "patch_size": 8,
+            },
+        },
+        "asm": {"config_overrides": {"hidden_size": 16, "num_hidden_layers": 1}},
+        "luma": {"start": "random", "rgb_to_mono": "luma", "geometry": {"num_mel_bins": 24, "max_length": 28}},
+    },
+    "seeds": [1, 2],
+    "comparisons": {
+        "models": {"title": "A Mixer and a Transformer", "data": ["tones"], "variants": ["ast", "asm"]},
+        "starts": {"title": "Starts", "data": ["tones"], "variants": ["luma"]},
+    },
+}
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        folder = tmp_path / "data" / "tones" / split
+        folder.mkdir(parents=True)
+        rows = [("file_name", "label")]
+        for index in range(8):
+            clip = np.sin(np.arange(4800) / (40, 3)[index % 2]) + 0.01 * rng.standard_normal(4800)
+            soundfile.write(folder / f"{index}.wav", 0.5 * clip, 16000)
+            rows.append((f"{index}.wav", ("low", "high")[index % 2]))
+        with open(folder / "metadata.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    return tmp_path / "plan.yaml"
+
+
+@pytest.fixture
+def script(repository):
+    return runpy.run_path(str(repository / "examples" / "study.py"))
+
+
+def test_from_a_plan_to_its_tables(run_script, data, plan, tmp_path):
+    folders = ("--results", tmp_path / "results", "--work_dir", tmp_path / "work")
+    arguments = (plan, "--data_dir", data, *folders, "--rounds", 1, "--jobs", 2)
+    outcome = run_script("study.py", *arguments, "--only", "models")
+    assert outcome.error is None
+    runs = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "results" / "runs").glob("*.json")}
+    assert set(runs) == {f"{variant}-tones-{seed}" for variant in ("ast", "asm") for seed in (1, 2)}
+    assert runs["ast-tones-1"]["model"]["architecture"] == "ASTForAudioClassification"
+    assert runs["asm-tones-2"]["training"]["seed"] == 2
+    assert str(tmp_path) not in json.dumps(runs)
+    costs = json.loads((tmp_path / "results" / "cost.json").read_text())["variants"]
+    assert costs["asm"]["parameters"] == runs["asm-tones-1"]["model"]["parameters"]
+    assert all(value > 0 for value in costs["ast"].values())
+    tables = (tmp_path / "results" / "tables.md").read_text()
+    assert "### A Mixer and a Transformer" in tables and "### Starts" not in tables
+    assert (tmp_path / "results" / "accuracy.png").stat().st_size > 1000
+
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "results" / "runs").glob("*.json")}
+    outcome = run_script("study.py", *arguments)  # goes on with the other comparison
+    assert outcome.error is None
+    assert "luma-tones-2: " in outcome.stdout and "asm-tones-1: " not in outcome.stdout
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+    run = json.loads((tmp_path / "results" / "runs" / "luma-tones-1.json").read_text())
+    assert run["model"]["config"]["hidden_size"] == 64
+    assert "### Starts" in (tmp_path / "results" / "tables.md").read_text()
+
+    plan.write_text(yaml.safe_dump({**PLAN, "recipe": {**PLAN["recipe"], "learning_rate": 0.1}}))
+    outcome = run_script("study.py", *arguments)
+    assert "from other settings than the plan's" in outcome.error
+
+
+def test_a_run_that_fails_is_named(run_script, data, plan, tmp_path):
+    changed = {**PLAN, "data": {"tones": {"test_split": "nowhere"}}, "seeds": [1]}
+    plan.write_text(yaml.safe_dump(changed))
+    folders = ("--results", tmp_path / "results", "--work_dir", tmp_path / "work")
+    outcome = run_script("study.py", plan, "--data_dir", data, *folders, "--only", "models")
+    assert "asm-tones-1 failed: There is no split 'nowhere'" in outcome.error
+    outcome = run_script("study.py", plan, *folders, "--only", "models")
+    assert "asm-tones-1: give the folder of the data sets by --data_dir." in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": [1]}, "must have the parts recipe, data"),
+        ({"comparisons": {"a": {"title": "A", "data": ["tones"], "variants": ["cnn"]}}}, "'cnn'.*the plan's variants"),
+        ({"comparisons": {"a": {"title": "A", "data": ["bells"], "variants": ["asm"]}}}, "'bells'.*the plan's data"),
+        ({"starts": {}}, "Variant 'luma' starts from 'random'"),
+    ],
+    ids=["parts", "variant", "data", "start"],
+)
+def test_a_plan_that_names_what_is_not_there(script, plan, change, message):
+    plan.write_text(yaml.safe_dump({**PLAN, **change}))
+    with pytest.raises(ValueError, match=message):
+        script["read_plan"](plan)
+
+
+def test_plans_and_comparisons_that_are_not_there(run_script, plan, tmp_path):
+    assert "There is no plan" in run_script("study.py", tmp_path / "missing.yaml").error
+    folders = ("--results", tmp_path / "results")
+    assert "There is no comparison 'sizes'" in run_script("study.py", plan, "--only", "sizes", *folders).error
+    assert "There are no results" in run_script("study.py", plan, "--report_only", *folders).error
+
+
+def test_the_interval_is_students(script):
+    """Source: the table of t, 4.3027 for two degrees of freedom and 95 %."""
+    values = [0.8, 0.9, 1.0]
+    assert script["interval"](values) == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert script["interval"]([0.5]) == float("inf")
+
+
+def test_only_a_difference_beyond_its_interval_is_bold(script):
+    assert script["format_mean"]([0.10, 0.11, 0.12], signed=True).startswith("**+0.110 ± ")
+    assert script["format_mean"]([0.10, -0.11, 0.12], signed=True).startswith("+0.037 ± ")
+    assert script["format_mean"]([0.1], signed=True) == "+0.100 (one seed)"
+
+
+def test_the_plans_are_whole(repository, script):
+    for path in sorted((repository / "plans").glob("*.yaml")):
+        plan = script["read_plan"](path)
+        runs = script["list_runs"](plan)
+        assert len(plan["seeds"]) >= 3
+        assert {run["variant"] for run in runs.values()} == set(plan["variants"])
+
+
+def test_committed_results_are_the_plans(repository, script):
+    """Each result belongs to a run of its plan with these settings, and tables are made from them."""
+    for path in sorted((repository / "plans").glob("*.yaml")):
+        results = repository / "examples" / "study" / path.stem
+        runs = json.loads(json.dumps(script["list_runs"](script["read_plan"](path))))
+        for file in (results / "runs").glob("*.json"):
+            assert json.loads(file.read_text())["run"] == runs[file.stem]
+        if (results / "tables.md").exists():
+            assert (results / "tables.md").read_text() == script["format_tables"](script["read_plan"](path), results)
+
+
+def test_what_a_step_keeps(script):
+    """A linear map keeps its input: 32 clips of 20 by 50 floats; and half of it in bf16, which it multiplies."""
+
+    class Flat(torch.nn.Module):
+        config = SimpleNamespace(max_length=20, num_mel_bins=50)
+
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(50, 1)
+
+        def forward(self, inputs):
+            return SimpleNamespace(logits=self.linear(inputs)[..., 0])
+
+    least = 32 * 20 * 50 * 2 / 1e6  # the input in bf16
+    assert least <= script["measure_activations"](Flat()) < 2 * least
