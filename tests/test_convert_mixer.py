@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub import running_hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from test_hub import run as run_with_hub
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
@@ -276,3 +278,29 @@ def test_the_command_writes_a_checkpoint_with_its_provenance(weights, tmp_path):
     again = run(tmp_path / "mixer.safetensors", tmp_path / "start", *options)
     assert again.returncode != 0 and "nothing is overwritten" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+PUSH = """
+import sys
+from huggingface_hub import HfApi
+
+HfApi().create_repo("ann/mixer")
+HfApi().upload_folder(repo_id="ann/mixer", folder_path=sys.argv[1])
+"""
+
+
+def test_a_model_of_the_hub(weights, tmp_path):
+    """As timm's: `model.safetensors` in a repository; the card names it as the base model."""
+    (tmp_path / "upload").mkdir()
+    save_file(weights, tmp_path / "upload" / "model.safetensors")
+    command = ("-m", "modeling_asm.convert_mixer", "ann/mixer", tmp_path / "start", "--max_length", 32)
+    with running_hub() as hub:
+        missing = run_with_hub(hub, tmp_path, *command, check=False)
+        run_with_hub(hub, tmp_path, "-c", PUSH, tmp_path / "upload")
+        run_with_hub(hub, tmp_path, *command)
+    assert "The Hub does not give 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
+    card = ModelCard.load(tmp_path / "start" / "README.md")
+    assert card.data.base_model == "ann/mixer"
+    assert "`ann/mixer`, SHA-256" in card.text
+    offline = run_with_hub(hub, tmp_path, *command[:2], "ann/other", tmp_path / "other", check=False)
+    assert "The Hub cannot be reached for 'ann/other'" in offline.stderr and "Traceback" not in offline.stderr

@@ -70,7 +70,7 @@ mel bins and {max_length} frames, as its feature extractor makes them.
 - Patches of {patch}x{patch}; token mixing resized from a grid of {old_grid} to {new_grid}; strides {strides} (mel bins,
   frames).
 - Patch weights of the picture's channels brought to one: {mono}.
-- The head for pictures was {head}.
+- The head for pictures was left out.
 - Converted by `modeling_asm.convert_mixer`. The licence of the weights is that of their source: {licence}.
 """
 
@@ -294,39 +294,66 @@ def find_weights(source: str, revision: str = "main") -> Path:
     raise ConversionError(f"{source!r} on the Hub has none of {', '.join(WEIGHT_FILES)}.")
 
 
-def write_checkpoint(
-    folder: Path, mixer: ASMModel, source: str, file: Path, rgb_to_mono: str | None, licence: str | None
-):
-    """Save an encoder with its feature extractor and a card that tells where the weights come from."""
-    config = mixer.config
+def convert_checkpoint(
+    source: str | Path,
+    output_dir: str | Path,
+    rgb_to_mono: str | None = "luma",
+    max_length: int = 1024,
+    num_mel_bins: int = 128,
+    frequency_stride: int | None = None,
+    time_stride: int | None = None,
+    revision: str = "main",
+    licence: str | None = None,
+) -> ASMModel:
+    """Write an ASM checkpoint of a Mixer for pictures: encoder, feature extractor, and a card with its provenance.
+
+    Args:
+        source: A file ([`read_weights`] says of what kinds), a folder with one, or a model on the Hub, owner/name.
+        output_dir: Folder for the checkpoint; it must not hold anything.
+        rgb_to_mono: See [`convert_mixer`], and there for the geometry.
+        revision: Branch, tag or commit of a model on the Hub.
+        licence: Licence of the weights, for the card.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ConversionError: If there are no such weights, they are no whole Mixer's, or the folder holds files.
+        ValueError: If the geometry is impossible; the message names the field.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and any(folder.iterdir()):
+        raise ConversionError(f"{str(output_dir)!r} holds files already, and nothing is overwritten.")
+    file = find_weights(str(source), revision)
+    weights = read_weights(file)
+    mixer = convert_mixer(weights, rgb_to_mono, max_length, num_mel_bins, frequency_stride, time_stride)
     mixer.save_pretrained(folder)
-    ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length).save_pretrained(folder)
-    on_hub = not Path(source).exists()
-    tokens = read_weights(file)["blocks.0.mlp_tokens.fc1.weight"].shape[1]
-    coefficients = "they had one already" if rgb_to_mono is None else f"`{rgb_to_mono}`, {RGB_TO_MONO[rgb_to_mono]}"
-    text = CARD.format(
-        name=folder.resolve().name,
-        parameters=mixer.num_parameters(),
-        source=source if on_hub else file.name,
-        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
-        patch=config.patch_size,
-        old_grid="x".join([str(math.isqrt(tokens))] * 2),
-        new_grid="x".join(map(str, config.patch_grid)),
-        num_mel_bins=config.num_mel_bins,
-        max_length=config.max_length,
-        strides=(config.frequency_stride, config.time_stride),
-        mono=coefficients,
-        head="left out",
-        licence=licence or "not known here",
-    )
+    ASMFeatureExtractor(num_mel_bins=num_mel_bins, max_length=max_length).save_pretrained(folder)
+    name_on_hub = None if Path(source).exists() else str(source)
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="audio-classification",
         license=licence,
-        base_model=source if on_hub else None,
+        base_model=name_on_hub,
         tags=["audio-classification", "audio-spectrogram-mixer", "mlp-mixer"],
     )
+    config, picture = mixer.config, infer_config(weights)
+    text = CARD.format(
+        name=folder.resolve().name,
+        parameters=mixer.num_parameters(),
+        source=name_on_hub or file.name,
+        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
+        patch=config.patch_size,
+        old_grid="x".join(map(str, picture.patch_grid)),
+        new_grid="x".join(map(str, config.patch_grid)),
+        num_mel_bins=num_mel_bins,
+        max_length=max_length,
+        strides=(config.frequency_stride, config.time_stride),
+        mono=f"`{rgb_to_mono}`, {RGB_TO_MONO[rgb_to_mono]}" if rgb_to_mono else "they had one already",
+        licence=licence or "not known here",
+    )
     ModelCard(f"---\n{data}\n---\n\n{text}").save(folder / "README.md")
+    return mixer
 
 
 def main():
@@ -336,7 +363,7 @@ def main():
     parser.add_argument(
         "source", help="File of weights (.safetensors, .pth, .npz), or a model on the Hub: timm/mixer_..."
     )
-    parser.add_argument("output_dir", type=Path, help="Folder for the checkpoint; it must not hold anything.")
+    parser.add_argument("output_dir", help="Folder for the checkpoint; it must not hold anything.")
     parser.add_argument("--rgb_to_mono", default="luma", choices=[*RGB_TO_MONO, "none"], help="Default: luma.")
     parser.add_argument("--max_length", type=int, default=1024, help="Frames of the spectrogram; 100 are about 1 s.")
     parser.add_argument("--num_mel_bins", type=int, default=128, help="Mel bins of the spectrogram.")
@@ -344,20 +371,14 @@ def main():
     parser.add_argument("--time_stride", type=int, help="Step of the patches in frames; by default their side.")
     parser.add_argument("--revision", default="main", help="Branch, tag or commit of a model on the Hub.")
     parser.add_argument("--licence", help="Licence of the weights, for the card: apache-2.0.")
-    args = parser.parse_args()
+    args = vars(parser.parse_args())
+    if args["rgb_to_mono"] == "none":
+        args["rgb_to_mono"] = None
     try:
-        if args.output_dir.exists() and any(args.output_dir.iterdir()):
-            raise ConversionError(f"{str(args.output_dir)!r} holds files already, and nothing is overwritten.")
-        file = find_weights(args.source, args.revision)
-        rgb_to_mono = None if args.rgb_to_mono == "none" else args.rgb_to_mono
-        geometry = {
-            name: getattr(args, name) for name in ("max_length", "num_mel_bins", "frequency_stride", "time_stride")
-        }
-        mixer = convert_mixer(read_weights(file), rgb_to_mono, **geometry)
-        write_checkpoint(args.output_dir, mixer, args.source, file, rgb_to_mono, args.licence)
+        mixer = convert_checkpoint(**args)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    print(f"{args.output_dir}: {mixer.num_parameters():,} parameters, a grid of {mixer.config.patch_grid} patches.")
+    print(f"{args['output_dir']}: {mixer.num_parameters():,} parameters, a grid of {mixer.config.patch_grid} patches.")
 
 
 if __name__ == "__main__":
