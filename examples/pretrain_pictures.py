@@ -84,7 +84,7 @@ def train(model: PictureMixer, photographs: list[Tensor], epochs: int):
 
 
 def draw(photographs: list[Tensor], size: int = 128) -> tuple[Tensor, Tensor]:
-    """Draw a batch of turned crops, of a side of 96 to 400 pixels and of any brightness, and their labels."""
+    """Draw a batch of turned crops, of a side of 96 to 400 pixels and a little off in colour, and their labels."""
     pictures, labels = torch.empty(BATCH, 3, size, size), torch.randint(len(photographs) * TURNS, (BATCH,))
     for picture, label in zip(pictures, labels.tolist()):
         photograph, turn = photographs[label // TURNS], label % TURNS
@@ -100,12 +100,11 @@ def draw(photographs: list[Tensor], size: int = 128) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def test(model: PictureMixer, photographs: list[Tensor]) -> float:
     """Return the accuracy on ten new batches; there are no other photographs to test on."""
-    hits = [(model.eval()(pictures).argmax(1) == labels).float().mean() for pictures, labels in batches(photographs)]
+    hits = [
+        (model.eval()(pictures).argmax(1) == labels).float().mean()
+        for pictures, labels in (draw(photographs) for _ in range(10))
+    ]
     return torch.stack(hits).mean().item()
-
-
-def batches(photographs: list[Tensor]):
-    return (draw(photographs) for _ in range(10))
 
 
 def timm_weights(model: PictureMixer) -> dict[str, Tensor]:

@@ -41,6 +41,11 @@ class ResidualCNNConfig(PreTrainedConfig):
     max_length: int = 98
     num_mel_bins: int = 64
 
+    def validate_stages(self):
+        """Check that each stage has a width and a depth."""
+        if len(self.hidden_sizes) != len(self.depths):
+            raise ValueError(f"`hidden_sizes` {self.hidden_sizes} and `depths` {self.depths} must be of equal length.")
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around which the input goes (He et al. 2016, https://arxiv.org/abs/1512.03385)."""

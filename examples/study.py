@@ -6,12 +6,14 @@ A plan names data sets (folders in `--data_dir`, or on the Hub), variants of a m
 Each run is one `train.py` with the arguments of the plan's recipe, the data set and the variant; its results are a file
 `RESULTS/runs/VARIANT-DATA-SEED.json`. An interrupted study goes on where it was, and a finished run is not repeated.
 Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json`; tables and plot are made from these
-files alone, also by `--report_only`. `plans/small.yaml` says how long it takes on two cores.
+files alone, also by `--report_only`. `examples/study/README.md` says what the plans are for.
 """
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,16 +28,18 @@ import torch
 import yaml
 from scipy import stats
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForAudioClassification
 
 import modeling_asm  # noqa: F401, registers ASM
 from modeling_asm.training.cards import describe_environment
+from modeling_asm.training.cost import count_multiply_adds
 from modeling_asm.training.report import write_json
+from modeling_asm.training.runs import UNFINISHED
 
 
 EXAMPLES = Path(__file__).resolve().parent
 PARTS = ("recipe", "data", "starts", "variants", "seeds", "comparisons")
+OF_STARTS = ("start", "rgb_to_mono", "geometry")  # what is no argument of train.py
 STEP_BATCH = 32  # clips of a training step whose time and memory are measured
 
 
@@ -62,12 +66,8 @@ def main():
         plan = read_plan(args.plan)
         if not args.report_only:
             runs = list_runs(plan, args.only)
-            train_all(runs, plan, args.data_dir, results / "runs", args.work_dir / args.plan.stem, args.jobs)
-            costs = measure_costs(read_runs(results), args.rounds)
-            write_json(
-                {"environment": describe_environment(), "batch_size": STEP_BATCH, "variants": costs},
-                results / "cost.json",
-            )
+            train_all(runs, args.data_dir, results / "runs", args.work_dir / args.plan.stem, args.jobs)
+            write_json(measure_costs(read_runs(plan, results), args.rounds), results / "cost.json")
         tables = format_tables(plan, results)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
@@ -84,6 +84,8 @@ def read_plan(path: Path) -> dict:
     if not isinstance(plan, dict) or set(plan) - set(PARTS) or not set(PARTS) - {"starts"} <= set(plan):
         raise ValueError(f"The plan {str(path)!r} must have the parts {', '.join(PARTS)} (starts may be left out).")
     for name, comparison in plan["comparisons"].items():
+        if set(comparison) != {"title", "data", "variants"}:
+            raise ValueError(f"Comparison {name!r} must have a title, data and variants, and nothing else.")
         for part in ("variants", "data"):
             if unknown := [item for item in comparison[part] if item not in plan[part]]:
                 raise ValueError(
@@ -93,11 +95,13 @@ def read_plan(path: Path) -> dict:
     for name, variant in plan["variants"].items():
         if "start" in variant and variant["start"] not in plan.get("starts", {}):
             raise ValueError(f"Variant {name!r} starts from {variant['start']!r}, which is none of the plan's starts.")
+        if ("start" in variant) != ("rgb_to_mono" in variant):
+            raise ValueError(f"Variant {name!r} must have both a start and its rgb_to_mono, or neither.")
     return plan
 
 
 def list_runs(plan: dict, only: list[str] | None = None) -> dict[str, dict]:
-    """Return the settings of each run by its name; comparisons share the runs of a variant."""
+    """Return the settings of each run by its name; comparisons share the runs of a variant, and seeds no start."""
     if unknown := set(only or []) - set(plan["comparisons"]):
         raise ValueError(f"There is no comparison {min(unknown)!r}; the plan has {', '.join(plan['comparisons'])}.")
     runs = {}
@@ -106,11 +110,16 @@ def list_runs(plan: dict, only: list[str] | None = None) -> dict[str, dict]:
             continue
         for data, variant in product(comparison["data"], comparison["variants"]):
             arguments = {**plan["recipe"], **plan["data"][data], **plan["variants"][variant], "seed": seed}
+            geometry = arguments.pop("geometry", None)
+            if "start" in arguments:
+                start = plan["starts"][arguments["start"]]
+                arguments["start"] = start if "source" in start else {**start, "seed": seed}
+                arguments["geometry"] = geometry or {}
             runs[f"{variant}-{data}-{seed}"] = {"variant": variant, "data": data, "seed": seed, "arguments": arguments}
-    return runs
+    return json.loads(json.dumps(runs))
 
 
-def train_all(runs: dict, plan: dict, data_dir: Path | None, folder: Path, work_dir: Path, jobs: int):
+def train_all(runs: dict[str, dict], data_dir: Path | None, folder: Path, work_dir: Path, jobs: int):
     """Train what has no results yet, `jobs` runs at once; a run that fails does not stop the others."""
     folder.mkdir(parents=True, exist_ok=True)
     waiting = []
@@ -118,111 +127,139 @@ def train_all(runs: dict, plan: dict, data_dir: Path | None, folder: Path, work_
         file = folder / f"{name}.json"
         if not file.exists():
             waiting.append(name)
-        elif json.loads(file.read_text())["run"] != json.loads(json.dumps(run)):
+        elif read_json(file)["run"] != run:
             raise ValueError(
                 f"{str(file)!r} is from other settings than the plan's: remove it, or change the plan back."
             )
-    starts = {name: runs[name]["arguments"].get("start") for name in waiting}
-    sources = {name: find_start(name, plan["starts"][name], work_dir) for name in set(starts.values()) - {None}}
+    starts: dict[str, Path] = {}
+    for name in waiting:  # before the trainings, which share them
+        starts[name] = make_start(runs[name]["arguments"], work_dir)
     with ThreadPoolExecutor(jobs) as pool:
         problems = list(
-            pool.map(
-                lambda name: train_one(name, runs[name], data_dir, sources.get(starts[name]), folder, work_dir), waiting
-            )
+            pool.map(lambda name: train_one(name, runs[name], data_dir, starts[name], folder, work_dir), waiting)
         )
     if failed := [problem for problem in problems if problem]:
         raise ValueError("\n".join(failed))
 
 
 def train_one(
-    name: str, run: dict, data_dir: Path | None, source: str | None, folder: Path, work_dir: Path
+    name: str, run: dict, data_dir: Path | None, start: Path | None, folder: Path, work_dir: Path
 ) -> str | None:
-    """Run `train.py` in a process with one thread, from the weights of pictures in `source`; return what went wrong."""
-    arguments = dict(run["arguments"])
+    """Run `train.py` in a process with one thread; return what went wrong."""
+    arguments = {key: value for key, value in run["arguments"].items() if key not in OF_STARTS}
     if "dataset_name" not in arguments:
         if data_dir is None:
             return f"{name}: give the folder of the data sets by --data_dir."
         arguments["data_dir"] = data_dir / run["data"]
-    geometry = arguments.pop("geometry", {})
-    if source is not None:
-        arguments["model_name_or_path"] = convert(source, work_dir / f"start-of-{name}", geometry, arguments)
-    result = work_dir / f"{name}.json"
-    fixed = {
-        "output_dir": work_dir / name,
-        "results_file": result,
-        "measure_cost": False,
-        "use_cpu": not torch.cuda.is_available(),
-    }
+    if start is not None:
+        arguments["model_name_or_path"] = start
+    output_dir = work_dir / f"{name}-{digest(run)}"  # other settings, another folder
+    fixed = {"output_dir": output_dir, "measure_cost": False, "use_cpu": not torch.cuda.is_available()}
     command = [sys.executable, str(EXAMPLES / "train.py")]
     for option, value in {**arguments, **fixed}.items():
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         command += [f"--{option}", *map(str, values)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    work_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0 or not result.exists():
-        return f"{name} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
-    write_json({"run": run, **json.loads(result.read_text())}, folder / f"{name}.json")
-    accuracy = json.loads(result.read_text())["metrics"]["accuracy"]
-    print(f"{name}: {accuracy:.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+    with open(work_dir / f"{name}.log", "w", encoding="utf-8") as log:
+        done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        lines = (work_dir / f"{name}.log").read_text(encoding="utf-8").strip().splitlines()
+        return f"{name} failed: {lines[-1] if lines else done.returncode}"
+    result = read_json(output_dir / "results.json")
+    if "accuracy" not in result["metrics"]:
+        return f"{name} has no accuracy: a study compares classifiers of one label a clip."
+    write_json({"run": run, **result}, folder / f"{name}.json")
+    print(f"{name}: {result['metrics']['accuracy']:.3f}, {time.perf_counter() - began:.0f} s", flush=True)
     return None
 
 
-def find_start(name: str, start: dict, work_dir: Path) -> str:
-    """Return where the weights of a start are: its `source`, or a file that `pretrain_pictures.py` writes, once."""
-    if "source" in start:
-        return start["source"]
-    weights = work_dir / f"start-{name}.safetensors"
-    if not weights.exists():
-        options = [word for option, value in start.items() for word in (f"--{option}", str(value))]
-        subprocess.run([sys.executable, str(EXAMPLES / "pretrain_pictures.py"), str(weights), *options], check=True)
-    return str(weights)
-
-
-def convert(source: str, folder: Path, geometry: dict, arguments: dict) -> Path:
-    """Convert a start to a checkpoint of ASM, and take what is said of it out of the arguments of the training."""
-    del arguments["start"]
-    options = {"rgb_to_mono": arguments.pop("rgb_to_mono"), **geometry}
-    if not folder.exists():
-        words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-        command = [sys.executable, "-m", "modeling_asm.convert_mixer", source, str(folder), *words]
-        subprocess.run(command, check=True)
+def make_start(arguments: dict, work_dir: Path) -> Path | None:
+    """Return the checkpoint of a Mixer that saw pictures, made once for all runs that ask for it."""
+    if "start" not in arguments:
+        return None
+    start, geometry = arguments["start"], arguments["geometry"]
+    work_dir.mkdir(parents=True, exist_ok=True)
+    source = start.get("source")
+    if source is None:
+        source = work_dir / f"start-{digest(start)}.safetensors"
+        make_whole(source, [str(EXAMPLES / "pretrain_pictures.py"), "{}"], start)
+    options = {"rgb_to_mono": arguments["rgb_to_mono"], **geometry}
+    folder = work_dir / f"start-{digest([start, options])}"
+    make_whole(folder, ["-m", "modeling_asm.convert_mixer", str(source), "{}"], options)
     return folder
 
 
-def read_runs(results: Path) -> list[dict]:
-    """Return the results of all runs that are there."""
-    return [json.loads(file.read_text()) for file in sorted((results / "runs").glob("*.json"))]
+def make_whole(target: Path, command: list[str], options: dict):
+    """Run a command of Python that writes `{}`, unless that is there; what a killed one left does not count."""
+    if target.exists():
+        return
+    unfinished = target.with_name(UNFINISHED + target.name)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    subprocess.run(
+        [sys.executable, *(str(unfinished) if word == "{}" else word for word in command), *words], check=True
+    )
+    os.replace(unfinished, target)
 
 
-def measure_costs(runs: list[dict], rounds: int) -> dict[str, dict]:
-    """Measure what each variant costs on one set of clips, with random weights, which cost what trained ones do.
+def digest(settings) -> str:
+    """Return a short text that differs where the settings do."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def read_json(file: Path):
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_runs(plan: dict, results: Path) -> list[dict]:
+    """Return the results of the plan's runs that are there.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If one is from other settings.
+    """
+    found = []
+    for name, run in list_runs(plan).items():
+        file = results / "runs" / f"{name}.json"
+        if file.exists():
+            found.append(read_json(file))
+            if found[-1]["run"] != run:
+                raise ValueError(f"{str(file)!r} is from other settings than the plan's: remove it.")
+    if not found:
+        raise FileNotFoundError(f"There are no results in {str(results / 'runs')!r}: run the study first.")
+    return found
+
+
+def measure_costs(runs: list[dict], rounds: int) -> dict:
+    """Measure what each variant costs on each data set, with random weights, which cost what trained ones do.
 
     Returns:
-        For each variant parameters, millions of multiply-adds of a clip, milliseconds of a forward pass of one clip and
-        of a training step (medians of `rounds`, in turns), and the MB that a step keeps for its backward pass.
+        In `costs`, for each variant and data set (`"VARIANT-DATA"`): parameters, millions of multiply-adds of a clip,
+        milliseconds of a forward pass of one clip and of a training step of `STEP_BATCH` (medians of `rounds`, in
+        turns), and the MB that a step keeps for its backward pass.
     """
-    configs = {}
+    models = {}
     for run in runs:
-        configs.setdefault(run["run"]["variant"], {**run["model"]["config"], "num_labels": len(run["data"]["labels"])})
-    models = {name: make_model(config) for name, config in configs.items()}
+        config = {**run["model"]["config"], "num_labels": len(run["data"]["labels"])}
+        models.setdefault(f"{run['run']['variant']}-{run['run']['data']}", make_model(config))
     times = {name: {"forward": [], "training_step": []} for name in models}
     for turn in range(rounds + 1):
         for name, model in models.items():
             for what, seconds in (("forward", time_forward(model)), ("training_step", time_step(model))):
                 if turn > 0:  # the first turn warms up
                     times[name][what].append(1000 * seconds)
-    costs = {}
-    for name, model in models.items():
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            model.eval()(inputs_of(model, 1))
-        costs[name] = {
+    costs = {
+        name: {
             "parameters": model.num_parameters(),
-            "million_multiply_adds": round(counter.get_total_flops() / 2e6, 1),
+            "million_multiply_adds": round(count_multiply_adds(model, {"input_values": inputs_of(model, 1)}) / 1e6, 3),
             **{f"{what}_ms": round(statistics.median(values), 2) for what, values in times[name].items()},
             "training_step_mb": round(measure_activations(model), 1),
         }
-    return costs
+        for name, model in models.items()
+    }
+    return {"environment": describe_environment(), "batch_size": STEP_BATCH, "rounds": rounds, "costs": costs}
 
 
 def make_model(config: dict):
@@ -257,18 +294,21 @@ def loss_of(model, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def measure_activations(model) -> float:
-    """Return how many MB of tensors, other than weights, a training step keeps for its backward pass."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    """Return how many MB a training step keeps for its backward pass that grow with the batch: no weights or copies."""
+    half, whole = (measure_kept(model, size) for size in (STEP_BATCH // 2, STEP_BATCH))
+    return 2 * (whole - half)
+
+
+def measure_kept(model, batch_size: int) -> float:
+    """Return how many MB of tensors a step of so many clips keeps for its backward pass."""
     kept = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = loss_of(model.train(), inputs_of(model, STEP_BATCH))
+        loss = loss_of(model.train(), inputs_of(model, batch_size))
     size = sum(kept.values()) / 1e6
     del loss  # until here it holds them, so that no two share an address
     return size
@@ -284,19 +324,17 @@ def interval(values: list[float]) -> float:
 def format_tables(plan: dict, results: Path) -> str:
     """Return a Markdown table for each comparison that has runs."""
     accuracy: dict[tuple[str, str], dict[int, float]] = {}
-    for run in read_runs(results):
+    for run in read_runs(plan, results):
         key = (run["run"]["variant"], run["run"]["data"])
         accuracy.setdefault(key, {})[run["run"]["seed"]] = run["metrics"]["accuracy"]
-    if not accuracy:
-        raise FileNotFoundError(f"There are no results in {str(results / 'runs')!r}: run the study first.")
-    file = results / "cost.json"
-    costs = json.loads(file.read_text())["variants"] if file.exists() else {}
+    costs = read_json(results / "cost.json")["costs"] if (results / "cost.json").exists() else {}
     parts = []
     for comparison in plan["comparisons"].values():
         rows = [row for name in comparison["variants"] if (row := format_row(name, comparison, accuracy, costs))]
         if rows:
-            head = ["variant", "parameters", "M multiply-adds", "forward", "training step", "kept by a step"]
-            head += [text for data in comparison["data"] for text in (data, f"minus {comparison['variants'][0]}")]
+            first = comparison["variants"][0]
+            head = [f"variant ({comparison['data'][0]})", "parameters", "M multiply-adds", "forward", "training step"]
+            head += ["kept by a step", *(text for data in comparison["data"] for text in (data, f"minus {first}"))]
             lines = [
                 f"### {comparison['title']}",
                 "",
@@ -312,11 +350,11 @@ def format_row(name: str, comparison: dict, accuracy: dict, costs: dict) -> str 
     """Return a variant's row: its cost, its accuracy, and the paired difference from the comparison's first variant."""
     if not any((name, data) in accuracy for data in comparison["data"]):
         return None
-    cells, cost = [name], costs.get(name)
+    cells, cost = [name], costs.get(f"{name}-{comparison['data'][0]}")
     cells += (
         [
             f"{cost['parameters']:,}",
-            f"{cost['million_multiply_adds']}",
+            f"{cost['million_multiply_adds']:.1f}",
             f"{cost['forward_ms']} ms",
             f"{cost['training_step_ms']} ms",
             f"{cost['training_step_mb']} MB",
@@ -339,7 +377,7 @@ def format_mean(values: list[float], signed: bool = False) -> str:
     mean, half = float(np.mean(values)), interval(values)
     text = f"{mean:+.3f}" if signed else f"{mean:.3f}"
     text += f" ± {half:.3f}" if half < float("inf") else " (one seed)"
-    return f"**{text}**" if signed and abs(mean) > half else text
+    return f"**{text}**" if signed and abs(mean) > half > 0 else text
 
 
 def plot(plan: dict, results: Path):
@@ -349,18 +387,18 @@ def plot(plan: dict, results: Path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    file = results / "cost.json"
-    if not file.exists():
+    if not (results / "cost.json").exists():
         return
-    costs, scores = json.loads(file.read_text())["variants"], {}
-    for run in read_runs(results):
-        key = run["run"]["data"], run["run"]["variant"]
-        scores.setdefault(key[0], {}).setdefault(key[1], []).append(run["metrics"]["accuracy"])
+    costs, scores = read_json(results / "cost.json")["costs"], {}
+    for run in read_runs(plan, results):
+        data, variant = run["run"]["data"], run["run"]["variant"]
+        if f"{variant}-{data}" in costs:
+            scores.setdefault(data, {}).setdefault(variant, []).append(run["metrics"]["accuracy"])
     figure, axes = pyplot.subplots(1, len(scores), figsize=(5 * len(scores), 4), squeeze=False, layout="constrained")
     for axis, (data, variants) in zip(axes[0], scores.items()):
         for name, values in variants.items():
             half = interval(values) if len(values) > 1 else 0.0
-            place = costs[name]["million_multiply_adds"], float(np.mean(values))
+            place = costs[f"{name}-{data}"]["million_multiply_adds"], float(np.mean(values))
             axis.errorbar(*place, yerr=half, marker="o", capsize=3)
             axis.annotate(name, place, textcoords="offset points", xytext=(5, 4), fontsize=7)
         axis.set(title=data, xscale="log", xlabel="million multiply-adds a clip", ylabel="accuracy")

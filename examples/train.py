@@ -138,6 +138,11 @@ def main():
     try:
         if args.script.evaluate_only and not args.model.model_name_or_path:
             raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
+        if args.training.teachers and (args.script.evaluate_only or args.script.cross_validate):
+            raise ValueError(
+                "--teachers: leave it out. --evaluate_only trains nothing, and with --cross_validate a teacher would "
+                "have heard clips that are reported."
+            )
         if args.training.resume_from_checkpoint:
             raise ValueError(
                 "--resume_from_checkpoint: leave it out; the same command goes on from the last checkpoint by itself."

@@ -17,7 +17,7 @@ from modeling_asm.training.data import DataArguments, load_audio_dataset
 
 
 SAFE = ".safetensors"
-CHECKPOINTS = ["asm-small-keywords"]
+CHECKPOINTS = ["asm-small-keywords", "asm-mini-keywords"]
 
 
 @pytest.fixture(params=CHECKPOINTS)
@@ -41,7 +41,9 @@ def test_the_card_tells_the_results(folder, repository):
     assert card.data.license == results["data"]["licence"]
     assert round(results["metrics"]["accuracy"], 4) in [result.metric_value for result in card.data.eval_results]
     assert f"| accuracy | {results['metrics']['accuracy']:.3f} |" in card.text
-    assert f"accuracy is {results['repeats']['mean']['accuracy']:.3f} on average" in card.text
+    if "repeats" in results:
+        assert f"accuracy is {results['repeats']['mean']['accuracy']:.3f} on average" in card.text
+    assert all(teacher in card.text for teacher in results["training"].get("teachers", []))
     assert results["data"]["credit"] in card.text
     assert (repository / "model_cards" / f"{folder.name}.md").read_text() == (folder / "README.md").read_text()
 

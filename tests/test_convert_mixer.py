@@ -301,6 +301,6 @@ def test_a_model_of_the_hub(weights, tmp_path):
     assert "The Hub does not give 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
     card = ModelCard.load(tmp_path / "start" / "README.md")
     assert card.data.base_model == "ann/mixer"
-    assert "`ann/mixer`, SHA-256" in card.text
+    assert "`ann/mixer` at `main`, SHA-256" in card.text
     offline = run_with_hub(hub, tmp_path, *command[:2], "ann/other", tmp_path / "other", check=False)
     assert "The Hub cannot be reached for 'ann/other'" in offline.stderr and "Traceback" not in offline.stderr

@@ -44,6 +44,33 @@ def test_the_readme_quotes_the_recipes(repository, name):
     assert results["command"].startswith(f"python examples/train.py recipes/{name}.yaml ")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "speech_commands_clips_cnn",
+        "speech_commands_clips_distilled",
+        "speech_commands_clips_distilled_mini",
+        "spoken_digits_unseen_speakers_cnn",
+        "drum_sounds_cnn",
+        "drum_sounds_distilled",
+    ],
+)
+def test_the_readme_quotes_stems_and_teachers(repository, name):
+    results = results_of(repository, name)
+    metrics = results["metrics"]
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if f"results/{name}.json" in line)
+    interval = f"{metrics['accuracy_low']:.3f} to {metrics['accuracy_high']:.3f}"
+    for figure in (
+        f"{metrics['accuracy']:.3f} ({interval})",
+        f"| {results['data']['clips']['test']} |",
+        f"{results['model']['parameters']:,}",
+    ):
+        assert figure in row
+    assert results["command"].startswith(f"python examples/train.py recipes/{name}.yaml ")
+    assert results["training"]["seed"] == 42 and results["training"]["average_last"] == 5
+
+
 def test_the_readme_quotes_the_interval_over_speakers(repository):
     groups = results_of(repository, "speech_commands_clips")["runs"][0]["metrics"]["by_group"]
     readme = (repository / "README.md").read_text(encoding="utf-8")

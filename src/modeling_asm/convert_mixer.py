@@ -14,6 +14,7 @@ import pickle
 import re
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,8 @@ def convert_mixer(
     check_weights(renamed, mixer.state_dict(), prefix)
     mixer.load_state_dict(renamed)
     patch = config.patch_size
-    strides = {"frequency_stride": frequency_stride or patch, "time_stride": time_stride or patch}
+    given = {"frequency_stride": frequency_stride, "time_stride": time_stride}
+    strides = {name: patch if stride is None else stride for name, stride in given.items()}
     return mixer.resize_spectrogram(max_length=max_length, num_mel_bins=num_mel_bins, **strides, stretch=True).eval()
 
 
@@ -154,7 +156,7 @@ def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
     head = weights.get("head.weight")
     return ASMConfig(
         hidden_size=hidden_size,
-        num_hidden_layers=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
+        num_hidden_layers=len({key.split(".")[1] for key in weights if key.startswith("blocks.")}),
         tokens_mlp_dim=tokens.shape[0],
         channels_mlp_dim=channels.shape[0],
         patch_size=patch,
@@ -243,11 +245,15 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         ) from error
     except (ConversionError, FileNotFoundError, PermissionError):
         raise
-    except (SafetensorError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
+    except (SafetensorError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, LookupError) as error:
+        raise ConversionError(f"{file.name!r} is cut or damaged ({error}). Fetch it again.") from error
+    except (TypeError, ValueError) as error:
         if "allow_pickle" in str(error):
             raise ConversionError(f"{file.name!r} has a pickled object, which is not read: {error}") from error
-        raise ConversionError(f"{file.name!r} is cut or damaged ({error}). Fetch it again.") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ConversionError(f"{file.name!r} cannot be read ({error}). Fetch it again.") from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise ConversionError(f"{file.name!r} has no dictionary of tensors, which a Mixer's weights are.")
     return {name: tensor.float() for name, tensor in weights.items()}
 
@@ -341,7 +347,7 @@ def convert_checkpoint(
     text = CARD.format(
         name=folder.resolve().name,
         parameters=mixer.num_parameters(),
-        source=name_on_hub or file.name,
+        source=f"{name_on_hub}` at `{revision}" if name_on_hub else file.name,
         digest=hashlib.sha256(file.read_bytes()).hexdigest(),
         patch=config.patch_size,
         old_grid="x".join(map(str, picture.patch_grid)),

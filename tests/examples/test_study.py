@@ -76,9 +76,9 @@ def test_from_a_plan_to_its_tables(run_script, data, plan, tmp_path):
     assert runs["ast-tones-1"]["model"]["architecture"] == "ASTForAudioClassification"
     assert runs["asm-tones-2"]["training"]["seed"] == 2
     assert str(tmp_path) not in json.dumps(runs)
-    costs = json.loads((tmp_path / "results" / "cost.json").read_text())["variants"]
-    assert costs["asm"]["parameters"] == runs["asm-tones-1"]["model"]["parameters"]
-    assert all(value > 0 for value in costs["ast"].values())
+    costs = json.loads((tmp_path / "results" / "cost.json").read_text())["costs"]
+    assert costs["asm-tones"]["parameters"] == runs["asm-tones-1"]["model"]["parameters"]
+    assert all(value > 0 for value in costs["ast-tones"].values())
     tables = (tmp_path / "results" / "tables.md").read_text()
     assert "### A Mixer and a Transformer" in tables and "### Starts" not in tables
     assert (tmp_path / "results" / "accuracy.png").stat().st_size > 1000
@@ -113,9 +113,11 @@ def test_a_run_that_fails_is_named(run_script, data, plan, tmp_path):
         ({"seed": [1]}, "must have the parts recipe, data"),
         ({"comparisons": {"a": {"title": "A", "data": ["tones"], "variants": ["cnn"]}}}, "'cnn'.*the plan's variants"),
         ({"comparisons": {"a": {"title": "A", "data": ["bells"], "variants": ["asm"]}}}, "'bells'.*the plan's data"),
+        ({"comparisons": {"a": {"data": ["tones"], "variants": ["asm"]}}}, "'a' must have a title, data and variants"),
+        ({"variants": {**PLAN["variants"], "luma": {"start": "random"}}}, "'luma' must have both a start and its rgb"),
         ({"starts": {}}, "Variant 'luma' starts from 'random'"),
     ],
-    ids=["parts", "variant", "data", "start"],
+    ids=["parts", "variant", "data", "title", "projection", "start"],
 )
 def test_a_plan_that_names_what_is_not_there(script, plan, change, message):
     plan.write_text(yaml.safe_dump({**PLAN, **change}))
@@ -155,7 +157,7 @@ def test_committed_results_are_the_plans(repository, script):
     """Each result belongs to a run of its plan with these settings, and tables are made from them."""
     for path in sorted((repository / "plans").glob("*.yaml")):
         results = repository / "examples" / "study" / path.stem
-        runs = json.loads(json.dumps(script["list_runs"](script["read_plan"](path))))
+        runs = script["list_runs"](script["read_plan"](path))
         for file in (results / "runs").glob("*.json"):
             assert json.loads(file.read_text())["run"] == runs[file.stem]
         if (results / "tables.md").exists():
@@ -163,7 +165,7 @@ def test_committed_results_are_the_plans(repository, script):
 
 
 def test_what_a_step_keeps(script):
-    """A linear map keeps its input: 32 clips of 20 by 50 floats; and half of it in bf16, which it multiplies."""
+    """A linear map keeps its input: 32 clips of 20 by 50, in bf16, which it multiplies; its weights do not count."""
 
     class Flat(torch.nn.Module):
         config = SimpleNamespace(max_length=20, num_mel_bins=50)
@@ -175,5 +177,25 @@ def test_what_a_step_keeps(script):
         def forward(self, inputs):
             return SimpleNamespace(logits=self.linear(inputs)[..., 0])
 
-    least = 32 * 20 * 50 * 2 / 1e6  # the input in bf16
-    assert least <= script["measure_activations"](Flat()) < 2 * least
+    products = 32 * 20 * 50 * 2 / 1e6
+    assert products <= script["measure_activations"](Flat()) < 1.2 * products
+
+
+def test_other_settings_of_a_start_are_other_runs(script):
+    """What a run started from is among its settings, with a start of its own for each seed."""
+    runs = script["list_runs"](PLAN)
+    assert runs["luma-tones-1"]["arguments"]["start"] == {"epochs": 0, "seed": 1}
+    assert runs["luma-tones-2"]["arguments"]["start"] == {"epochs": 0, "seed": 2}
+    changed = script["list_runs"]({**PLAN, "starts": {"random": {"epochs": 1}}})
+    assert changed["luma-tones-1"] != runs["luma-tones-1"] and changed["asm-tones-1"] == runs["asm-tones-1"]
+    assert script["digest"](changed["luma-tones-1"]) != script["digest"](runs["luma-tones-1"])
+
+
+def test_what_a_killed_start_left_does_not_count(script, tmp_path):
+    target = tmp_path / "start"
+    (tmp_path / "unfinished-start").mkdir()
+    (tmp_path / "unfinished-start" / "half").touch()
+    make = "import pathlib, sys; pathlib.Path(sys.argv[1]).mkdir()"
+    script["make_whole"](target, ["-c", make, "{}"], {})
+    assert target.is_dir() and not list(target.iterdir())
+    script["make_whole"](target, ["-c", "raise SystemExit(1)", "{}"], {})  # it is there: nothing is run

@@ -150,6 +150,15 @@ def test_what_is_not_known_is_left_out(results, render):
     assert "occur in a clip" in text
 
 
+def test_a_stem_and_teachers_are_told(results, render):
+    assert "convolutions" not in render(results).text and "Distillation" not in render(results).text
+    results["model"]["config"] = {"stem_channels": [16, 32]}
+    results["training"].update(teachers=["ann/cnn", "bob-cnn"], teacher_share=0.7)
+    text = render(results).text
+    assert "AST without attention. 2 convolutions stand in front of the patches, which the paper's model" in text
+    assert "70 % of the target are the mean scores of `ann/cnn`, `bob-cnn`, trained on the same clips" in text
+
+
 def test_another_architecture_is_no_mixer(results, render):
     results["model"].update(architecture="ASTForAudioClassification", tags=[])
     card = render(results)

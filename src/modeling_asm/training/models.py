@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import yaml
 from datasets import Dataset
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
@@ -75,6 +76,16 @@ class ModelArguments:
                 f"--config_overrides is {self.config_overrides!r}, expected fields and values as YAML or JSON: "
                 "'{hidden_size: 96, patch_size: [16, 16]}'."
             )
+        reserved = {"id2label", "label2id", "problem_type", "num_labels", "max_length"} & set(overrides)
+        if reserved:
+            raise ValueError(f"--config_overrides sets {min(reserved)!r}, which the clips and --seconds decide.")
+        given = [
+            f"--{name}" for name in ("size", "hidden_act", "drop_path_rate") if getattr(self, name) != defaults[name]
+        ]
+        if self.model_type != ASMConfig.model_type and given:
+            raise ValueError(
+                f"{', '.join(given)} would have no effect on {self.model_type!r}: set its fields by --config_overrides."
+            )
 
     @property
     def fields(self) -> dict:
@@ -137,6 +148,8 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
     window = {name: getattr(feature_extractor, name) for name in ("max_length", "num_mel_bins")}
     try:
         config = AutoConfig.for_model(args.model_type, **{**args.fields, **window}, **classes)
+    except StrictDataclassError as error:
+        raise ValueError(f"--config_overrides: {error}") from error
     except ValueError as error:
         if "Unrecognized model identifier" not in str(error):
             raise
@@ -145,6 +158,10 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
             f"{ASMConfig.model_type}, audio-spectrogram-transformer, or another that takes spectrograms."
         ) from error
     known = {*vars(type(config)()), *config.attribute_map}  # a config keeps what it does not know, without a word
+    if not set(window) <= known:
+        raise ValueError(
+            f"--model_type {args.model_type!r} takes no spectrograms of a fixed window; fine-tune it instead."
+        )
     if unknown := sorted(set(args.fields) - known):
         raise ValueError(f"--config_overrides: {type(config).__name__} has no field {unknown[0]!r}.")
     return config

@@ -149,7 +149,8 @@ class AudioTrainer(Trainer):
             with torch.no_grad():
                 taught = mean_scores([teacher(**inputs).logits for teacher in self.teachers], problem_type)
             share = self.args.teacher_share
-            losses = (1 - share) * losses + share * clip_losses(logits, taught, problem_type)
+            imitation = clip_losses(logits, taught, problem_type, self.class_weights)
+            losses = (1 - share) * losses + share * imitation
         accumulates = self.args.gradient_accumulation_steps > 1  # then the last batch is not told from those before it
         loss = mean_loss(losses, self.accelerator) if model.training and not accumulates else losses.mean()
         if model.training and not torch.isfinite(loss):
@@ -167,6 +168,10 @@ class AudioTrainer(Trainer):
         losses = clip_losses(logits, labels, problem_type, self.class_weights)
         output.metrics[f"{metric_key_prefix}_loss"] = losses.mean().item()
         return output
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """Return what weight decay is for: matrices and kernels, not the gains of any normalisation, nor biases."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def create_optimizer(self, model=None):
         """Build the optimizer and, with `layer_decay`, give each layer its own learning rate."""
