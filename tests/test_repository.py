@@ -51,6 +51,7 @@ def test_the_readme_quotes_the_recipes(repository, name):
         "speech_commands_clips_distilled",
         "speech_commands_clips_distilled_mini",
         "spoken_digits_unseen_speakers_cnn",
+        "spoken_digits_unseen_speakers_distilled",
         "drum_sounds_cnn",
         "drum_sounds_distilled",
     ],

@@ -3,7 +3,6 @@
 
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer in the Transformer's place."""
 
-import itertools
 import math
 
 import torch
@@ -60,7 +59,7 @@ class ASMStem(nn.Sequential):
                     nn.BatchNorm2d(after),
                     nn.GELU(),
                 )
-                for before, after in itertools.pairwise(widths)
+                for before, after in zip(widths, config.stem_channels)
             )
         )
 

@@ -1,4 +1,6 @@
+import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from residual_cnn import ResidualCNNConfig, ResidualCNNForAudioClassification
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -32,3 +34,8 @@ def test_it_saves_and_loads_by_the_auto_classes(tmp_path):
     again = AutoModelForAudioClassification.from_pretrained(tmp_path).eval()
     inputs = AutoFeatureExtractor.from_pretrained(tmp_path)(torch.randn(16000), 16000, return_tensors="pt")
     torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, rtol=0, atol=0)
+
+
+def test_each_stage_has_a_depth():
+    with pytest.raises(StrictDataclassError, match=r"`hidden_sizes` \(4, 8\) and `depths` \(1,\) must be of equal"):
+        ResidualCNNConfig(hidden_sizes=(4, 8), depths=(1,))

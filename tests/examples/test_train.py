@@ -412,3 +412,20 @@ def test_a_stream_that_is_interrupted(run_script, tones, tmp_path, monkeypatch):
     wild = ("--learning_rate", 1e38, "--warmup_steps", 0, "--max_grad_norm", 0)
     lost = run_script("train.py", *base, "--output_dir", tmp_path / "lost", *wild)
     assert re.search(r"The loss is nan at step \d+, in a batch of 5 clips: (\w+/\d+\.wav(, |\.)){5}", lost.error)
+
+
+def test_a_cnn_teaches_a_mixer(run_script, tones, tmp_path):
+    """Both hear the same clips; the results name the teacher, without its folder."""
+    common = ("--data_dir", tones, *QUICK, *ROUGH, "--test_fraction", 0.3, "--dev_fraction", 0)
+    cnn = ("--model_type", "residual-cnn", "--config_overrides", "{num_mel_bins: 40, hidden_sizes: [4], depths: [1]}")
+    assert run_script("train.py", *common, *cnn, "--output_dir", tmp_path / "cnn").error is None
+    taught = (*common, "--teachers", tmp_path / "cnn", "--teacher_share", 0.5)
+    outcome = run_script("train.py", *taught, "--output_dir", tmp_path / "asm")
+    assert outcome.error is None
+    training = results_of(tmp_path / "asm")["training"]
+    assert (training["teachers"], training["teacher_share"]) == (["cnn"], 0.5)
+    assert "50 % of the target are the mean scores of `cnn`" in (tmp_path / "asm" / "README.md").read_text()
+    assert str(tmp_path) not in (tmp_path / "asm" / "results.json").read_text()
+    refused = (*common, "--teachers", tmp_path / "cnn", "--output_dir", tmp_path / "other")
+    outcome = run_script("train.py", *refused, "--fold_column", "label", "--cross_validate")
+    assert "--teachers: leave it out." in outcome.error

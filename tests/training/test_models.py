@@ -227,9 +227,16 @@ def test_a_new_model_of_another_architecture_and_shape(clips):
         ({"config_overrides": "hidden_size=24"}, "expected fields and values as YAML or JSON"),
         ({"config_overrides": "{hidden_size: "}, "expected fields and values as YAML or JSON"),
         ({"config_overrides": "{hidden_width: 24}"}, "ASMConfig has no field 'hidden_width'"),
+        ({"config_overrides": "{max_length: 30}"}, "sets 'max_length', which the clips and --seconds decide"),
+        ({"model_type": "residual-cnn", "size": "small"}, "--size would have no effect on 'residual-cnn'"),
+        ({"model_type": "wav2vec2"}, "'wav2vec2' takes no spectrograms of a fixed window"),
+        (
+            {"model_type": "audio-spectrogram-transformer", "config_overrides": "{hidden_size: wide}"},
+            "--config_overrides: .*hidden_size",
+        ),
         ({"model_type": "mixer"}, "'mixer' is no architecture that transformers knows; take audio-spectrogram-mixer"),
     ],
-    ids=["no mapping", "no YAML", "no field", "no architecture"],
+    ids=["no mapping", "no YAML", "no field", "reserved", "ignored", "no window", "type", "no architecture"],
 )
 def test_a_new_model_that_cannot_be(clips, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -304,3 +304,13 @@ def test_a_teachers_share_is_a_share(tmp_path):
     for share in (0.0, 1.5):
         with pytest.raises(ValueError, match="--teacher_share must be above 0 and at most 1"):
             AudioTrainingArguments(output_dir=str(tmp_path), teacher_share=share)
+
+
+def test_weight_decay_is_for_matrices_and_kernels(make_trainer):
+    overrides = "{stem_channels: [4], hidden_act: acon_c, num_mel_bins: 40}"
+    trainer = make_trainer(ModelArguments(config_overrides=overrides), weight_decay=0.05)
+    optimizer = trainer.create_optimizer()
+    decay = {id(value): group["weight_decay"] for group in optimizer.param_groups for value in group["params"]}
+    for name, value in trainer.model.named_parameters():
+        matrix = name.endswith("weight") and "norm" not in name and ".stem.0.1." not in name
+        assert decay[id(value)] == (0.05 if matrix else 0.0), name
