@@ -121,7 +121,8 @@ def list_runs(plan: dict, only: list[str] | None = None) -> dict[str, dict]:
 
 def train_all(runs: dict[str, dict], data_dir: Path | None, folder: Path, work_dir: Path, jobs: int):
     """Train what has no results yet, `jobs` runs at once; a run that fails does not stop the others."""
-    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, work_dir):
+        place.mkdir(parents=True, exist_ok=True)
     waiting = []
     for name, run in runs.items():
         file = folder / f"{name}.json"
@@ -147,20 +148,18 @@ def train_one(
 ) -> str | None:
     """Run `train.py` in a process with one thread; return what went wrong."""
     arguments = {key: value for key, value in run["arguments"].items() if key not in OF_STARTS}
+    output_dir = work_dir / f"{name}-{digest(run)}"  # other settings, another folder
+    fixed = {"output_dir": output_dir, "measure_cost": False, "use_cpu": not torch.cuda.is_available()}
     if "dataset_name" not in arguments:
         if data_dir is None:
             return f"{name}: give the folder of the data sets by --data_dir."
-        arguments["data_dir"] = data_dir / run["data"]
+        fixed["data_dir"] = data_dir / run["data"]
     if start is not None:
-        arguments["model_name_or_path"] = start
-    output_dir = work_dir / f"{name}-{digest(run)}"  # other settings, another folder
-    fixed = {"output_dir": output_dir, "measure_cost": False, "use_cpu": not torch.cuda.is_available()}
-    command = [sys.executable, str(EXAMPLES / "train.py")]
-    for option, value in {**arguments, **fixed}.items():
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        command += [f"--{option}", *map(str, values)]
+        fixed["model_name_or_path"] = start
+    recipe = work_dir / f"{name}.yaml"
+    write_json(arguments, recipe)  # JSON is YAML
+    command = [sys.executable, str(EXAMPLES / "train.py"), str(recipe), *as_options(fixed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    work_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with open(work_dir / f"{name}.log", "w", encoding="utf-8") as log:
         done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -180,7 +179,6 @@ def make_start(arguments: dict, work_dir: Path) -> Path | None:
     if "start" not in arguments:
         return None
     start, geometry = arguments["start"], arguments["geometry"]
-    work_dir.mkdir(parents=True, exist_ok=True)
     source = start.get("source")
     if source is None:
         source = work_dir / f"start-{digest(start)}.safetensors"
@@ -197,11 +195,13 @@ def make_whole(target: Path, command: list[str], options: dict):
         return
     unfinished = target.with_name(UNFINISHED + target.name)
     shutil.rmtree(unfinished, ignore_errors=True)
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    subprocess.run(
-        [sys.executable, *(str(unfinished) if word == "{}" else word for word in command), *words], check=True
-    )
+    words = [str(unfinished) if word == "{}" else word for word in command]
+    subprocess.run([sys.executable, *words, *as_options(options)], check=True)
     os.replace(unfinished, target)
+
+
+def as_options(options: dict) -> list[str]:
+    return [word for option, value in options.items() for word in (f"--{option}", str(value))]
 
 
 def digest(settings) -> str:

@@ -33,6 +33,7 @@ from modeling_asm.training.labels import REGRESSION, align_labels, problem_type_
 from modeling_asm.training.metrics import compute_scores
 from modeling_asm.training.models import (
     ModelArguments,
+    checkpoint_name,
     choose_seconds,
     gather_model,
     load_teachers,
@@ -128,7 +129,7 @@ class Arguments:
         script = {name: getattr(self.script, name) for name in ("evaluate_only", "augment", "on_bad_audio")}
         names = {"dataset_name": self.data.hub_name, "manifest": Path(self.data.manifest or "").name}
         names |= {"data_dir": self.data.name, "clips": self.clips, "model_name_or_path": self.model.start}
-        names |= {"teachers": teacher_names(self.training)}
+        names |= {"teachers": [checkpoint_name(teacher) for teacher in self.training.teachers]}
         return {**parts, **script, **names}
 
 
@@ -381,6 +382,9 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
     if training is None:
         return None
     told = {name: getattr(args.training, name) for name in TOLD}
+    if args.training.teachers:
+        told["teachers"] = [checkpoint_name(teacher) for teacher in args.training.teachers]
+        told["teacher_share"] = args.training.teacher_share
     described = {name: value for name, value in told.items() if value is not None}
     return {
         **{name: getattr(value, "value", value) for name, value in described.items()},
@@ -390,20 +394,10 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
         * args.training.world_size,
         "processes": args.training.world_size,
         "kept": kept_weights(args.training),
-        **(
-            {"teachers": teacher_names(args.training), "teacher_share": args.training.teacher_share}
-            if args.training.teachers
-            else {}
-        ),
         "augmentation": asdict(args.augmentation) if args.script.augment else None,
         "freeze_encoder": args.model.freeze_encoder,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
-
-
-def teacher_names(args: AudioTrainingArguments) -> list[str]:
-    """Return the teachers' names, without paths of this machine."""
-    return [Path(name).resolve().name if Path(name).exists() else name for name in args.teachers]
 
 
 def kept_weights(args: AudioTrainingArguments) -> str:

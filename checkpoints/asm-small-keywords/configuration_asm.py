@@ -182,8 +182,8 @@ class ASMConfig(PreTrainedConfig):
         if any(channels < 1 for channels in self.stem_channels):
             raise ValueError(f"`stem_channels` must be integers above 0, got {self.stem_channels}.")
         step = 2 ** len(self.stem_channels)
-        sides = {"num_mel_bins": self.num_mel_bins, "patch_size": self.patch_shape[0]}
-        for name, size in (sides | {"frequency_stride": self.frequency_stride}).items():
+        sides = (self.num_mel_bins, self.patch_shape[0], self.frequency_stride)
+        for name, size in zip(("num_mel_bins", "patch_size", "frequency_stride"), sides):
             if size % step:
                 raise ValueError(
                     f"`{name}` of {size} mel bins is no multiple of {step}, by which the {len(self.stem_channels)} "

@@ -65,7 +65,7 @@ class ASMStem(nn.Sequential):
 
 
 class ASMPatchEmbeddings(nn.Module):
-    """Cut a spectrogram into patches and project each linearly to a token."""
+    """Cut a spectrogram, or what the stem makes of it, into patches and project each linearly to a token."""
 
     def __init__(self, config: ASMConfig):
         super().__init__()

@@ -62,7 +62,7 @@ class ModelArguments:
     def __post_init__(self):
         new = ("model_type", "config_overrides", "size", "hidden_act", "drop_path_rate", "padding")
         defaults = {item.name: item.default for item in fields(self) if item.default is not MISSING}
-        given = [f"--{name}" for name in new if getattr(self, name) != defaults[name]]
+        given = {f"--{name}": name for name in new if getattr(self, name) != defaults[name]}
         if self.model_name_or_path and given:
             raise ValueError(
                 f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its padding."
@@ -79,16 +79,14 @@ class ModelArguments:
         reserved = {"id2label", "label2id", "problem_type", "num_labels", "max_length"} & set(overrides)
         if reserved:
             raise ValueError(f"--config_overrides sets {min(reserved)!r}, which the clips and --seconds decide.")
-        given = [
-            f"--{name}" for name in ("size", "hidden_act", "drop_path_rate") if getattr(self, name) != defaults[name]
-        ]
-        if self.model_type != ASMConfig.model_type and given:
+        own = [option for option, name in given.items() if name in ("size", "hidden_act", "drop_path_rate")]
+        if self.model_type != ASMConfig.model_type and own:
             raise ValueError(
-                f"{', '.join(given)} would have no effect on {self.model_type!r}: set its fields by --config_overrides."
+                f"{', '.join(own)} would have no effect on {self.model_type!r}: set its fields by --config_overrides."
             )
 
     @property
-    def fields(self) -> dict:
+    def config_fields(self) -> dict:
         """The fields of a new model's config that were chosen; those of `size` are ASM's."""
         chosen = yaml.safe_load(self.config_overrides)
         if self.model_type != ASMConfig.model_type:
@@ -99,8 +97,12 @@ class ModelArguments:
     @property
     def start(self) -> str | None:
         """The checkpoint's name, without a path of this machine."""
-        path = self.model_name_or_path
-        return Path(path).resolve().name if path and Path(path).exists() else path
+        return self.model_name_or_path and checkpoint_name(self.model_name_or_path)
+
+
+def checkpoint_name(name: str) -> str:
+    """Return what to call a checkpoint: the name of its folder, without those that hold it, or its name on the Hub."""
+    return Path(name).resolve().name if Path(name).exists() else name
 
 
 def check_checkpoint(name: str):
@@ -147,7 +149,7 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
     """Return the config of a new model, whose window is the feature extractor's."""
     window = {name: getattr(feature_extractor, name) for name in ("max_length", "num_mel_bins")}
     try:
-        config = AutoConfig.for_model(args.model_type, **{**args.fields, **window}, **classes)
+        config = AutoConfig.for_model(args.model_type, **{**args.config_fields, **window}, **classes)
     except StrictDataclassError as error:
         raise ValueError(f"--config_overrides: {error}") from error
     except ValueError as error:
@@ -162,18 +164,18 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
         raise ValueError(
             f"--model_type {args.model_type!r} takes no spectrograms of a fixed window; fine-tune it instead."
         )
-    if unknown := sorted(set(args.fields) - known):
+    if unknown := sorted(set(args.config_fields) - known):
         raise ValueError(f"--config_overrides: {type(config).__name__} has no field {unknown[0]!r}.")
     return config
 
 
 def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExtractor:
     """Make a feature extractor that knows the clips' mean and deviation, and has the window that they need."""
-    frames = {"num_mel_bins": args.fields.get("num_mel_bins", 128)}
+    frames = {"num_mel_bins": args.config_fields.get("num_mel_bins", 128)}
     probe = ASMFeatureExtractor(**frames)
     window, shift = frame_sizes(probe.sampling_rate, probe.frame_length, probe.frame_shift)
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
-    patch = args.fields.get("patch_size", 16)
+    patch = args.config_fields.get("patch_size", 16)
     frames["max_length"] = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
     mean, std = measure_features(clips, probe)
     return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_mode=args.padding)

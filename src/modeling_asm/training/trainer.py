@@ -236,7 +236,10 @@ class AudioTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def average_checkpoints(self):
-        """Give the model the mean of the last checkpoints' weights (stochastic weight averaging's uniform mean)."""
+        """Give the model the mean of the last checkpoints' weights (stochastic weight averaging's uniform mean).
+
+        The running statistics of batch normalisation are averaged alike, not measured anew.
+        """
         files = [path / "model.safetensors" for path in checkpoints(self.args.output_dir)[-self.args.average_last :]]
         weights = [load_file(file) for file in files]
         mean = {
