@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 from modeling_asm import ASMConfig
-from modeling_asm.convert_mixer import TIMM_MODULES
+from modeling_asm.mixer_weights import TIMM_MODULES
 from modeling_asm.modeling_asm import ASMLayer
 
 

@@ -21,6 +21,7 @@ import pytest
 import soundfile
 import torch
 from hypothesis import HealthCheck, settings
+from safetensors.torch import load_file
 from transformers import set_seed
 
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
@@ -91,6 +92,19 @@ def checkpoint(model, feature_extractor, tmp_path) -> Path:
 @pytest.fixture
 def input_values(config) -> torch.Tensor:
     return torch.randn(4, config.max_length, config.num_mel_bins)
+
+
+@pytest.fixture(scope="session")
+def mixer_golden() -> dict[str, torch.Tensor]:
+    """What `assets/make_mixer_golden.py` wrote of timm's Mixers."""
+    return load_file(REPOSITORY / "tests" / "assets" / "mixer.safetensors")
+
+
+@pytest.fixture
+def mixer_weights(mixer_golden) -> dict[str, torch.Tensor]:
+    """A tiny random Mixer of timm's: 16 tokens, width 8, two layers, five classes."""
+    prefix = "tiny.weights."
+    return {name.removeprefix(prefix): value for name, value in mixer_golden.items() if name.startswith(prefix)}
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Conversion against timm's own logits (`assets/make_mixer_golden.py`) and Google's own numbers of parameters."""
 
 import math
-import pickle
 import runpy
 import subprocess
 import sys
@@ -12,19 +11,13 @@ import pytest
 import torch
 from hub import running_hub
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from test_hub import run as run_with_hub
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
-from modeling_asm.convert_mixer import (
-    GOOGLE_MODULES,
-    TIMM_MODULES,
-    ConversionError,
-    convert_mixer,
-    find_weights,
-    read_weights,
-)
+from modeling_asm.convert_mixer import convert_mixer
+from modeling_asm.mixer_weights import ConversionError
 
 
 ASSETS = Path(__file__).parent / "assets"
@@ -57,36 +50,9 @@ def timm_shapes(layers: int, width: int, tokens_dim: int, channels_dim: int, pat
     return shapes | {"head.weight": (classes, width), "head.bias": (classes,)}
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, torch.Tensor]:
-    return load_file(ASSETS / "mixer.safetensors")
-
-
-@pytest.fixture
-def weights(golden) -> dict[str, torch.Tensor]:
-    """A tiny random Mixer of timm's: 16 tokens, width 8, two layers, five classes."""
-    prefix = "tiny.weights."
-    return {name.removeprefix(prefix): value for name, value in golden.items() if name.startswith(prefix)}
-
-
-def as_google(weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """The same weights under the names and with the axes of Google's files."""
-    names = {asm: google for google, asm in GOOGLE_MODULES.items()}
-    arrays = {}
-    for key, tensor in weights.items():
-        module, _, kind = key.rpartition(".")
-        number = module.split(".")[1] if module.startswith("blocks.") else ""
-        pattern = names[TIMM_MODULES[module.replace(f"blocks.{number}.", "blocks.N.") if number else module]]
-        if kind == "weight":
-            kind = "scale" if tensor.ndim == 1 else "kernel"
-            tensor = tensor.permute(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T if tensor.ndim == 2 else tensor
-        arrays[f"{pattern.replace('_N', f'_{number}')}/{kind}"] = tensor.numpy()
-    return arrays
-
-
 @pytest.mark.parametrize("name", ["tiny", "mixer_s32_224", "mixer_b16_224"])
 @pytest.mark.parametrize("rgb_to_mono", ["sum", "mean", "luma"])
-def test_a_converted_mixer_gives_timms_logits(golden, name, rgb_to_mono):
+def test_a_converted_mixer_gives_timms_logits(mixer_golden, name, rgb_to_mono):
     """With `sum` on the picture in three channels, with `mean` on a third of it, with `luma` on its grey parts."""
     side = 16 if name == "tiny" else 224
     if name == "tiny":
@@ -100,7 +66,7 @@ def test_a_converted_mixer_gives_timms_logits(golden, name, rgb_to_mono):
     )
     with torch.inference_mode():
         logits = model(torch.from_numpy(picture)[:, 0].transpose(1, 2)).logits
-    torch.testing.assert_close(logits, golden[f"{name}.{rgb_to_mono}"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits, mixer_golden[f"{name}.{rgb_to_mono}"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -128,32 +94,20 @@ def test_parameter_counts_are_googles(name):
     assert round(count / 1e6) == pytest.approx(MILLIONS[name], abs=1.01)  # the table rounds, and not always to nearest
 
 
-def test_googles_file_and_timms_give_the_same_model(weights, tmp_path):
-    np.savez(tmp_path / "Mixer.npz", **as_google(weights))
-    save_file(weights, tmp_path / "mixer.safetensors")
-    torch.save(weights, tmp_path / "mixer.pth")
-    torch.save({"state_dict": weights}, tmp_path / "mixer.pt")
-    for name in ("Mixer.npz", "mixer.safetensors", "mixer.pth", "mixer.pt"):
-        read = read_weights(tmp_path / name)
-        assert set(read) == set(weights)
-        for key in weights:
-            torch.testing.assert_close(read[key], weights[key], rtol=0, atol=0)
-
-
 @pytest.mark.parametrize("strides", [{}, {"frequency_stride": 3, "time_stride": 2}])
-def test_the_grid_is_fitted_to_any_spectrogram(weights, strides):
-    model = convert_mixer(weights, max_length=50, num_mel_bins=24, **strides)
+def test_the_grid_is_fitted_to_any_spectrogram(mixer_weights, strides):
+    model = convert_mixer(mixer_weights, max_length=50, num_mel_bins=24, **strides)
     assert isinstance(model, ASMModel) and not model.training
     step = (strides.get("frequency_stride", 4), strides.get("time_stride", 4))
     assert model.config.patch_grid == ((24 - 4) // step[0] + 1, (50 - 4) // step[1] + 1)
     assert model(torch.randn(2, 50, 24)).pooler_output.isfinite().all()
 
 
-def test_sums_over_the_tokens_keep_their_size(weights):
+def test_sums_over_the_tokens_keep_their_size(mixer_weights):
     """A weight that is the same for all 16 tokens is the same for 256, a sixteenth of it."""
     key = "blocks.0.mlp_tokens.fc1.weight"
-    weights[key] = torch.arange(1.0, 5)[:, None].expand(4, 16).clone()
-    resized = convert_mixer(weights, max_length=64, num_mel_bins=64).layers[0].token_mixing.fc1.weight
+    mixer_weights[key] = torch.arange(1.0, 5)[:, None].expand(4, 16).clone()
+    resized = convert_mixer(mixer_weights, max_length=64, num_mel_bins=64).layers[0].token_mixing.fc1.weight
     torch.testing.assert_close(resized, torch.arange(1.0, 5)[:, None].expand(4, 256) / 16)
 
 
@@ -169,22 +123,24 @@ def test_luma_is_about_a_third_of_the_sum():
     torch.testing.assert_close(3 * luma, total)
 
 
-def test_a_stem_of_one_channel_is_kept(weights):
-    weights["stem.proj.weight"] = weights["stem.proj.weight"][:, :1].clone()
-    model = convert_mixer(weights, None, 16, 16)
-    torch.testing.assert_close(model.patch_embeddings.projection.weight, weights["stem.proj.weight"], rtol=0, atol=0)
+def test_a_stem_of_one_channel_is_kept(mixer_weights):
+    mixer_weights["stem.proj.weight"] = mixer_weights["stem.proj.weight"][:, :1].clone()
+    model = convert_mixer(mixer_weights, None, 16, 16)
+    torch.testing.assert_close(
+        model.patch_embeddings.projection.weight, mixer_weights["stem.proj.weight"], rtol=0, atol=0
+    )
     with pytest.raises(ConversionError, match=r"stem of 1 channels.*rgb_to_mono='luma' is for three.*None"):
-        convert_mixer(weights, "luma")
+        convert_mixer(mixer_weights, "luma")
 
 
-def test_an_rgb_stem_where_one_channel_was_promised(weights):
+def test_an_rgb_stem_where_one_channel_was_promised(mixer_weights):
     with pytest.raises(ConversionError, match=r"stem of 3 channels.*promises one.*luma, sum, mean"):
-        convert_mixer(weights, None)
+        convert_mixer(mixer_weights, None)
 
 
-def test_an_unknown_projection_is_refused(weights):
+def test_an_unknown_projection_is_refused(mixer_weights):
     with pytest.raises(ConversionError, match="`rgb_to_mono` is 'grey', expected luma, sum, mean"):
-        convert_mixer(weights, "grey")
+        convert_mixer(mixer_weights, "grey")
 
 
 @pytest.mark.parametrize(
@@ -201,56 +157,15 @@ def test_an_unknown_projection_is_refused(weights):
     ],
     ids=["attention", "class token", "missing", "no tokens", "layer", "shape", "grid", "no stem"],
 )
-def test_every_key_is_accounted_for(weights, change, message):
-    weights = {key: value for key, value in (weights | change).items() if value is not None}
+def test_every_key_is_accounted_for(mixer_weights, change, message):
+    mixer_weights = {key: value for key, value in (mixer_weights | change).items() if value is not None}
     with pytest.raises(ConversionError, match=message):
-        convert_mixer(weights, max_length=16, num_mel_bins=16)
+        convert_mixer(mixer_weights, max_length=16, num_mel_bins=16)
 
 
-def test_a_geometry_that_does_not_fit_names_the_field(weights):
+def test_a_geometry_that_does_not_fit_names_the_field(mixer_weights):
     with pytest.raises(ValueError, match=r"`patch_size` 4 does not fit.*`num_mel_bins`=3"):
-        convert_mixer(weights, num_mel_bins=3)
-
-
-class Stranger:
-    """An object whose pickle would run code."""
-
-    def __reduce__(self):
-        return exec, ("raise SystemExit('ran')",)
-
-
-@pytest.mark.parametrize("name", ["mixer.safetensors", "mixer.npz", "mixer.pth"])
-def test_a_cut_file_is_named(weights, tmp_path, name):
-    file = tmp_path / name
-    if name.endswith("npz"):
-        np.savez(file, **as_google(weights))
-    else:
-        save_file(weights, file) if name.endswith("safetensors") else torch.save(weights, file)
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ConversionError, match=rf"'{name}'.*(cut or )?damaged"):
-        read_weights(file)
-
-
-def test_a_strangers_pickle_is_refused(tmp_path):
-    torch.save({"stem.proj.weight": Stranger()}, tmp_path / "mixer.pth")
-    (tmp_path / "plain.bin").write_bytes(pickle.dumps(Stranger()))
-    np.savez(tmp_path / "mixer.npz", **{"stem/kernel": np.array([Stranger()], dtype=object)})
-    for name in ("mixer.pth", "plain.bin", "mixer.npz"):
-        with pytest.raises(ConversionError, match=f"'{name}'.*not read"):
-            read_weights(tmp_path / name)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "mixer.h5").write_bytes(b"")
-    with pytest.raises(ConversionError, match=r"none of \.safetensors"):
-        read_weights(tmp_path / "mixer.h5")
-    torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(ConversionError, match="no dictionary of tensors"):
-        read_weights(tmp_path / "list.pth")
-    with pytest.raises(ConversionError, match=r"There is no file 'missing\.npz'"):
-        find_weights("missing.npz")
-    with pytest.raises(ConversionError, match=r"has none of model\.safetensors"):
-        find_weights(str(tmp_path))
+        convert_mixer(mixer_weights, num_mel_bins=3)
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
@@ -258,8 +173,8 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_command_writes_a_checkpoint_with_its_provenance(weights, tmp_path):
-    save_file(weights, tmp_path / "mixer.safetensors")
+def test_the_command_writes_a_checkpoint_with_its_provenance(mixer_weights, tmp_path):
+    save_file(mixer_weights, tmp_path / "mixer.safetensors")
     options = ("--max_length", 32, "--num_mel_bins", 24, "--licence", "apache-2.0")
     done = run(tmp_path / "mixer.safetensors", tmp_path / "start", *options)
     assert done.returncode == 0, done.stderr
@@ -271,7 +186,7 @@ def test_the_command_writes_a_checkpoint_with_its_provenance(weights, tmp_path):
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "start")
     assert (extractor.num_mel_bins, extractor.max_length) == (24, 32)
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "start", num_labels=3)
-    expected = convert_mixer(weights, max_length=32, num_mel_bins=24)
+    expected = convert_mixer(mixer_weights, max_length=32, num_mel_bins=24)
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(model.audio_spectrogram_mixer.state_dict()[name], tensor, rtol=0, atol=0)
     classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
@@ -290,10 +205,10 @@ HfApi().upload_folder(repo_id="ann/mixer", folder_path=sys.argv[1])
 """
 
 
-def test_a_model_of_the_hub(weights, tmp_path):
+def test_a_model_of_the_hub(mixer_weights, tmp_path):
     """As timm's: `model.safetensors` in a repository; the card names it as the base model."""
     (tmp_path / "upload").mkdir()
-    save_file(weights, tmp_path / "upload" / "model.safetensors")
+    save_file(mixer_weights, tmp_path / "upload" / "model.safetensors")
     command = ("-m", "modeling_asm.convert_mixer", "ann/mixer", tmp_path / "start", "--max_length", 32)
     with running_hub() as hub:
         missing = run_with_hub(hub, tmp_path, *command, check=False)

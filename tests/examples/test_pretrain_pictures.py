@@ -3,7 +3,8 @@ import runpy
 import pytest
 import torch
 
-from modeling_asm.convert_mixer import convert_mixer, read_weights
+from modeling_asm.convert_mixer import convert_mixer
+from modeling_asm.mixer_weights import read_weights
 
 
 def test_weights_of_pictures_become_an_asm(run_script, tmp_path, repository):
