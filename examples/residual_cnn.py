@@ -35,8 +35,8 @@ class ResidualCNNConfig(PreTrainedConfig):
 
     model_type = "residual-cnn"
 
-    hidden_sizes: list[int] | tuple[int, ...] = (32, 48, 64)
-    depths: list[int] | tuple[int, ...] = (2, 2, 2)
+    hidden_sizes: list[int] | tuple[int, ...] = (16, 32, 64, 96)
+    depths: list[int] | tuple[int, ...] = (1, 2, 2, 2)
     dropout: float | int = 0.1
     max_length: int = 98
     num_mel_bins: int = 64

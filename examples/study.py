@@ -243,7 +243,8 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
     models = {}
     for run in runs:
         config = {**run["model"]["config"], "num_labels": len(run["data"]["labels"])}
-        models.setdefault(f"{run['run']['variant']}-{run['run']['data']}", make_model(config))
+        attention = run["run"]["arguments"].get("attn_implementation")
+        models.setdefault(f"{run['run']['variant']}-{run['run']['data']}", make_model(config, attention))
     times = {name: {"forward": [], "training_step": []} for name in models}
     for turn in range(rounds + 1):
         for name, model in models.items():
@@ -262,8 +263,8 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
     return {"environment": describe_environment(), "batch_size": STEP_BATCH, "rounds": rounds, "costs": costs}
 
 
-def make_model(config: dict):
-    return AutoModelForAudioClassification.from_config(AutoConfig.for_model(**config))
+def make_model(config: dict, attention: str | None = None):
+    return AutoModelForAudioClassification.from_config(AutoConfig.for_model(**config), attn_implementation=attention)
 
 
 def inputs_of(model, batch_size: int) -> torch.Tensor:

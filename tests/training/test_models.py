@@ -1,5 +1,7 @@
+import dataclasses
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -217,6 +219,9 @@ def test_a_new_model_of_another_architecture_and_shape(clips):
     assert (model.config.hidden_size, model.config.num_mel_bins, model.config.max_length) == (24, 24, 18)
     assert model.config.id2label == {0: "high", 1: "low"}
     assert (extractor.num_mel_bins, extractor.max_length) == (24, 18)
+    assert model.config._attn_implementation == "sdpa"  # transformers' choice
+    eager, _ = make_model(dataclasses.replace(args, attn_implementation="eager"), clips)
+    assert eager.config._attn_implementation == "eager"
     mixer, _ = make_model(ModelArguments(config_overrides='{"patch_size": [10, 4], "hidden_act": "mish"}'), clips)
     assert (mixer.config.patch_shape, mixer.config.hidden_act, mixer.config.hidden_size) == ((10, 4), "mish", 128)
 
@@ -249,6 +254,10 @@ def test_teachers_hear_what_the_model_hears(clips, tmp_path):
     extractor.save_pretrained(tmp_path / "teacher")
     (teacher,) = load_teachers([str(tmp_path / "teacher")], model, extractor)
     assert not teacher.training and not any(parameter.requires_grad for parameter in teacher.parameters())
+    for seed in ("repeated/seed-1", "repeated/seed-2"):
+        shutil.copytree(tmp_path / "teacher", tmp_path / seed)
+    names = [str(tmp_path / "repeated"), str(tmp_path / "teacher")]
+    assert len(load_teachers(names, model, extractor)) == 3  # a teacher for each seed of a repeated run
     other = ASMFeatureExtractor(**{**extractor.to_dict(), "mean": 0.5})
     with pytest.raises(ValueError, match=r"hears other features \(mean: .* the model's 0\.5\)"):
         load_teachers([str(tmp_path / "teacher")], model, other)

@@ -1,5 +1,6 @@
 """The model to train: a new ASM that fits the clips, or a checkpoint with a classifier for them."""
 
+import itertools
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
@@ -57,6 +58,10 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the checkpoint brings along."})
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": "How a Transformer computes attention (eager, sdpa, ...); by default transformers' choice."},
+    )
     freeze_encoder: bool = field(default=False, metadata={"help": "Train the classifier only: a linear probe."})
 
     def __post_init__(self):
@@ -139,7 +144,8 @@ def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, o
         model, feature_extractor = load_model(args, classes)
     else:
         feature_extractor = fit_feature_extractor(args, clips)
-        model = AutoModelForAudioClassification.from_config(make_config(args, feature_extractor, classes))
+        config = make_config(args, feature_extractor, classes)
+        model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
     if args.freeze_encoder:
         model.base_model.requires_grad_(False)
     return model, feature_extractor
@@ -195,6 +201,7 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
         args.model_name_or_path,
         **classes,
         **options,
+        attn_implementation=args.attn_implementation,
         dtype=torch.float32,  # bf16 is the matter of autocast: weights in half precision hardly learn
         ignore_mismatched_sizes=not same,
         output_loading_info=True,
@@ -214,11 +221,26 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     return model, AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options)
 
 
+def find_seeds(name: str) -> list[str]:
+    """Return the checkpoints in the folder of a run that `--seeds` repeated; any other name stands for itself."""
+    check_checkpoint(name)
+    return sorted(str(file.parent) for file in Path(name).glob("seed-*/config.json")) or [name]
+
+
 def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
-    """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels."""
+    """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels.
+
+    Args:
+        names: Checkpoints, or folders of runs that `--seeds` repeated: a teacher for each seed.
+        model: The model that learns from them.
+        feature_extractor: Its feature extractor.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If a teacher has other labels or hears other features.
+    """
     teachers = []
-    for name in names:
-        check_checkpoint(name)
+    for name in itertools.chain.from_iterable(map(find_seeds, names)):
         teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
         if teacher.config.id2label != model.config.id2label:
             raise ValueError(f"The teacher {name!r} has other labels than these clips; train it on them.")

@@ -58,7 +58,8 @@ class AudioTrainingArguments(TrainingArguments):
         default=0, metadata={"help": "Average the weights of so many last checkpoints, instead of taking the best."}
     )
     teachers: list[str] = field(
-        default_factory=list, metadata={"help": "Checkpoints whose mean scores the model shall imitate: distillation."}
+        default_factory=list,
+        metadata={"help": "Checkpoints, or runs of --seeds, whose mean scores the model shall imitate."},
     )
     teacher_share: float = field(default=0.7, metadata={"help": "Share of the teachers in the loss."})
     early_stopping_patience: int | None = field(
