@@ -5,8 +5,9 @@
 A plan names data sets (folders in `--data_dir`, or on the Hub), variants of a model, seeds, and comparisons of them.
 Each run is one `train.py` with the arguments of the plan's recipe, the data set and the variant; its results are a file
 `RESULTS/runs/VARIANT-DATA-SEED.json`. An interrupted study goes on where it was, and a finished run is not repeated.
-Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json`; tables and plot are made from these
-files alone, also by `--report_only`. `examples/study/README.md` says what the plans are for.
+Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json` (remove it to measure again); tables
+and plot are made from these files alone, also by `--report_only`. `examples/study/README.md` says what the plans are
+for.
 """
 
 import argparse
@@ -14,16 +15,17 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import residual_cnn  # noqa: F401, registers the baseline
 import torch
 import yaml
 from scipy import stats
@@ -40,7 +42,16 @@ from modeling_asm.training.runs import UNFINISHED
 EXAMPLES = Path(__file__).resolve().parent
 PARTS = ("recipe", "data", "starts", "variants", "seeds", "comparisons")
 OF_STARTS = ("start", "rgb_to_mono", "geometry")  # what is no argument of train.py
+START_LOCK = threading.Lock()  # runs share starts
 STEP_BATCH = 32  # clips of a training step whose time and memory are measured
+REPEATS = 5  # of a measurement in each round, one after the other
+LEAST_SEEDS = 3  # for a difference to be called one
+
+CAPTION = f"""\
+Accuracy: mean of the seeds, and half of its 95 % interval by Student's t. Differences are those of the same seed; one
+whose interval leaves out 0 is bold. The intervals are those of the seed alone, on the same clips, and are not adjusted
+for the number of comparisons. Forward: of one clip. Training step: forward and backward pass of {STEP_BATCH} clips, and
+what it keeps for the latter. One thread, medians; of eager attention and sdpa the better one in each column."""
 
 
 def main():
@@ -64,16 +75,21 @@ def main():
     results = args.results or EXAMPLES / "study" / args.plan.stem
     try:
         plan = read_plan(args.plan)
+        failed = []
         if not args.report_only:
             runs = list_runs(plan, args.only)
-            train_all(runs, args.data_dir, results / "runs", args.work_dir / args.plan.stem, args.jobs)
-            write_json(measure_costs(read_runs(plan, results), args.rounds), results / "cost.json")
+            failed = train_all(runs, args.data_dir, results / "runs", args.work_dir / args.plan.stem, args.jobs)
+            if failed and not any((results / "runs").iterdir()):
+                sys.exit("\n".join(failed))
+            update_costs(read_runs(plan, results), results / "cost.json", args.rounds)
         tables = format_tables(plan, results)
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     (results / "tables.md").write_text(tables, encoding="utf-8")
     plot(plan, results)
     print(tables)
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 def read_plan(path: Path) -> dict:
@@ -97,6 +113,9 @@ def read_plan(path: Path) -> dict:
             raise ValueError(f"Variant {name!r} starts from {variant['start']!r}, which is none of the plan's starts.")
         if ("start" in variant) != ("rgb_to_mono" in variant):
             raise ValueError(f"Variant {name!r} must have both a start and its rgb_to_mono, or neither.")
+    for name, start in plan.get("starts", {}).items():
+        if "source" in start and (unknown := set(start) - {"source", "revision"}):
+            raise ValueError(f"Start {name!r} has {min(unknown)!r}; one with a source may have a revision, no more.")
     return plan
 
 
@@ -119,8 +138,8 @@ def list_runs(plan: dict, only: list[str] | None = None) -> dict[str, dict]:
     return json.loads(json.dumps(runs))
 
 
-def train_all(runs: dict[str, dict], data_dir: Path | None, folder: Path, work_dir: Path, jobs: int):
-    """Train what has no results yet, `jobs` runs at once; a run that fails does not stop the others."""
+def train_all(runs: dict[str, dict], data_dir: Path | None, folder: Path, work_dir: Path, jobs: int) -> list[str]:
+    """Train what has no results yet, `jobs` runs at once; return what went wrong, which does not stop the others."""
     for place in (folder, work_dir):
         place.mkdir(parents=True, exist_ok=True)
     waiting = []
@@ -132,32 +151,27 @@ def train_all(runs: dict[str, dict], data_dir: Path | None, folder: Path, work_d
             raise ValueError(
                 f"{str(file)!r} is from other settings than the plan's: remove it, or change the plan back."
             )
-    starts: dict[str, Path] = {}
-    for name in waiting:  # before the trainings, which share them
-        starts[name] = make_start(runs[name]["arguments"], work_dir)
     with ThreadPoolExecutor(jobs) as pool:
-        problems = list(
-            pool.map(lambda name: train_one(name, runs[name], data_dir, starts[name], folder, work_dir), waiting)
-        )
-    if failed := [problem for problem in problems if problem]:
-        raise ValueError("\n".join(failed))
+        problems = pool.map(lambda name: train_one(name, runs[name], data_dir, folder, work_dir), waiting)
+        return [problem for problem in problems if problem]
 
 
-def train_one(
-    name: str, run: dict, data_dir: Path | None, start: Path | None, folder: Path, work_dir: Path
-) -> str | None:
+def train_one(name: str, run: dict, data_dir: Path | None, folder: Path, work_dir: Path) -> str | None:
     """Run `train.py` in a process with one thread; return what went wrong."""
-    arguments = {key: value for key, value in run["arguments"].items() if key not in OF_STARTS}
     output_dir = work_dir / f"{name}-{digest(run)}"  # other settings, another folder
     fixed = {"output_dir": output_dir, "measure_cost": False, "use_cpu": not torch.cuda.is_available()}
-    if "dataset_name" not in arguments:
+    if "dataset_name" not in run["arguments"]:
         if data_dir is None:
             return f"{name}: give the folder of the data sets by --data_dir."
         fixed["data_dir"] = data_dir / run["data"]
-    if start is not None:
-        fixed["model_name_or_path"] = start
-    recipe = work_dir / f"{name}.yaml"
-    write_json(arguments, recipe)  # JSON is YAML
+    if "start" in run["arguments"]:
+        try:
+            with START_LOCK:
+                fixed["model_name_or_path"] = make_start(run["arguments"], work_dir)
+        except subprocess.CalledProcessError as error:
+            return f"{name} failed: {error}"
+    recipe = work_dir / f"{name}.yaml"  # JSON is YAML
+    write_json({key: value for key, value in run["arguments"].items() if key not in OF_STARTS}, recipe)
     command = [sys.executable, str(EXAMPLES / "train.py"), str(recipe), *as_options(fixed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     began = time.perf_counter()
@@ -174,16 +188,16 @@ def train_one(
     return None
 
 
-def make_start(arguments: dict, work_dir: Path) -> Path | None:
+def make_start(arguments: dict, work_dir: Path) -> Path:
     """Return the checkpoint of a Mixer that saw pictures, made once for all runs that ask for it."""
-    if "start" not in arguments:
-        return None
     start, geometry = arguments["start"], arguments["geometry"]
     source = start.get("source")
-    if source is None:
+    options = {"rgb_to_mono": arguments["rgb_to_mono"], **geometry}
+    if source is not None:
+        options["revision"] = start.get("revision", "main")
+    else:
         source = work_dir / f"start-{digest(start)}.safetensors"
         make_whole(source, [str(EXAMPLES / "pretrain_pictures.py"), "{}"], start)
-    options = {"rgb_to_mono": arguments["rgb_to_mono"], **geometry}
     folder = work_dir / f"start-{digest([start, options])}"
     make_whole(folder, ["-m", "modeling_asm.convert_mixer", str(source), "{}"], options)
     return folder
@@ -232,75 +246,104 @@ def read_runs(plan: dict, results: Path) -> list[dict]:
     return found
 
 
+def update_costs(runs: list[dict], file: Path, rounds: int):
+    """Measure what the variants cost, unless the file has just these."""
+    names = {f"{run['run']['variant']}-{run['run']['data']}" for run in runs}
+    if not file.exists() or set(read_json(file)["costs"]) != names:
+        write_json(measure_costs(runs, rounds), file)
+
+
 def measure_costs(runs: list[dict], rounds: int) -> dict:
     """Measure what each variant costs on each data set, with random weights, which cost what trained ones do.
 
+    Variants of the same architecture are measured as one, Transformers with both ways to compute attention.
+
     Returns:
         In `costs`, for each variant and data set (`"VARIANT-DATA"`): parameters, millions of multiply-adds of a clip,
-        milliseconds of a forward pass of one clip and of a training step of `STEP_BATCH` (medians of `rounds`, in
-        turns), and the MB that a step keeps for its backward pass.
+        milliseconds of a forward pass of one clip and of the forward and backward pass of `STEP_BATCH` (median and
+        quartiles of `rounds`, in turns), and the MB that the latter keeps for the backward pass.
     """
-    models = {}
+    torch.set_num_threads(1)  # as the trainings have
+    bf16 = runs[0]["run"]["arguments"].get("bf16", False)
+    models, names = {}, {}
     for run in runs:
         config = {**run["model"]["config"], "num_labels": len(run["data"]["labels"])}
-        attention = run["run"]["arguments"].get("attn_implementation")
-        models.setdefault(f"{run['run']['variant']}-{run['run']['data']}", make_model(config, attention))
-    times = {name: {"forward": [], "training_step": []} for name in models}
-    for turn in range(rounds + 1):
-        for name, model in models.items():
-            for what, seconds in (("forward", time_forward(model)), ("training_step", time_step(model))):
-                if turn > 0:  # the first turn warms up
-                    times[name][what].append(1000 * seconds)
-    costs = {
-        name: {
-            "parameters": model.num_parameters(),
-            "million_multiply_adds": round(count_multiply_adds(model, {"input_values": inputs_of(model, 1)}) / 1e6, 3),
-            **{f"{what}_ms": round(statistics.median(values), 2) for what, values in times[name].items()},
-            "training_step_mb": round(measure_activations(model), 1),
+        shape = names[f"{run['run']['variant']}-{run['run']['data']}"] = digest(config)
+        if shape not in models:
+            models[shape] = make_models(config)
+    measured = {(shape, way): ([], []) for shape, ways in models.items() for way in range(len(ways))}
+    for _ in range(rounds):
+        for (shape, way), (forwards, steps) in measured.items():
+            model = models[shape][way]
+            forwards.append(time_of(partial(forward, model, inputs_of(model, 1))))
+            steps.append(time_of(partial(step, model, inputs_of(model, STEP_BATCH), bf16)))
+    costs = {}
+    for name, shape in names.items():
+        ways, first = models[shape], models[shape][0]
+        multiply_adds = count_multiply_adds(first, {"input_values": inputs_of(first, 1)})
+        times = [measured[shape, way] for way in range(len(ways))]
+        costs[name] = {
+            "parameters": first.num_parameters(),
+            "million_multiply_adds": round(multiply_adds / 1e6, 3),
+            **describe_times("forward_ms", [forwards for forwards, _ in times]),
+            **describe_times("training_step_ms", [steps for _, steps in times]),
+            "training_step_mb": round(min(measure_activations(model, bf16) for model in ways), 1),
         }
-        for name, model in models.items()
-    }
-    return {"environment": describe_environment(), "batch_size": STEP_BATCH, "rounds": rounds, "costs": costs}
+    settings = {"threads": 1, "batch_size": STEP_BATCH, "bf16": bf16, "rounds": rounds, "repeats": REPEATS}
+    return {"environment": describe_environment(), **settings, "costs": costs}
 
 
-def make_model(config: dict, attention: str | None = None):
-    return AutoModelForAudioClassification.from_config(AutoConfig.for_model(**config), attn_implementation=attention)
+def make_models(config: dict) -> list:
+    """Return a model, once for each way to compute attention that it has."""
+    config = AutoConfig.for_model(**config)
+    eager = AutoModelForAudioClassification.from_config(config, attn_implementation="eager")
+    if not eager._supports_sdpa:
+        return [eager]
+    return [eager, AutoModelForAudioClassification.from_config(config, attn_implementation="sdpa")]
 
 
 def inputs_of(model, batch_size: int) -> torch.Tensor:
     return torch.randn(batch_size, model.config.max_length, model.config.num_mel_bins)
 
 
-def time_forward(model) -> float:
-    """Return the seconds of a forward pass of one clip."""
-    inputs = inputs_of(model.eval(), 1)
+def time_of(work: Callable[[], None]) -> float:
+    """Return the milliseconds of one of `REPEATS` calls, after one that warms up."""
+    work()
     start = time.perf_counter()
-    with torch.inference_mode():
-        model(inputs)
-    return time.perf_counter() - start
+    for _ in range(REPEATS):
+        work()
+    return 1000 * (time.perf_counter() - start) / REPEATS
 
 
-def time_step(model) -> float:
-    """Return the seconds of the forward and backward pass of a training step, bf16 products."""
-    inputs = inputs_of(model.train(), STEP_BATCH)
-    start = time.perf_counter()
-    loss_of(model, inputs).backward()
+def describe_times(name: str, ways: list[list[float]]) -> dict:
+    """Return median and quartiles of the fastest way."""
+    quartiles = min((np.quantile(values, [0.25, 0.5, 0.75]).round(2).tolist() for values in ways), key=lambda q: q[1])
+    return {name: quartiles[1], f"{name}_quartiles": [quartiles[0], quartiles[2]]}
+
+
+@torch.inference_mode()
+def forward(model, inputs: torch.Tensor):
+    model.eval()(inputs)
+
+
+def step(model, inputs: torch.Tensor, bf16: bool):
+    """Run the forward and the backward pass of a training step."""
+    loss_of(model.train(), inputs, bf16).backward()
     model.zero_grad()
-    return time.perf_counter() - start
 
 
-def loss_of(model, inputs: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+def loss_of(model, inputs: torch.Tensor, bf16: bool) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return model(inputs).logits.float().square().mean()
 
 
-def measure_activations(model) -> float:
+def measure_activations(model, bf16: bool) -> float:
     """Return how many MB a training step keeps for its backward pass that grow with the batch: no weights or copies."""
-    half, whole = (measure_kept(model, size) for size in (STEP_BATCH // 2, STEP_BATCH))
+    half, whole = (measure_kept(model, size, bf16) for size in (STEP_BATCH // 2, STEP_BATCH))
     return 2 * (whole - half)
 
 
-def measure_kept(model, batch_size: int) -> float:
+def measure_kept(model, batch_size: int, bf16: bool) -> float:
     """Return how many MB of tensors a step of so many clips keeps for its backward pass."""
     kept = {}
 
@@ -309,7 +352,7 @@ def measure_kept(model, batch_size: int) -> float:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = loss_of(model.train(), inputs_of(model, batch_size))
+        loss = loss_of(model.train(), inputs_of(model, batch_size), bf16)
     size = sum(kept.values()) / 1e6
     del loss  # until here it holds them, so that no two share an address
     return size
@@ -323,19 +366,24 @@ def interval(values: list[float]) -> float:
 
 
 def format_tables(plan: dict, results: Path) -> str:
-    """Return a Markdown table for each comparison that has runs."""
+    """Return a Markdown table for each comparison that has runs, and what their figures are."""
     accuracy: dict[tuple[str, str], dict[int, float]] = {}
+    clips = {}
     for run in read_runs(plan, results):
         key = (run["run"]["variant"], run["run"]["data"])
         accuracy.setdefault(key, {})[run["run"]["seed"]] = run["metrics"]["accuracy"]
+        clips[run["run"]["data"]] = run["data"]["clips"]["test"]
     costs = read_json(results / "cost.json")["costs"] if (results / "cost.json").exists() else {}
-    parts = []
+    parts = [CAPTION.replace("\n", " ")]
     for comparison in plan["comparisons"].values():
         rows = [row for name in comparison["variants"] if (row := format_row(name, comparison, accuracy, costs))]
         if rows:
             first = comparison["variants"][0]
             head = [f"variant ({comparison['data'][0]})", "parameters", "M multiply-adds", "forward", "training step"]
-            head += ["kept by a step", *(text for data in comparison["data"] for text in (data, f"minus {first}"))]
+            head.append("kept by a step")
+            for data in comparison["data"]:
+                tested = f" ({clips[data]} clips)" if data in clips else ""
+                head += [f"{data}{tested}", f"minus {first}"]
             lines = [
                 f"### {comparison['title']}",
                 "",
@@ -372,13 +420,15 @@ def format_row(name: str, comparison: dict, accuracy: dict, costs: dict) -> str 
 
 
 def format_mean(values: list[float], signed: bool = False) -> str:
-    """Return a mean with its interval; a difference whose interval leaves out 0 is bold."""
+    """Return a mean with its interval; a difference of enough seeds whose interval leaves out 0 is bold."""
     if not values:
         return ""
     mean, half = float(np.mean(values)), interval(values)
     text = f"{mean:+.3f}" if signed else f"{mean:.3f}"
-    text += f" ± {half:.3f}" if half < float("inf") else " (one seed)"
-    return f"**{text}**" if signed and abs(mean) > half > 0 else text
+    if np.ptp(values) < 1e-9:  # rounding apart
+        return f"{text} ({'one seed' if len(values) == 1 else 'all seeds'})"
+    text += f" ± {half:.3f}"
+    return f"**{text}**" if signed and len(values) >= LEAST_SEEDS and abs(mean) > half else text
 
 
 def plot(plan: dict, results: Path):

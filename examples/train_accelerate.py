@@ -140,7 +140,10 @@ def train(
         DataLoader(ClipDataset(splits[name], eval_transform), **options) for name in ("dev", "test") if name in splits
     ]
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=args.weight_decay)
+    parameters = list(model.parameters())
+    groups = [{"params": [parameter for parameter in parameters if parameter.ndim > 1]}]  # no gains, no biases decay
+    groups += [{"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, weight_decay=args.weight_decay)
     model, optimizer, train_loader, *loaders = accelerator.prepare(model, optimizer, train_loader, *loaders)
     steps = args.num_train_epochs * len(train_loader)
     scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(args.warmup * steps), steps)

@@ -10,12 +10,21 @@ import pytest
 import soundfile
 import torch
 import yaml
+from PIL import Image
+
+from modeling_asm import ASMFeatureExtractor
+from modeling_asm.training.arguments import parse_arguments
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.data import DataArguments
+from modeling_asm.training.models import ModelArguments, make_config
+from modeling_asm.training.splits import SplitArguments
+from modeling_asm.training.trainer import AudioTrainingArguments
 
 
 PLAN = {
     "recipe": {"num_train_epochs": 1, "dev_fraction": 0, "seconds": 0.3, "resamples": 0},
     "data": {"tones": {"test_split": "validation"}},
-    "starts": {"random": {"epochs": 0}},
+    "starts": {"random": {"pictures": "pictures", "epochs": 0}},
     "variants": {
         "ast": {
             "model_type": "audio-spectrogram-transformer",
@@ -56,7 +65,12 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def plan(tmp_path):
+def plan(tmp_path, monkeypatch):
+    """The plan's file, and the pictures that it names, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("black", "white"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), name).save(tmp_path / "pictures" / name / "1.png")
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
     return tmp_path / "plan.yaml"
 
@@ -78,7 +92,11 @@ def test_from_a_plan_to_its_tables(run_script, data, plan, tmp_path):
     assert str(tmp_path) not in json.dumps(runs)
     costs = json.loads((tmp_path / "results" / "cost.json").read_text())["costs"]
     assert costs["asm-tones"]["parameters"] == runs["asm-tones-1"]["model"]["parameters"]
-    assert all(value > 0 for value in costs["ast-tones"].values())
+    for cost in costs.values():
+        assert all(cost[name] > 0 for name in ("million_multiply_adds", "training_step_mb"))
+        for name in ("forward_ms", "training_step_ms"):
+            low, high = cost[f"{name}_quartiles"]
+            assert 0 < low <= cost[name] <= high
     tables = (tmp_path / "results" / "tables.md").read_text()
     assert "### A Mixer and a Transformer" in tables and "### Starts" not in tables
     assert (tmp_path / "results" / "accuracy.png").stat().st_size > 1000
@@ -107,6 +125,16 @@ def test_a_run_that_fails_is_named(run_script, data, plan, tmp_path):
     assert "asm-tones-1: give the folder of the data sets by --data_dir." in outcome.error
 
 
+def test_a_start_that_cannot_be_made_stops_its_own_runs_alone(run_script, data, plan, tmp_path):
+    changed = {**PLAN, "starts": {"random": {"source": str(tmp_path / "nowhere.safetensors")}}, "seeds": [1]}
+    changed["comparisons"] = {"all": {"title": "All", "data": ["tones"], "variants": ["luma", "asm"]}}
+    plan.write_text(yaml.safe_dump(changed))
+    folders = ("--results", tmp_path / "results", "--work_dir", tmp_path / "work")
+    outcome = run_script("study.py", plan, "--data_dir", data, *folders, "--rounds", 1)
+    assert "luma-tones-1 failed: " in outcome.error
+    assert "| asm | " in (tmp_path / "results" / "tables.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -116,8 +144,9 @@ def test_a_run_that_fails_is_named(run_script, data, plan, tmp_path):
         ({"comparisons": {"a": {"data": ["tones"], "variants": ["asm"]}}}, "'a' must have a title, data and variants"),
         ({"variants": {**PLAN["variants"], "luma": {"start": "random"}}}, "'luma' must have both a start and its rgb"),
         ({"starts": {}}, "Variant 'luma' starts from 'random'"),
+        ({"starts": {"random": {"source": "timm/mixer", "epochs": 1}}}, "'random' has 'epochs'; one with a source"),
     ],
-    ids=["parts", "variant", "data", "title", "projection", "start"],
+    ids=["parts", "variant", "data", "title", "projection", "start", "source"],
 )
 def test_a_plan_that_names_what_is_not_there(script, plan, change, message):
     plan.write_text(yaml.safe_dump({**PLAN, **change}))
@@ -142,15 +171,50 @@ def test_the_interval_is_students(script):
 def test_only_a_difference_beyond_its_interval_is_bold(script):
     assert script["format_mean"]([0.10, 0.11, 0.12], signed=True).startswith("**+0.110 ± ")
     assert script["format_mean"]([0.10, -0.11, 0.12], signed=True).startswith("+0.037 ± ")
+    assert script["format_mean"]([0.10, 0.11], signed=True) == "+0.105 ± 0.064"  # two seeds say too little
     assert script["format_mean"]([0.1], signed=True) == "+0.100 (one seed)"
 
 
-def test_the_plans_are_whole(repository, script):
+def test_seeds_that_agree_have_no_interval(script):
+    """Fractions of clips differ in their last bits where the counts do not."""
+    differences = [30 / 55 - 28 / 55, 40 / 55 - 38 / 55, 14 / 55 - 12 / 55]
+    assert len(set(differences)) > 1
+    assert script["format_mean"](differences, signed=True) == "+0.036 (all seeds)"
+
+
+def test_differences_are_those_of_the_same_seed(script, tmp_path):
+    """Whatever the order of the runs, and with what is missing left out."""
+    runs = script["list_runs"](PLAN | {"seeds": [1, 2, 3]})
+    scores = {"ast": {1: 0.5, 2: 0.7, 3: 0.6}, "asm": {3: 0.71, 1: 0.6, 2: 0.79}, "luma": {2: 0.4}}
+    (tmp_path / "runs").mkdir()
+    for variant, values in scores.items():
+        for seed, accuracy in values.items():
+            name = f"{variant}-tones-{seed}"
+            result = {"run": runs[name], "data": {"clips": {"test": 100}}, "metrics": {"accuracy": accuracy}}
+            (tmp_path / "runs" / f"{name}.json").write_text(json.dumps(result))
+    comparisons = {"all": {"title": "All", "data": ["tones"], "variants": ["ast", "asm", "luma"]}}
+    plan = PLAN | {"seeds": [1, 2, 3], "comparisons": {**PLAN["comparisons"], **comparisons}}
+    rows = {
+        row.split(" | ")[0]: row for row in script["format_tables"](plan, tmp_path).split("### All")[1].splitlines()
+    }
+    assert "| tones (100 clips) | minus ast |" in rows["| variant (tones)"]
+    assert rows["| ast"].endswith("| 0.600 ± 0.248 |  |")
+    assert rows["| asm"].endswith("| **+0.100 ± 0.025** |")  # .10, .09 and .11; t is 4.303
+    assert rows["| luma"].endswith("| 0.400 (one seed) | -0.300 (one seed) |")
+
+
+def test_the_plans_are_whole(repository, script, tmp_path):
     for path in sorted((repository / "plans").glob("*.yaml")):
         plan = script["read_plan"](path)
         runs = script["list_runs"](plan)
         assert len(plan["seeds"]) >= 3
         assert {run["variant"] for run in runs.values()} == set(plan["variants"])
+        for run in runs.values():  # each argument is train.py's, and each field the config's
+            known = {key: value for key, value in run["arguments"].items() if key not in script["OF_STARTS"]}
+            (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**known, "output_dir": "run", "use_cpu": True}))
+            classes = (ModelArguments, DataArguments, SplitArguments, AudioTrainingArguments, Augmentation)
+            model_arguments, *_ = parse_arguments(*classes, argv=[str(tmp_path / "recipe.yaml")])
+            make_config(model_arguments, ASMFeatureExtractor(max_length=98), {})
 
 
 def test_committed_results_are_the_plans(repository, script):
@@ -178,15 +242,16 @@ def test_what_a_step_keeps(script):
             return SimpleNamespace(logits=self.linear(inputs)[..., 0])
 
     products = 32 * 20 * 50 * 2 / 1e6
-    assert products <= script["measure_activations"](Flat()) < 1.2 * products
+    assert products <= script["measure_activations"](Flat(), True) < 1.2 * products
+    assert 2 * products <= script["measure_activations"](Flat(), False) < 2.4 * products  # float32
 
 
 def test_other_settings_of_a_start_are_other_runs(script):
     """What a run started from is among its settings, with a start of its own for each seed."""
     runs = script["list_runs"](PLAN)
-    assert runs["luma-tones-1"]["arguments"]["start"] == {"epochs": 0, "seed": 1}
-    assert runs["luma-tones-2"]["arguments"]["start"] == {"epochs": 0, "seed": 2}
-    changed = script["list_runs"]({**PLAN, "starts": {"random": {"epochs": 1}}})
+    assert runs["luma-tones-1"]["arguments"]["start"] == {"pictures": "pictures", "epochs": 0, "seed": 1}
+    assert runs["luma-tones-2"]["arguments"]["start"] == {"pictures": "pictures", "epochs": 0, "seed": 2}
+    changed = script["list_runs"]({**PLAN, "starts": {"random": {"pictures": "pictures", "epochs": 1}}})
     assert changed["luma-tones-1"] != runs["luma-tones-1"] and changed["asm-tones-1"] == runs["asm-tones-1"]
     assert script["digest"](changed["luma-tones-1"]) != script["digest"](runs["luma-tones-1"])
 
