@@ -4,8 +4,9 @@
     python -m modeling_asm.convert_mixer build/pictures.safetensors my-start --num_mel_bins 128 --max_length 98
 
 The folder has one folder a class, with PNG or JPEG files at any depth. Tux Paint's stamps (Debian's package
-tuxpaint-stamps-default) are some eight hundred colour photographs and drawings of sixteen subjects, on transparent
-ground. That is real, and far from ImageNet: it stands in where that cannot be had. The weights have timm's names.
+tuxpaint-stamps-default) are some eight hundred colour photographs, drawings and signs of sixteen subjects, on
+transparent ground; some are alike. That is real, and far from ImageNet: it stands in where that cannot be had. The
+weights have timm's names.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from modeling_asm.modeling_asm import ASMLayer
 
 BATCH, STEPS_PER_EPOCH = 64, 50
 LARGEST = 256  # pixels of a picture's longer side as it is kept
-TEST_EVERY = 5  # every fifth picture of a class is not trained on, and tells how well the others were learned
+TEST_EVERY = 5  # every fifth picture is not trained on, and tells how well the others were learned
 # The Mixer of plans/small.yaml, on pictures of 128x128 pixels.
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 6, "tokens_mlp_dim": 32, "channels_mlp_dim": 256}
 SHAPE |= {"patch_size": 16, "num_mel_bins": 128, "max_length": 128}
@@ -92,9 +93,11 @@ def read_pictures(folder: Path) -> tuple[list[str], list[tuple[Tensor, int]]]:
     pictures = []
     for file in files:
         with Image.open(file) as image:
+            image = image.convert("RGBA")
             image.thumbnail((LARGEST, LARGEST))
-            array = np.array(image.convert("RGBA"))
-        pictures.append((torch.from_numpy(array).permute(2, 0, 1), classes.index(file.relative_to(folder).parts[0])))
+        pictures.append(
+            (torch.from_numpy(np.array(image)).permute(2, 0, 1), classes.index(file.relative_to(folder).parts[0]))
+        )
     return classes, pictures
 
 

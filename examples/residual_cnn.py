@@ -1,4 +1,4 @@
-"""A small residual network on log-mel features: the convolutional baseline of the study, and a teacher of its Mixers.
+"""A small residual network on log-mel features: the convolutional baseline, and a teacher of Mixers.
 
 Importing it registers `residual-cnn` with transformers' Auto classes, so that `train.py --model_type residual-cnn`
 trains it and its checkpoints load as any other's, wherever this file was imported.

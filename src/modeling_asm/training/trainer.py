@@ -102,7 +102,8 @@ class AudioTrainer(Trainer):
     Args:
         class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
         teachers: Trained models for the same clips and labels, whose mean scores are `teacher_share` of the target
-            (https://arxiv.org/abs/1503.02531); they hear each batch as it is augmented and mixed.
+            (https://arxiv.org/abs/1503.02531, at temperature 1); they hear each batch as it is augmented and mixed.
+            They must not have learned from clips that are reported, which nobody checks.
         **kwargs: Trainer's.
     """
 
