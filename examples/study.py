@@ -368,8 +368,8 @@ def interval(values: list[float]) -> float:
 def format_tables(plan: dict, results: Path) -> str:
     """Return a Markdown table for each comparison that has runs, and what their figures are."""
     accuracy: dict[tuple[str, str], dict[int, float]] = {}
-    clips = {}
-    for run in read_runs(plan, results):
+    runs, clips = read_runs(plan, results), {}
+    for run in runs:
         key = (run["run"]["variant"], run["run"]["data"])
         accuracy.setdefault(key, {})[run["run"]["seed"]] = run["metrics"]["accuracy"]
         clips[run["run"]["data"]] = run["data"]["clips"]["test"]
@@ -392,6 +392,8 @@ def format_tables(plan: dict, results: Path) -> str:
                 *rows,
             ]
             parts.append("\n".join(lines))
+    hours = sum(run["training"]["seconds"] or 0 for run in runs) / 3600
+    parts.append(f"{len(runs)} trainings, {hours:.1f} hours of one thread in all.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -191,12 +191,13 @@ def test_differences_are_those_of_the_same_seed(script, tmp_path):
         for seed, accuracy in values.items():
             name = f"{variant}-tones-{seed}"
             result = {"run": runs[name], "data": {"clips": {"test": 100}}, "metrics": {"accuracy": accuracy}}
+            result["training"] = {"seconds": 360}
             (tmp_path / "runs" / f"{name}.json").write_text(json.dumps(result))
     comparisons = {"all": {"title": "All", "data": ["tones"], "variants": ["ast", "asm", "luma"]}}
     plan = PLAN | {"seeds": [1, 2, 3], "comparisons": {**PLAN["comparisons"], **comparisons}}
-    rows = {
-        row.split(" | ")[0]: row for row in script["format_tables"](plan, tmp_path).split("### All")[1].splitlines()
-    }
+    tables = script["format_tables"](plan, tmp_path)
+    assert tables.endswith("\n\n7 trainings, 0.7 hours of one thread in all.\n")
+    rows = {row.split(" | ")[0]: row for row in tables.split("### All")[1].splitlines()}
     assert "| tones (100 clips) | minus ast |" in rows["| variant (tones)"]
     assert rows["| ast"].endswith("| 0.600 ± 0.248 |  |")
     assert rows["| asm"].endswith("| **+0.100 ± 0.025** |")  # .10, .09 and .11; t is 4.303
