@@ -295,11 +295,14 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
 
 def make_models(config: dict) -> list:
     """Return a model, once for each way to compute attention that it has."""
-    config = AutoConfig.for_model(**config)
-    eager = AutoModelForAudioClassification.from_config(config, attn_implementation="eager")
-    if not eager._supports_sdpa:
-        return [eager]
-    return [eager, AutoModelForAudioClassification.from_config(config, attn_implementation="sdpa")]
+
+    def make(attention: str):
+        return AutoModelForAudioClassification.from_config(
+            AutoConfig.for_model(**config), attn_implementation=attention
+        )
+
+    eager = make("eager")
+    return [eager, make("sdpa")] if eager._supports_sdpa else [eager]
 
 
 def inputs_of(model, batch_size: int) -> torch.Tensor:
