@@ -1,6 +1,6 @@
 """Compare ways to give a trained checkpoint another window: accuracy at once, and after one epoch of training.
 
-    python examples/compare_resizing.py recordings/speech_commands --model checkpoints/asm-keywords \
+    python examples/compare_resizing.py recordings/speech_commands --model checkpoints/asm-small-keywords \
         --output examples/results/resizing.json
 
 The clips are the checkpoint's own, of a second: a longer window has padding behind them, and of a shorter one the model

@@ -1,6 +1,6 @@
 """Classify new sounds from a few examples of each: a linear classifier on a checkpoint's frozen embeddings.
 
-    python examples/few_shot.py recordings/spoken_digits recordings/drum_sounds --model checkpoints/asm-keywords \
+    python examples/few_shot.py recordings/spoken_digits recordings/drum_sounds --model checkpoints/asm-small-keywords \
         --output examples/results/few_shot.json
 
 Draws 1, 5 and 20 clips of each class from `train` (all there are, of a class with fewer), fits scikit-learn's logistic

@@ -1,8 +1,8 @@
 """Classify the microphone, or a file as if it were being recorded; or measure how fast streams are classified.
 
-    python examples/stream.py --model checkpoints/asm-keywords --file recording.wav
-    python examples/stream.py --model checkpoints/asm-keywords --microphone
-    python examples/stream.py --model checkpoints/asm-keywords --benchmark examples/results/stream.json
+    python examples/stream.py --model checkpoints/asm-small-keywords --file recording.wav
+    python examples/stream.py --model checkpoints/asm-small-keywords --microphone
+    python examples/stream.py --model checkpoints/asm-small-keywords --benchmark examples/results/stream.json
 
 The microphone needs `pip install sounddevice`. A file is played in real time, and is not heard. The benchmark pushes a
 minute of noise in chunks of 20 ms: the latency of a hop is the time from the chunk that completes a window to its

@@ -19,7 +19,7 @@ from modeling_asm.training.splits import SplitArguments, choose_test
 
 
 SAFE = ".safetensors"
-CHECKPOINTS = ["asm-keywords", "asm-digits", "asm-drums"]
+CHECKPOINTS = ["asm-small-keywords", "asm-mini-keywords", "asm-digits", "asm-drums"]
 
 
 @pytest.fixture(params=CHECKPOINTS)

@@ -94,6 +94,7 @@ LOCAL = {
     "spoken_digits_unseen_speakers": (spoken_digits, {"rows with speaker theo or lucas": 36}),
     "speech_commands_clips_cnn": (speech_commands_clips, {"validation": 12}),
     "speech_commands_clips_distilled": (speech_commands_clips, {"validation": 12}),
+    "speech_commands_clips_distilled_mini": (speech_commands_clips, {"validation": 12}),
     "spoken_digits_unseen_speakers_cnn": (spoken_digits, {"rows with speaker theo or lucas": 36}),
     "spoken_digits_unseen_speakers_distilled": (spoken_digits, {"rows with speaker theo or lucas": 36}),
     "drum_sounds": (drum_sounds, {"validation": 8}),

@@ -1,0 +1,202 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Configuration of the Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): every number of the model."""
+
+import difflib
+import functools
+from dataclasses import fields
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+from transformers.utils import logging
+
+
+logger = logging.get_logger(__name__)
+
+HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
+ACON_C_INITS = ("swish", "random")
+WINDOW_AGGREGATIONS = ("mean", "max", "logits")
+# What transformers passes or saves beside the fields; any other name is taken for a slip.
+ACCEPTED_NAMES = (
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "torch_dtype",
+    "use_cache",
+)
+PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
+
+
+def _raise_value_errors(cls: type) -> type:
+    """Let a `strict` dataclass raise `ValueError`, as configurations always did: strict's own errors are none."""
+
+    def wrap(method):
+        @functools.wraps(method)
+        def wrapped(self, *args, **kwargs):
+            try:
+                return method(self, *args, **kwargs)
+            except StrictDataclassError as error:
+                raise ValueError(str(error)) from error
+
+        return wrapped
+
+    for name in ("__init__", "__setattr__", "validate"):
+        setattr(cls, name, wrap(getattr(cls, name)))
+    return cls
+
+
+@_raise_value_errors
+@strict
+class ASMConfig(PreTrainedConfig):
+    r"""Configuration of [`ASMModel`] and [`ASMForAudioClassification`].
+
+    The defaults are the paper's model: AST's input (10.24 s of 128 mel bins, cut into 16x16 patches) and Mixer-B's
+    encoder. The paper's text leaves the stride, the widths of the MLPs, the epsilon and the adapted Acon-C start open;
+    the defaults for these are MLP-Mixer's (https://arxiv.org/abs/2105.01601), and for Acon-C this project's.
+
+    Args:
+        hidden_size: Width of a token, in channels.
+        num_hidden_layers: Number of Mixer layers.
+        tokens_mlp_dim: Hidden width of the MLP that mixes along the tokens.
+        channels_mlp_dim: Hidden width of the MLP that mixes along the channels.
+        hidden_act: Activation in both MLPs: `"gelu"`, `"mish"`, `"silu"` (or `"swish"`, the same) or `"acon_c"`.
+        acon_c_init: Start of Acon-C's `p1`, `p2`: `"swish"` (1 and 0, so that it begins as Swish) or `"random"` (both
+            from a standard normal distribution, as in https://arxiv.org/abs/2009.04759).
+        hidden_dropout_prob: Dropout probability after each of the two products of an MLP.
+        drop_path_rate: Stochastic depth: probability of skipping a residual branch of the last layer; it grows
+            linearly from 0 at the first layer.
+        layer_norm_eps: Epsilon of the LayerNorms.
+        initializer_range: Standard deviation of the normal distribution that initialises the weights.
+        patch_size: Side of a square patch, or its (mel bins, frames).
+        frequency_stride: Step from one patch to the next along frequency, in mel bins.
+        time_stride: Step from one patch to the next along time, in frames.
+        max_length: Number of frames of the model's window; 100 frames are about 1 s.
+        num_mel_bins: Number of mel bins of the input.
+        stem_channels: Widths of 3x3 convolutions in front of the patches, each of which halves the mel bins and keeps
+            the frames; with them, patch sizes and strides along frequency are multiples of 2 to the power of their
+            number. The paper's model has none.
+        window_overlap: Share of a window that the next one hears again, where a clip is longer than one window.
+        window_aggregation: How the windows of a clip become one answer: the `"mean"` of their scores (probabilities,
+            or a regression's values), the `"max"` of them, or the mean of their `"logits"`.
+
+    Raises:
+        ValueError: If a field has the wrong type or an impossible value; the message names the field.
+
+    Example:
+
+    ```python
+    >>> from modeling_asm import ASMConfig, ASMForAudioClassification
+
+    >>> config = ASMConfig(max_length=512, num_labels=50)
+    >>> config.num_patches
+    256
+    >>> model = ASMForAudioClassification(config)
+    ```"""
+
+    model_type = "audio-spectrogram-mixer"
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    tokens_mlp_dim: int = 384
+    channels_mlp_dim: int = 3072
+    hidden_act: str = "gelu"
+    acon_c_init: str = "swish"
+    hidden_dropout_prob: float | int = 0.0
+    drop_path_rate: float | int = 0.0
+    layer_norm_eps: float | int = 1e-6
+    initializer_range: float | int = 0.02
+    patch_size: int | list[int] | tuple[int, ...] = 16
+    frequency_stride: int = 16
+    time_stride: int = 16
+    max_length: int = 1024
+    num_mel_bins: int = 128
+    stem_channels: list[int] | tuple[int, ...] = ()
+    window_overlap: float | int = 0.5
+    window_aggregation: str = "mean"
+
+    def __post_init__(self, **kwargs):
+        names = [*(field.name for field in fields(self)), "num_labels"]
+        for name in kwargs:
+            if name.startswith("_") or name in ACCEPTED_NAMES or hasattr(type(self), name):
+                continue
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+            logger.warning(f"ASMConfig has no field `{name}`, so it has no effect; did you mean `{nearest}`?")
+        super().__post_init__(**kwargs)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Size of a patch: (mel bins, frames)."""
+        return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else tuple(self.patch_size)
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Number of patches along (frequency, time)."""
+        patch_bins, patch_frames = self.patch_shape
+        return (
+            (self.num_mel_bins - patch_bins) // self.frequency_stride + 1,
+            (self.max_length - patch_frames) // self.time_stride + 1,
+        )
+
+    @property
+    def num_patches(self) -> int:
+        """Number of tokens: patches of the whole grid."""
+        return self.patch_grid[0] * self.patch_grid[1]
+
+    @property
+    def window_shift(self) -> int:
+        """Number of frames from one window of a long clip to the next."""
+        return max(round(self.max_length * (1 - self.window_overlap)), 1)
+
+    def validate_ranges(self):
+        """Check that sizes are positive, probabilities are below 1 and scales are not negative."""
+        sizes = ("hidden_size", "num_hidden_layers", "tokens_mlp_dim", "channels_mlp_dim")
+        for name in (*sizes, "frequency_stride", "time_stride", "max_length", "num_mel_bins"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("hidden_dropout_prob", "drop_path_rate", "window_overlap"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}.")
+        if not self.layer_norm_eps > 0:
+            raise ValueError(f"`layer_norm_eps` must be above 0, got {self.layer_norm_eps}.")
+        if not self.initializer_range >= 0:
+            raise ValueError(f"`initializer_range` must not be negative, got {self.initializer_range}.")
+
+    def validate_patches(self):
+        """Check that a patch is one or two positive integers and fits into the input."""
+        if len(self.patch_shape) != 2 or min(self.patch_shape) < 1:
+            raise ValueError(
+                f"`patch_size` must be a positive integer or a pair of them (mel bins, frames), got {self.patch_size}."
+            )
+        for patch, name in zip(self.patch_shape, ("num_mel_bins", "max_length")):
+            if patch > getattr(self, name):
+                raise ValueError(
+                    f"`patch_size` {self.patch_size} does not fit: a side of {patch} is longer than "
+                    f"`{name}`={getattr(self, name)}. Allowed are sides of 1 to {getattr(self, name)}."
+                )
+
+    def validate_stem(self):
+        """Check that the convolutions of the stem halve bands, patches and steps without a remainder."""
+        if any(channels < 1 for channels in self.stem_channels):
+            raise ValueError(f"`stem_channels` must be integers above 0, got {self.stem_channels}.")
+        step = 2 ** len(self.stem_channels)
+        sides = (self.num_mel_bins, self.patch_shape[0], self.frequency_stride)
+        for name, size in zip(("num_mel_bins", "patch_size", "frequency_stride"), sides):
+            if size % step:
+                raise ValueError(
+                    f"`{name}` of {size} mel bins is no multiple of {step}, by which the {len(self.stem_channels)} "
+                    "convolutions of `stem_channels` divide them. Change it, or take fewer convolutions."
+                )
+
+    def validate_choices(self):
+        """Check the fields that take one word out of a few."""
+        choices = {"hidden_act": HIDDEN_ACTS, "acon_c_init": ACON_C_INITS, "problem_type": PROBLEM_TYPES}
+        choices |= {"window_aggregation": WINDOW_AGGREGATIONS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
+
+
+__all__ = ["ASMConfig"]
