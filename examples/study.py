@@ -437,7 +437,7 @@ def format_mean(values: list[float], signed: bool = False) -> str:
 
 
 def plot(plan: dict, results: Path):
-    """Draw accuracy over multiply-adds of every variant, a panel for each data set, with the intervals of the means."""
+    """Draw the accuracy of every variant with the interval of its mean, a panel for each data set."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -450,14 +450,19 @@ def plot(plan: dict, results: Path):
         data, variant = run["run"]["data"], run["run"]["variant"]
         if f"{variant}-{data}" in costs:
             scores.setdefault(data, {}).setdefault(variant, []).append(run["metrics"]["accuracy"])
-    figure, axes = pyplot.subplots(1, len(scores), figsize=(5 * len(scores), 4), squeeze=False, layout="constrained")
+    rows = max(map(len, scores.values()))
+    figure, axes = pyplot.subplots(
+        1, len(scores), figsize=(5 * len(scores), 1.5 + 0.25 * rows), squeeze=False, layout="constrained"
+    )
     for axis, (data, variants) in zip(axes[0], scores.items()):
-        for name, values in variants.items():
+        for row, values in enumerate(variants.values()):
             half = interval(values) if len(values) > 1 else 0.0
-            place = costs[f"{name}-{data}"]["million_multiply_adds"], float(np.mean(values))
-            axis.errorbar(*place, yerr=half, marker="o", capsize=3)
-            axis.annotate(name, place, textcoords="offset points", xytext=(5, 4), fontsize=7)
-        axis.set(title=data, xscale="log", xlabel="million multiply-adds a clip", ylabel="accuracy")
+            axis.errorbar(float(np.mean(values)), -row, xerr=half, marker="o", capsize=3, color="tab:blue")
+        names = [f"{name}, {costs[f'{name}-{data}']['million_multiply_adds']:.0f} M" for name in variants]
+        axis.set_yticks([-row for row in range(len(variants))], names)
+        axis.margins(y=0.1)
+        axis.grid(axis="x", alpha=0.4)
+        axis.set(title=data, xlabel="accuracy; beside the name multiply-adds of a clip")
     figure.savefig(results / "accuracy.png", dpi=120)
     pyplot.close(figure)
 
