@@ -6,8 +6,7 @@ A plan names data sets (folders in `--data_dir`, or on the Hub), variants of a m
 Each run is one `train.py` with the arguments of the plan's recipe, the data set and the variant; its results are a file
 `RESULTS/runs/VARIANT-DATA-SEED.json`. An interrupted study goes on where it was, and a finished run is not repeated.
 Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json` (remove it to measure again); tables
-and plot are made from these files alone, also by `--report_only`. `examples/study/README.md` says what the plans are
-for.
+and plot are made from these files alone, also by `--report_only`. `examples/study/README.md` is the report of one.
 """
 
 import argparse

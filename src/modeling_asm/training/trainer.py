@@ -172,7 +172,7 @@ class AudioTrainer(Trainer):
         return output
 
     def get_decay_parameter_names(self, model) -> list[str]:
-        """Return what weight decay is for: matrices and kernels, not the gains of any normalisation, nor biases."""
+        """Return what weight decay is for: parameters of several axes; not gains of a normalisation, nor biases."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def create_optimizer(self, model=None):
