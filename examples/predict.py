@@ -43,7 +43,7 @@ from modeling_asm.training.decoding import clip_name, fingerprint
 from modeling_asm.training.labels import MULTI, REGRESSION
 from modeling_asm.training.models import check_checkpoint, window_samples
 from modeling_asm.training.report import format_table, write_json
-from modeling_asm.training.runs import UNFINISHED, CheckpointError, clear_unfinished, open_run, saving
+from modeling_asm.training.runs import UNFINISHED, CheckpointError, check_processes, clear_unfinished, open_run, saving
 from modeling_asm.windows import read_windows
 
 
@@ -144,6 +144,7 @@ def main():
 def predict(args: PredictArguments, data_args: DataArguments):
     """Classify what is not done yet, block by block, and sum up."""
     accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)
+    check_processes(accelerator.num_processes)
     folder = Path(args.output_dir)
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)

@@ -27,7 +27,7 @@ from modeling_asm.training.balance import class_weights
 from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipStream, ClipTransform
 from modeling_asm.training.cost import measure_cost
-from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset
+from modeling_asm.training.data import DataArguments, add_further_clips, is_streamed, load_audio_dataset
 from modeling_asm.training.decoding import decode_audio, decode_splits, fingerprint
 from modeling_asm.training.labels import REGRESSION, align_labels, problem_type_of
 from modeling_asm.training.metrics import compute_scores
@@ -52,8 +52,24 @@ from modeling_asm.training.results import (
     score,
     summarise,
 )
-from modeling_asm.training.runs import UNFINISHED, CheckpointError, finished_results, move_into, open_run, saving
-from modeling_asm.training.splits import SplitArguments, choose_splits, choose_test, describe_groups, fold_names
+from modeling_asm.training.runs import (
+    UNFINISHED,
+    CheckpointError,
+    check_processes,
+    finished_results,
+    move_into,
+    open_run,
+    saving,
+)
+from modeling_asm.training.splits import (
+    SplitArguments,
+    choose_splits,
+    choose_test,
+    describe_further,
+    describe_groups,
+    fold_names,
+    without_further,
+)
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
@@ -130,6 +146,7 @@ class Arguments:
         names = {"dataset_name": self.data.hub_name, "manifest": Path(self.data.manifest or "").name}
         names |= {"data_dir": self.data.name, "clips": self.clips, "model_name_or_path": self.model.start}
         names |= {"teachers": [checkpoint_name(teacher) for teacher in self.training.teachers]}
+        names |= {"train_also": self.split.train_also_names}
         return {**parts, **script, **names}
 
 
@@ -137,8 +154,11 @@ def main():
     classes = (ScriptArguments, DataArguments, SplitArguments, ModelArguments, AudioTrainingArguments, Augmentation)
     args = Arguments(*parse_arguments(*classes))
     try:
+        check_processes(args.training.world_size)
         if args.script.evaluate_only and not args.model.model_name_or_path:
             raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
+        if args.script.evaluate_only and args.split.train_also:
+            raise ValueError("--train_also: leave it out. --evaluate_only trains nothing.")
         if args.training.teachers and (args.script.evaluate_only or args.script.cross_validate):
             raise ValueError(
                 "--teachers: leave it out. --evaluate_only trains nothing, and with --cross_validate a teacher would "
@@ -154,6 +174,7 @@ def main():
             check_streamable(args)
             count_by_steps(args.training)
         else:
+            dataset = add_further_clips(dataset, args.split.train_also)
             args = replace(args, clips=fingerprint(dataset))
         runs = plan_runs(args, dataset)
         problems = []
@@ -206,7 +227,7 @@ def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:
     if args.script.cross_validate and args.split.fold_column is None:
         raise ValueError("--cross_validate needs the column with the folds, speakers or kits: --fold_column.")
     column, folder = args.split.fold_column, Path(args.training.output_dir)
-    folds = fold_names(dataset, column) if args.script.cross_validate else [None]
+    folds = fold_names(without_further(dataset), column) if args.script.cross_validate else [None]
     seeds = args.script.seeds or [args.training.seed]
     runs = []
     for seed in seeds:
@@ -229,6 +250,7 @@ def check_streamable(args: Arguments):
         "--cross_validate": args.script.cross_validate,
         "--evaluate_only": args.script.evaluate_only,
         f"--class_balance {args.training.class_balance}": args.training.class_balance != "none",
+        "--train_also": bool(args.split.train_also),
     }
     asked = [name for name, wanted in whole.items() if wanted]
     if asked:
@@ -308,7 +330,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     script, column = args.script, args.split.group_column
     data = describe_data(args.data, features, test_name, sizes, problems)
     if isinstance(splits["test"], Dataset) and not script.evaluate_only:
-        data |= describe_groups(splits["test"], args.split)
+        data |= describe_groups(splits["test"], args.split) | describe_further(dataset, args.split)
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
         "data": data,

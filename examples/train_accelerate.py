@@ -26,7 +26,7 @@ from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipTransform
-from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.data import DataArguments, add_further_clips, load_audio_dataset
 from modeling_asm.training.decoding import decode_splits, fingerprint
 from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.losses import clip_losses, mean_loss
@@ -44,6 +44,7 @@ from modeling_asm.training.results import count_confusions, describe_data, descr
 from modeling_asm.training.runs import (
     UNFINISHED,
     CheckpointError,
+    check_processes,
     clear_unfinished,
     delete_checkpoint,
     finished_results,
@@ -51,7 +52,7 @@ from modeling_asm.training.runs import (
     open_run,
     saving,
 )
-from modeling_asm.training.splits import SplitArguments, choose_splits, describe_groups
+from modeling_asm.training.splits import SplitArguments, choose_splits, describe_further, describe_groups
 from modeling_asm.training.trainer import describe_failure
 
 
@@ -106,6 +107,7 @@ def train(
         log_with=args.report_to,
         project_dir=args.output_dir,
     )
+    check_processes(accelerator.num_processes)
     if args.batch_size % accelerator.num_processes:
         raise ValueError(
             f"--batch_size {args.batch_size} cannot be shared by {accelerator.num_processes} processes evenly: take a "
@@ -116,7 +118,7 @@ def train(
     folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
     if args.push_to_hub and accelerator.is_main_process:
         repository = create_repository(repository)
-    dataset = load_audio_dataset(data_args)
+    dataset = add_further_clips(load_audio_dataset(data_args), split_args.train_also)
     with accelerator.main_process_first():
         open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, dataset), "state-*")
     if finished_results(folder) is not None:
@@ -168,7 +170,7 @@ def train(
         data = describe_data(data_args, features, test_name, sizes, problems)
         results = {
             "command": describe_command("train_accelerate.py", sys.argv[1:]),
-            "data": data | describe_groups(splits["test"], split_args),
+            "data": data | describe_groups(splits["test"], split_args) | describe_further(dataset, split_args),
             "model": describe_model(model_args, accelerator.unwrap_model(model), feature_extractor, window),
             "training": describe_training(args, model_args, augmentation, accelerator, steps),
             "metrics": score(features, logits, references, 1000, splits["test"], split_args.group_column),
@@ -281,6 +283,7 @@ def settings_of(args: LoopArguments, data_args: DataArguments, split_args, model
     settings = {name: value for part in parts for name, value in asdict(part).items()}
     settings = {name: value for name, value in settings.items() if name not in INDIFFERENT}
     settings |= {"data_dir": data_args.name, "manifest": Path(data_args.manifest or "").name}
+    settings |= {"train_also": split_args.train_also_names}
     settings |= {"dataset_name": data_args.hub_name, "model_name_or_path": model_args.start}
     return settings | {"clips": fingerprint(dataset)}
 

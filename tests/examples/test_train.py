@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 
 import datasets
 import pytest
@@ -311,6 +312,7 @@ def test_what_a_stream_cannot_do(run_script, tones, tmp_path):
         (("--hold_out", "speaker=ann"), "--hold_out needs the whole data set, but a stream comes clip by clip"),
         (("--class_balance", "sampling"), "--class_balance sampling needs the whole data set"),
         ((), "give --max_steps"),
+        (("--train_also", tones), "--train_also needs the whole data set"),
         (("--max_steps", 2, "--test_split", "train"), "clips that the model trains on"),
         (("--max_steps", 2, "--train_split", "all"), "There is no split 'all'"),
     ):
@@ -356,6 +358,10 @@ def test_arguments_that_do_not_go_together(run_script, tones, tmp_path):
     assert "Say by --output_dir where" in run_script("train.py", "--data_dir", tones).error
     for arguments, message in (
         (("--resume_from_checkpoint", "/nowhere"), "the same command goes on from the last checkpoint by itself"),
+        (
+            ("--evaluate_only", "--model_name_or_path", tones, "--train_also", tones),
+            "--train_also: leave it out. --evaluate_only trains nothing.",
+        ),
         (("--dev_fraction", 0, "--early_stopping_patience", 3), "needs clips that choose the best epoch: --dev_fract"),
         (
             ("--average_last", 2, "--save_strategy", "no", "--load_best_model_at_end", "false"),
@@ -412,6 +418,20 @@ def test_a_stream_that_is_interrupted(run_script, tones, tmp_path, monkeypatch):
     wild = ("--learning_rate", 1e38, "--warmup_steps", 0, "--max_grad_norm", 0)
     lost = run_script("train.py", *base, "--output_dir", tmp_path / "lost", *wild)
     assert re.search(r"The loss is nan at step \d+, in a batch of 5 clips: (\w+/\d+\.wav(, |\.)){5}", lost.error)
+
+
+def test_clips_of_another_folder_are_trained_on_too(run_script, tones, tmp_path):
+    """They are no part of what is cut off to report, are told, and are other settings."""
+    base = ("train.py", "--data_dir", tones, *QUICK, "--test_fraction", 0.3, "--dev_fraction", 0)
+    base += ("--output_dir", tmp_path / "more")
+    shutil.copytree(tones, tmp_path / "others")
+    assert run_script(*base, "--train_also", tmp_path / "others").error is None
+    results = (tmp_path / "more" / "results.json").read_text()
+    assert json.loads(results)["data"]["clips"] == {"train": 28 + 40, "test": 12}
+    assert json.loads(results)["data"]["train_also"] == {"names": ["others"], "clips": 40}
+    assert "(40 of them of others, none of which was tested on)" in (tmp_path / "more" / "README.md").read_text()
+    assert str(tmp_path) not in results
+    assert "other settings (train_also ['others'] -> None" in run_script(*base).error
 
 
 def test_a_cnn_teaches_a_mixer(run_script, tones, tmp_path):

@@ -41,6 +41,7 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     assert again.error is None
     assert again.stdout.strip() == outcome.stdout[outcome.stdout.index("tested on") :].strip()
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == time
+    assert "(train_also None -> ['tones']" in run_script("train_accelerate.py", *arguments, "--train_also", tones).error
     (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
     assert "other settings (clips '" in run_script("train_accelerate.py", *arguments).error
 
@@ -114,6 +115,15 @@ def test_refusals(run_script, launch, tones, tmp_path):
         "train_accelerate.py", "--data_dir", tones, "--output_dir", tmp_path / "b", *BASE, "--batch_size", 7
     )
     assert "--batch_size 7 cannot be shared by 2 processes evenly" in uneven.stderr
+
+
+@pytest.mark.parametrize("name", ["train.py", "train_accelerate.py"])
+def test_processes_that_would_each_train_alone(launch, tones, tmp_path, name):
+    """Where there is no GPU, `accelerate launch` leaves it to the script to say that processors do the work."""
+    outcome = launch(name, "--data_dir", tones, "--output_dir", tmp_path / "a")
+    assert outcome.returncode != 0
+    assert "2 processes were launched, but each would work alone" in outcome.stderr
+    assert not (tmp_path / "a" / "run.json").exists()
 
 
 def test_an_unreadable_file_stops_or_is_skipped(run_script, tones, tmp_path):

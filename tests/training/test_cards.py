@@ -119,6 +119,11 @@ def test_body(results, render, words):
     assert "{" not in text.split("```bibtex")[0]
 
 
+def test_further_clips(results, render):
+    results["data"]["train_also"] = {"names": ["sines", "squares"], "clips": 30}
+    assert "80 clips to train on (30 of them of sines, squares, none of which was tested on)" in render(results).text
+
+
 def test_several_runs(results, render):
     spread = {"mean": {"accuracy": 0.91}, "std": {"accuracy": 0.0123}}
     results["repeats"] = {"runs": 3, "seeds": [1, 2, 3], **spread}

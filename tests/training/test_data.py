@@ -1,13 +1,15 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
-from modeling_asm.training.data import DataArguments, load_audio_dataset
+from modeling_asm.training.data import DataArguments, add_further_clips, load_audio_dataset
 from modeling_asm.training.labels import MULTI, label_names, problem_type_of
+from modeling_asm.training.splits import FURTHER
 
 
 @pytest.fixture
@@ -44,6 +46,22 @@ def test_a_saved_data_set(saved):
     assert {name: len(split) for name, split in alone.items()} == {"train": 40}
     with pytest.raises(ValueError, match=r"'saved' has no column 'audio'; it has: sound, pitch, label.*--audio_column"):
         load_audio_dataset(DataArguments(str(saved)))
+
+
+def test_further_clips_have_the_numbers_of_the_data(saved, tones):
+    """The saved data has the classes low and high in this order, the folder in the alphabet's."""
+    dataset = load_audio_dataset(DataArguments(str(saved), audio_column="sound", label_column="pitch"))
+    assert add_further_clips(dataset, []) is dataset
+    dataset = add_further_clips(dataset, [str(tones), str(tones)])
+    assert {name: len(split) for name, split in dataset.items()} == {"train": 40, "test": 2, FURTHER: 80}
+    further = dataset[FURTHER]
+    assert label_names(further.features) == ["low", "high"]
+    assert {Path(row["audio"]["path"]).parent.name == "high" for row in further if row["label"] == 1} == {True}
+    (tones / "low").rename(tones / "deep")
+    with pytest.raises(ValueError, match=r"tones' has the label 'deep', which the data that is reported does not have"):
+        add_further_clips(dataset, [str(tones)])
+    with pytest.raises(FileNotFoundError):
+        add_further_clips(dataset, [str(tones / "gone")])
 
 
 def test_a_manifest_with_splits_and_several_labels(tones, tmp_path):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from modeling_asm.training.runs import (
+    check_processes,
     checkpoints,
     clear_unfinished,
     delete_checkpoint,
@@ -27,6 +28,15 @@ def test_another_command_is_refused(tmp_path):
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(ValueError, match=r"other settings \(learning_rate 0\.1 -> 0\.2\), and nothing is overwritten"):
         open_run(tmp_path, {"learning_rate": 0.2})
+
+
+def test_processes_that_do_not_know_of_each_other(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    check_processes(1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_processes(2)
+    with pytest.raises(ValueError, match=r"2 processes were launched, but each would work alone.* --use_cpu"):
+        check_processes(1)
 
 
 def test_files_of_ones_own_are_left_alone(tmp_path):

@@ -2,9 +2,11 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from modeling_asm.training.splits import (
+    FURTHER,
     SplitArguments,
     check_classes,
     choose_splits,
+    describe_further,
     describe_groups,
     fold_names,
     hold_out,
@@ -82,6 +84,27 @@ def test_a_part_of_train_where_there_is_no_test(dataset):
     splits, name = choose_splits(DatasetDict(train=dataset["train"]), SplitArguments(test_fraction=0.25), seed=0)
     assert {split: len(rows) for split, rows in splits.items()} == {"test": 2, "dev": 1, "train": 5}
     assert name == "25% of train"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [
+        ({}, {"test": 2, "dev": 1, "train": 10}),
+        ({"hold_out": "speaker=ann, eve", "dev_fraction": 0}, {"test": 4, "train": 9}),
+    ],
+)
+def test_further_clips_are_all_trained_on(dataset, arguments, sizes):
+    """Also those of a speaker who is held out of the data itself, where nobody asks to keep speakers apart."""
+    dataset[FURTHER] = split(["ann", "zoe", "zoe"])
+    args = SplitArguments(**arguments, train_also=["more/voices"])
+    splits, _ = choose_splits(dataset, args, seed=1)
+    assert {name: len(rows) for name, rows in splits.items()} == sizes
+    assert splits["train"]["speaker"][-3:] == ["ann", "zoe", "zoe"]
+    assert describe_further(dataset, args) == {"train_also": {"names": ["voices"], "clips": 3}}
+    assert describe_further(dataset, SplitArguments()) == {}
+    dataset["test"] = split(["zoe"])
+    with pytest.raises(ValueError, match="speaker 'zoe' has clips to test and to train"):
+        choose_splits(dataset, SplitArguments(group_column="speaker", dev_fraction=0), seed=0)
 
 
 def test_a_validation_split_chooses_the_epoch(dataset):

@@ -13,12 +13,14 @@ from datasets import (
     IterableDataset,
     IterableDatasetDict,
     Value,
+    concatenate_datasets,
     load_dataset,
     load_from_disk,
 )
 
 from .folders import OWN_COLUMNS, find_label_column, read_folder, read_manifest
-from .labels import encode_labels
+from .labels import align_labels, encode_labels, label_names
+from .splits import FURTHER
 
 
 PLAIN_AUDIO = Features({"bytes": Value("binary"), "path": Value("string")})
@@ -122,6 +124,27 @@ def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDic
     else:
         return finish(load_files(args, labelled), args, labelled)
     return finish(rename(dataset, args, labelled), args, labelled)
+
+
+def add_further_clips(dataset: DatasetDict, folders: list[str]) -> DatasetDict:
+    """Add all clips of other folders as the split `FURTHER`, their labels numbered as the data's own.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If a folder has no labelled clips, or a label that the data does not have.
+    """
+    if not folders:
+        return dataset
+    names, further = label_names(next(iter(dataset.values())).features), []
+    for folder in folders:
+        for split in load_audio_dataset(DataArguments(data_dir=folder)).values():
+            if unknown := [name for name in label_names(split.features) if name not in names]:
+                raise ValueError(
+                    f"{folder!r} has the label {unknown[0]!r}, which the data that is reported does not have; it has: "
+                    f"{', '.join(names)}. Clips to train on, too, must be of these classes: leave the others out."
+                )
+            further.append(align_labels(split, dict(enumerate(names)), folder))
+    return DatasetDict({**dataset, FURTHER: concatenate_datasets(further)})
 
 
 def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:

@@ -34,6 +34,20 @@ def saving(what: str):
         ) from error
 
 
+def check_processes(count: int):
+    """Raise `ValueError` where a launcher started processes that do not know of each other.
+
+    Args:
+        count: How many processes work together, as accelerate sees it.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != count:
+        raise ValueError(
+            f"{launched} processes were launched, but each would work alone, in the same folder. On processors without "
+            "a GPU give the script --use_cpu."
+        )
+
+
 def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*"):
     """Start a run in a folder, or go on with one.
 

@@ -3,10 +3,14 @@
 import itertools
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from datasets import Dataset, DatasetDict, List, concatenate_datasets
 
 from .labels import label_names
+
+
+FURTHER = "further"  # the split of the clips that are trained on, too, and never reported
 
 
 @dataclass
@@ -31,6 +35,10 @@ class SplitArguments:
         default=0.1,
         metadata={"help": "Share of train that chooses the best epoch; 0 trains on all and keeps the last."},
     )
+    train_also: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Folders of further clips of these classes, which are trained on and never reported."},
+    )
 
     def __post_init__(self):
         if not (0 < self.test_fraction < 1 and 0 <= self.dev_fraction < 1):
@@ -39,12 +47,17 @@ class SplitArguments:
                 "above 0, the second at least 0, and both below 1."
             )
 
+    @property
+    def train_also_names(self) -> list[str] | None:
+        """What to call the folders of further clips, without paths of this machine; `None` where there are none."""
+        return [Path(folder).resolve().name for folder in self.train_also] or None
+
 
 def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tuple[DatasetDict, str]:
     """Divide a data set.
 
     Args:
-        dataset: The splits as they were loaded.
+        dataset: The splits as they were loaded; the clips of `FURTHER` all go to `train`.
         args: How to divide them.
         seed: Seed of the draws.
 
@@ -55,6 +68,7 @@ def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tupl
         ValueError: If a split, column or value is not there, nothing is left to train on, a class of the test or dev
             split is missing in train, or a group is in two of them.
     """
+    further, dataset = dataset.get(FURTHER), without_further(dataset)
     train, test, test_name = choose_test(dataset, args)
     if train is None:
         raise ValueError(f"There is no split {args.train_split!r}; the data has: {', '.join(dataset)}.")
@@ -66,11 +80,16 @@ def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tupl
         splits["dev"] = dataset["validation"]
     elif args.dev_fraction > 0:
         train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
-    splits["train"] = train
+    splits["train"] = train if further is None else concatenate_datasets([train, further])
     check_classes(splits, test_name)
     if args.group_column is not None:
         check_groups(splits, args.group_column)
     return splits, test_name
+
+
+def without_further(dataset: DatasetDict) -> DatasetDict:
+    """Return the data's own splits."""
+    return DatasetDict({name: split for name, split in dataset.items() if name != FURTHER})
 
 
 def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | None, Dataset | None, str | None]:
@@ -197,6 +216,13 @@ def describe_groups(test: Dataset, args: SplitArguments) -> dict:
     if column is None:
         return {}
     return {"apart": {"column": column, "groups": len(set(column_as_text(test, column)) - {""})}}
+
+
+def describe_further(dataset: DatasetDict, args: SplitArguments) -> dict:
+    """Say which and how many further clips [`choose_splits`] adds to train."""
+    if not args.train_also:
+        return {}
+    return {"train_also": {"names": args.train_also_names, "clips": len(dataset[FURTHER])}}
 
 
 def occurring(dataset: Dataset) -> set[int]:
