@@ -310,14 +310,14 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         class_weights=class_weights(clips) if training_args.class_balance == "weights" else None,
         teachers=load_teachers(training_args.teachers, model, feature_extractor),
     )
-    training = checkpoint = None
+    training = checkpoint = averaged = None
     if not args.script.evaluate_only:
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
             print(f"Going on from {Path(checkpoint).name}.")
         training = trainer.train(resume_from_checkpoint=checkpoint)
         if training_args.average_last > 0:
-            trainer.average_checkpoints()
+            averaged = trainer.average_checkpoints()
     output = trainer.predict(inputs["test"])
     model = gather_model(trainer.model)
     if not trainer.is_world_process_zero():
@@ -335,7 +335,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
         "command": describe_command("train.py", sys.argv[1:]),
         "data": data,
         "model": describe_model(args.model, model, feature_extractor, window),
-        "training": describe_training(args, training, checkpoint),
+        "training": describe_training(args, training, checkpoint, averaged),
         "metrics": score(features, logits, references, script.resamples, splits["test"], column),
         **count_confusions(features, logits, references),
         **({"cost": measure_cost(model, feature_extractor, window)} if script.measure_cost else {}),
@@ -400,7 +400,7 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.script.on_bad_audio, train)
 
 
-def describe_training(args: Arguments, training, resumed: str | None) -> dict | None:
+def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
     if training is None:
         return None
     told = {name: getattr(args.training, name) for name in TOLD}
@@ -415,17 +415,17 @@ def describe_training(args: Arguments, training, resumed: str | None) -> dict | 
         * args.training.gradient_accumulation_steps
         * args.training.world_size,
         "processes": args.training.world_size,
-        "kept": kept_weights(args.training),
+        "kept": kept_weights(args.training, averaged),
         "augmentation": asdict(args.augmentation) if args.script.augment else None,
         "freeze_encoder": args.model.freeze_encoder,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
 
 
-def kept_weights(args: AudioTrainingArguments) -> str:
+def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
     """Say which weights of a run are the model."""
-    if args.average_last > 0:
-        return f"the mean of the last {args.average_last} checkpoints"
+    if averaged is not None:
+        return f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
     unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
     return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"
 

@@ -112,7 +112,7 @@ def test_the_mean_of_the_last_checkpoints(make_trainer):
     trainer.train()
     last = checkpoints(trainer.args.output_dir)
     assert [path.name for path in last] == ["checkpoint-10", "checkpoint-15"]
-    trainer.average_checkpoints()
+    assert trainer.average_checkpoints() == 2
     states = [load_file(path / "model.safetensors") for path in last]
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2)

@@ -237,10 +237,13 @@ class AudioTrainer(Trainer):
                     delete_checkpoint(old)
         self.accelerator.wait_for_everyone()
 
-    def average_checkpoints(self):
+    def average_checkpoints(self) -> int:
         """Give the model the mean of the last checkpoints' weights (stochastic weight averaging's uniform mean).
 
         The running statistics of batch normalisation are averaged alike, not measured anew.
+
+        Returns:
+            How many checkpoints there were: `average_last`, or fewer after a short run.
         """
         files = [path / "model.safetensors" for path in checkpoints(self.args.output_dir)[-self.args.average_last :]]
         weights = [load_file(file) for file in files]
@@ -250,6 +253,7 @@ class AudioTrainer(Trainer):
         }
         model = self.accelerator.unwrap_model(self.model)
         set_model_state_dict(model, mean, options=StateDictOptions(full_state_dict=True))
+        return len(files)
 
     def create_model_card(self, *args, **kwargs):
         """Keep the card that was written from the results; transformers' draft would take its place."""
