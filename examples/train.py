@@ -27,7 +27,7 @@ from modeling_asm.training.balance import class_weights
 from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipStream, ClipTransform
 from modeling_asm.training.cost import measure_cost
-from modeling_asm.training.data import DataArguments, add_further_clips, is_streamed, load_audio_dataset
+from modeling_asm.training.data import DataArguments, is_streamed, load_audio_dataset, load_further_clips
 from modeling_asm.training.decoding import decode_audio, decode_splits, fingerprint
 from modeling_asm.training.labels import REGRESSION, align_labels, problem_type_of
 from modeling_asm.training.metrics import compute_scores
@@ -35,6 +35,8 @@ from modeling_asm.training.models import (
     ModelArguments,
     checkpoint_name,
     choose_seconds,
+    digest_teachers,
+    find_teachers,
     gather_model,
     load_teachers,
     make_model,
@@ -68,7 +70,6 @@ from modeling_asm.training.splits import (
     describe_further,
     describe_groups,
     fold_names,
-    without_further,
 )
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
@@ -146,6 +147,7 @@ class Arguments:
         names = {"dataset_name": self.data.hub_name, "manifest": Path(self.data.manifest or "").name}
         names |= {"data_dir": self.data.name, "clips": self.clips, "model_name_or_path": self.model.start}
         names |= {"teachers": [checkpoint_name(teacher) for teacher in self.training.teachers]}
+        names |= {"teacher_weights": digest_teachers(self.training.teachers)}
         names |= {"train_also": self.split.train_also_names}
         return {**parts, **script, **names}
 
@@ -169,27 +171,27 @@ def main():
                 "--resume_from_checkpoint: leave it out; the same command goes on from the last checkpoint by itself."
             )
         repository = open_repository(args.training)
-        dataset = load_audio_dataset(args.data)
+        dataset, further, problems = load_audio_dataset(args.data), None, []
         if is_streamed(dataset):
             check_streamable(args)
             count_by_steps(args.training)
         else:
-            dataset = add_further_clips(dataset, args.split.train_also)
-            args = replace(args, clips=fingerprint(dataset))
+            further = load_further_clips(args.split.train_also, dataset, args.data.label_separator)
+            args = replace(args, clips=fingerprint(dataset, further))
         runs = plan_runs(args, dataset)
-        problems = []
         if not is_streamed(dataset):
             for run in runs:
-                divide(run, dataset)  # what is wrong with a split is said before hours of decoding
+                divide(run, dataset, further)  # what is wrong with a split is said before hours of decoding
             with args.training.main_process_first(desc="decoding"):
-                dataset, problems = decode_splits(
+                dataset, further, problems = decode_splits(
                     dataset,
+                    further,
                     sampling_rate_of(args.model),
                     args.script.on_bad_audio,
                     keep=args.script.keep_audio,
                     num_proc=torch.get_num_threads(),
                 )
-        results = [train(run, dataset, problems) for run in runs]
+        results = [train(run, dataset, further, problems) for run in runs]
         if args.training.process_index > 0:
             return
         told = {"licence": args.script.licence, "credit": args.script.credit}
@@ -227,7 +229,7 @@ def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:
     if args.script.cross_validate and args.split.fold_column is None:
         raise ValueError("--cross_validate needs the column with the folds, speakers or kits: --fold_column.")
     column, folder = args.split.fold_column, Path(args.training.output_dir)
-    folds = fold_names(without_further(dataset), column) if args.script.cross_validate else [None]
+    folds = fold_names(dataset, column) if args.script.cross_validate else [None]
     seeds = args.script.seeds or [args.training.seed]
     runs = []
     for seed in seeds:
@@ -268,7 +270,7 @@ def count_by_steps(training_args: AudioTrainingArguments):
             setattr(training_args, f"{what}_steps", interval)
 
 
-def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
+def train(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str]) -> dict:
     """Train one model, report it, and write everything about it into its folder."""
     training_args, folder = args.training, Path(args.training.output_dir)
     with training_args.main_process_first(desc="opening the run"):
@@ -281,7 +283,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     if is_streamed(dataset):
         splits, clips, test_name = prepare_stream(args, dataset)
     else:
-        splits, test_name = divide(args, dataset)
+        splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
     features, problem_type = clips.features, problem_type_of(clips.features)
     model, feature_extractor = make_model(args.model, clips)
@@ -330,7 +332,7 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     script, column = args.script, args.split.group_column
     data = describe_data(args.data, features, test_name, sizes, problems)
     if isinstance(splits["test"], Dataset) and not script.evaluate_only:
-        data |= describe_groups(splits["test"], args.split) | describe_further(dataset, args.split)
+        data |= describe_groups(splits["test"], args.split) | describe_further(further, args.split)
     results = {
         "command": describe_command("train.py", sys.argv[1:]),
         "data": data,
@@ -355,11 +357,11 @@ def train(args: Arguments, dataset: DatasetDict, problems: list[str]) -> dict:
     return results
 
 
-def divide(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
+def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tuple[DatasetDict, str]:
     """Return the splits `train`, `test` and perhaps `dev`, and what is reported."""
     if args.script.evaluate_only:
         return choose_reported(args, dataset)
-    return choose_splits(dataset, args.split, args.training.seed)
+    return choose_splits(dataset, args.split, args.training.seed, further)
 
 
 def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
@@ -405,7 +407,7 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
         return None
     told = {name: getattr(args.training, name) for name in TOLD}
     if args.training.teachers:
-        told["teachers"] = [checkpoint_name(teacher) for teacher in args.training.teachers]
+        told["teachers"] = list(find_teachers(args.training.teachers))
         told["teacher_share"] = args.training.teacher_share
     described = {name: value for name, value in told.items() if value is not None}
     return {

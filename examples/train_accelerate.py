@@ -26,7 +26,7 @@ from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment, write_model_card
 from modeling_asm.training.clips import ClipDataset, ClipTransform
-from modeling_asm.training.data import DataArguments, add_further_clips, load_audio_dataset
+from modeling_asm.training.data import DataArguments, load_audio_dataset, load_further_clips
 from modeling_asm.training.decoding import decode_splits, fingerprint
 from modeling_asm.training.labels import problem_type_of
 from modeling_asm.training.losses import clip_losses, mean_loss
@@ -118,16 +118,18 @@ def train(
     folder, repository = Path(args.output_dir), args.hub_model_id or Path(args.output_dir).resolve().name
     if args.push_to_hub and accelerator.is_main_process:
         repository = create_repository(repository)
-    dataset = add_further_clips(load_audio_dataset(data_args), split_args.train_also)
+    dataset = load_audio_dataset(data_args)
+    further = load_further_clips(split_args.train_also, dataset, data_args.label_separator)
     with accelerator.main_process_first():
-        open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, dataset), "state-*")
+        clips = fingerprint(dataset, further)
+        open_run(folder, settings_of(args, data_args, split_args, model_args, augmentation, clips), "state-*")
     if finished_results(folder) is not None:
         return end(accelerator, args, folder, repository)
     set_seed(args.seed)
     rate = sampling_rate_of(model_args)
     with accelerator.main_process_first():
-        dataset, problems = decode_splits(dataset, rate, args.on_bad_audio)
-    splits, test_name = choose_splits(dataset, split_args, args.seed)
+        dataset, further, problems = decode_splits(dataset, further, rate, args.on_bad_audio)
+    splits, test_name = choose_splits(dataset, split_args, args.seed, further)
 
     features = splits["train"].features
     model, feature_extractor = make_model(model_args, splits["train"])
@@ -170,7 +172,7 @@ def train(
         data = describe_data(data_args, features, test_name, sizes, problems)
         results = {
             "command": describe_command("train_accelerate.py", sys.argv[1:]),
-            "data": data | describe_groups(splits["test"], split_args) | describe_further(dataset, split_args),
+            "data": data | describe_groups(splits["test"], split_args) | describe_further(further, split_args),
             "model": describe_model(model_args, accelerator.unwrap_model(model), feature_extractor, window),
             "training": describe_training(args, model_args, augmentation, accelerator, steps),
             "metrics": score(features, logits, references, 1000, splits["test"], split_args.group_column),
@@ -277,7 +279,9 @@ def describe_training(args: LoopArguments, model_args, augmentation, accelerator
     }
 
 
-def settings_of(args: LoopArguments, data_args: DataArguments, split_args, model_args, augmentation, dataset) -> dict:
+def settings_of(
+    args: LoopArguments, data_args: DataArguments, split_args, model_args, augmentation, clips: str
+) -> dict:
     """Return what the result depends on, without paths of this machine."""
     parts = (args, data_args, split_args, model_args, augmentation)
     settings = {name: value for part in parts for name, value in asdict(part).items()}
@@ -285,7 +289,7 @@ def settings_of(args: LoopArguments, data_args: DataArguments, split_args, model
     settings |= {"data_dir": data_args.name, "manifest": Path(data_args.manifest or "").name}
     settings |= {"train_also": split_args.train_also_names}
     settings |= {"dataset_name": data_args.hub_name, "model_name_or_path": model_args.start}
-    return settings | {"clips": fingerprint(dataset)}
+    return settings | {"clips": clips}
 
 
 def resume(accelerator: Accelerator, folder: Path) -> tuple[int, list[dict]]:

@@ -8,6 +8,7 @@ import shutil
 
 import datasets
 import pytest
+import soundfile
 import torch
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
@@ -425,6 +426,10 @@ def test_clips_of_another_folder_are_trained_on_too(run_script, tones, tmp_path)
     base = ("train.py", "--data_dir", tones, *QUICK, "--test_fraction", 0.3, "--dev_fraction", 0)
     base += ("--output_dir", tmp_path / "more")
     shutil.copytree(tones, tmp_path / "others")
+    assert "of --train_also is" in run_script(*base, "--train_also", tmp_path / "others").error
+    for file in (tmp_path / "others").glob("*/*.wav"):
+        samples, rate = soundfile.read(file)
+        soundfile.write(file, 0.5 * samples, rate)
     assert run_script(*base, "--train_also", tmp_path / "others").error is None
     results = (tmp_path / "more" / "results.json").read_text()
     assert json.loads(results)["data"]["clips"] == {"train": 28 + 40, "test": 12}

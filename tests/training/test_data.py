@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,8 @@ import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
-from modeling_asm.training.data import DataArguments, add_further_clips, load_audio_dataset
+from modeling_asm.training.data import DataArguments, load_audio_dataset, load_further_clips
 from modeling_asm.training.labels import MULTI, label_names, problem_type_of
-from modeling_asm.training.splits import FURTHER
 
 
 @pytest.fixture
@@ -48,20 +48,48 @@ def test_a_saved_data_set(saved):
         load_audio_dataset(DataArguments(str(saved)))
 
 
-def test_further_clips_have_the_numbers_of_the_data(saved, tones):
-    """The saved data has the classes low and high in this order, the folder in the alphabet's."""
+def test_further_clips_have_the_form_of_the_data(saved, tones, tmp_path):
+    """The saved data has the classes low and high in this order; folders have the alphabet's, or one class alone."""
     dataset = load_audio_dataset(DataArguments(str(saved), audio_column="sound", label_column="pitch"))
-    assert add_further_clips(dataset, []) is dataset
-    dataset = add_further_clips(dataset, [str(tones), str(tones)])
-    assert {name: len(split) for name, split in dataset.items()} == {"train": 40, "test": 2, FURTHER: 80}
-    further = dataset[FURTHER]
-    assert label_names(further.features) == ["low", "high"]
-    assert {Path(row["audio"]["path"]).parent.name == "high" for row in further if row["label"] == 1} == {True}
-    (tones / "low").rename(tones / "deep")
-    with pytest.raises(ValueError, match=r"tones' has the label 'deep', which the data that is reported does not have"):
-        add_further_clips(dataset, [str(tones)])
+    assert load_further_clips([], dataset) is None
+    (tmp_path / "more").mkdir()
+    shutil.copytree(tones / "high", tmp_path / "more" / "high")
+    further = load_further_clips([str(tones), str(tmp_path / "more")], dataset)
+    assert further.features == dataset["train"].features
+    assert len(further) == 60
+    assert all(further["label"][:][index] == 1 for index in range(40, 60))
+    assert {Path(row["audio"]["path"]).parent.name for row in further if row["label"] == 0} == {"low"}
+    (tmp_path / "more" / "high").rename(tmp_path / "more" / "shrill")
+    with pytest.raises(
+        ValueError, match=r"more' has the label 'shrill', which the data that is reported does not have"
+    ):
+        load_further_clips([str(tmp_path / "more")], dataset)
     with pytest.raises(FileNotFoundError):
-        add_further_clips(dataset, [str(tones / "gone")])
+        load_further_clips([str(tones / "gone")], dataset)
+
+
+@pytest.mark.parametrize(
+    ("labels", "further", "separator", "expected"),
+    [
+        (["a|b", "b|c"], ["c", "a | b"], "|", [[2], [0, 1]]),
+        (["0.5", "2.5"], ["1.25", "3"], None, [1.25, 3.0]),
+        (["1", "2"], ["2", "2"], None, [1, 1]),
+    ],
+)
+def test_further_clips_of_other_problems(tones, tmp_path, labels, further, separator, expected):
+    for name, values, take in (("data", labels, "ann"), ("more", further, 7)):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            shutil.copy(tones / "low" / f"0{index}.wav", tmp_path / name)
+        rows = [("file_name", "label", "speaker", "room")[: 4 if name == "more" else 3]]
+        rows += [(f"0{index}.wav", value, take, "hall")[: len(rows[0])] for index, value in enumerate(values)]
+        with open(tmp_path / name / "metadata.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    dataset = load_audio_dataset(DataArguments(str(tmp_path / "data"), label_separator=separator))
+    clips = load_further_clips([str(tmp_path / "more")], dataset, separator)
+    assert clips["label"][:] == expected
+    assert set(clips.column_names) == {"audio", "speaker", "label"}  # the data has no rooms
+    assert clips["speaker"][:] == ["7", "7"]
 
 
 def test_a_manifest_with_splits_and_several_labels(tones, tmp_path):

@@ -97,7 +97,7 @@ def test_a_fingerprint_tells_other_speakers_and_contents(dataset, tones):
     speakers = dataset.add_column("speaker", ["ann", "bob"] * 20)
     swapped = dataset.add_column("speaker", ["bob", "ann"] * 20)
     assert fingerprint(DatasetDict(train=speakers)) != fingerprint(DatasetDict(train=swapped))
-    known = [fingerprint(DatasetDict(train=dataset), contents) for contents in (True, False)]
+    known = [fingerprint(DatasetDict(train=dataset), contents=contents) for contents in (True, False)]
     soundfile.write(tones / "high" / "03.wav", np.zeros((1600, 2)), 8000)  # of the same size
     assert fingerprint(DatasetDict(train=dataset)) != known[0]
     assert fingerprint(DatasetDict(train=dataset), contents=False) == known[1]
@@ -107,7 +107,8 @@ def test_what_is_left_out_of_all_splits_is_told(tones, dataset, capsys):
     for name in ("05", "06"):
         (tones / "low" / f"{name}.wav").write_bytes(b"")
     splits = DatasetDict(train=dataset.select(range(26)), test=dataset.select(range(26, 40)))
-    decoded, problems = decode_splits(splits, 16000, "skip", keep=False)
+    decoded, further, problems = decode_splits(splits, None, 16000, "skip", keep=False)
+    assert further is None
     assert {name: len(split) for name, split in decoded.items()} == {"train": 25, "test": 13}
     told = capsys.readouterr().out
     assert "Skipped 2 unreadable files" in told

@@ -2,7 +2,6 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from modeling_asm.training.splits import (
-    FURTHER,
     SplitArguments,
     check_classes,
     choose_splits,
@@ -15,7 +14,10 @@ from modeling_asm.training.splits import (
 
 
 def split(speakers, labels=None, folds=None):
-    columns = {"audio": [f"{index}.wav" for index in range(len(speakers))], "speaker": speakers}
+    columns = {
+        "audio": [{"path": f"{index}.wav", "bytes": None} for index in range(len(speakers))],
+        "speaker": speakers,
+    }
     columns["label"] = labels or [index % 2 for index in range(len(speakers))]
     columns["fold"] = folds or [index % 3 + 1 for index in range(len(speakers))]
     return Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["no", "yes"]))
@@ -90,21 +92,40 @@ def test_a_part_of_train_where_there_is_no_test(dataset):
     ("arguments", "sizes"),
     [
         ({}, {"test": 2, "dev": 1, "train": 10}),
-        ({"hold_out": "speaker=ann, eve", "dev_fraction": 0}, {"test": 4, "train": 9}),
+        ({"hold_out": "speaker=ann,eve", "group_column": "speaker"}, {"test": 4, "dev": 2, "train": 7}),
     ],
 )
 def test_further_clips_are_all_trained_on(dataset, arguments, sizes):
-    """Also those of a speaker who is held out of the data itself, where nobody asks to keep speakers apart."""
-    dataset[FURTHER] = split(["ann", "zoe", "zoe"])
+    further = split(["kim", "joe", ""])
     args = SplitArguments(**arguments, train_also=["more/voices"])
-    splits, _ = choose_splits(dataset, args, seed=1)
+    splits, _ = choose_splits(dataset, args, seed=1, further=further)
     assert {name: len(rows) for name, rows in splits.items()} == sizes
-    assert splits["train"]["speaker"][-3:] == ["ann", "zoe", "zoe"]
-    assert describe_further(dataset, args) == {"train_also": {"names": ["voices"], "clips": 3}}
-    assert describe_further(dataset, SplitArguments()) == {}
-    dataset["test"] = split(["zoe"])
-    with pytest.raises(ValueError, match="speaker 'zoe' has clips to test and to train"):
-        choose_splits(dataset, SplitArguments(group_column="speaker", dev_fraction=0), seed=0)
+    assert splits["train"]["speaker"][-3:] == ["kim", "joe", ""]
+    assert describe_further(further, args) == {"train_also": {"names": ["voices"], "clips": 3}}
+    assert describe_further(None, SplitArguments()) == {}
+
+
+@pytest.mark.parametrize("arguments", [{"hold_out": "speaker=ann"}, {"group_column": "speaker", "test_split": "test"}])
+def test_no_further_clip_of_a_group_that_is_reported(dataset, arguments):
+    further = split(["kim", "ann", "zoe"])
+    with pytest.raises(ValueError, match=r"speaker '(ann|zoe)' has clips to test and to train_also"):
+        choose_splits(dataset, SplitArguments(**arguments), seed=0, further=further)
+    further = further.remove_columns("speaker")  # of these nothing is known
+    choose_splits(dataset, SplitArguments(**arguments), seed=0, further=further)
+
+
+def test_no_further_clip_is_a_reported_one(dataset, tmp_path):
+    for name, sound in (("0.wav", b"a"), ("1.wav", b"b"), ("other.wav", b"b")):
+        (tmp_path / name).write_bytes(sound)
+
+    def clips(*names):
+        audio = [{"path": str(tmp_path / name), "bytes": None} for name in names]
+        return split(["kim"] * len(names)).remove_columns("audio").add_column("audio", audio)
+
+    splits = DatasetDict(train=clips("0.wav", "0.wav"), test=clips("1.wav"))
+    choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav"))
+    with pytest.raises(ValueError, match=r"other\.wav' of --train_also is '.*1\.wav', which is reported: leave it out"):
+        choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav", "other.wav"))
 
 
 def test_a_validation_split_chooses_the_epoch(dataset):

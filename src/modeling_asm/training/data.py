@@ -19,8 +19,7 @@ from datasets import (
 )
 
 from .folders import OWN_COLUMNS, find_label_column, read_folder, read_manifest
-from .labels import align_labels, encode_labels, label_names
-from .splits import FURTHER
+from .labels import encode_alike, encode_labels
 
 
 PLAIN_AUDIO = Features({"bytes": Value("binary"), "path": Value("string")})
@@ -126,25 +125,29 @@ def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDic
     return finish(rename(dataset, args, labelled), args, labelled)
 
 
-def add_further_clips(dataset: DatasetDict, folders: list[str]) -> DatasetDict:
-    """Add all clips of other folders as the split `FURTHER`, their labels numbered as the data's own.
+def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str | None = None) -> Dataset | None:
+    """Load all clips of folders beside the data, in the data's own form; `None` where there are no folders.
+
+    Args:
+        folders: Each an audiofolder: a sub-folder a class, or a `metadata.csv` with `file_name` and `label`.
+        dataset: The data. Columns that it does not have are left out.
+        separator: What stands between the labels of a clip, where a text holds several.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If a folder has no labelled clips, or a label that the data does not have.
+        ValueError: If a folder has no labelled clips, a label that the data does not have, or values that do not fit
+            the data's column.
     """
-    if not folders:
-        return dataset
-    names, further = label_names(next(iter(dataset.values())).features), []
+    loaded, features = [], next(iter(dataset.values())).features
     for folder in folders:
-        for split in load_audio_dataset(DataArguments(data_dir=folder)).values():
-            if unknown := [name for name in label_names(split.features) if name not in names]:
-                raise ValueError(
-                    f"{folder!r} has the label {unknown[0]!r}, which the data that is reported does not have; it has: "
-                    f"{', '.join(names)}. Clips to train on, too, must be of these classes: leave the others out."
-                )
-            further.append(align_labels(split, dict(enumerate(names)), folder))
-    return DatasetDict({**dataset, FURTHER: concatenate_datasets(further)})
+        for clips in load_files(DataArguments(data_dir=folder), labelled=True).values():
+            clips = encode_alike(clips, features, folder, separator)
+            columns = {name: features[name] for name in clips.column_names if name in features}
+            try:
+                loaded.append(clips.select_columns(list(columns)).cast(Features(columns)))
+            except pa.ArrowException as error:
+                raise ValueError(f"A column of {folder!r} does not fit the data's: {error}.") from error
+    return concatenate_datasets(loaded) if loaded else None
 
 
 def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:

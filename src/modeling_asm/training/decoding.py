@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 from ..audio import AudioFileError, load_audio
 
 
+FURTHER = "--train_also"  # further clips beside the splits; no split has that name
 SKIP = " Use --on_bad_audio skip to go on without such files."
 
 
@@ -86,16 +87,20 @@ def decode_audio(
 
 
 def decode_splits(
-    dataset: DatasetDict, sampling_rate: int, on_bad_audio: str = "error", **options
-) -> tuple[DatasetDict, list[str]]:
-    """Decode the clips of all splits by [`decode_audio`], and print what is wrong with those that are left out."""
+    dataset: DatasetDict, further: Dataset | None, sampling_rate: int, on_bad_audio: str = "error", **options
+) -> tuple[DatasetDict, Dataset | None, list[str]]:
+    """Decode all splits and further clips by [`decode_audio`], and print what is wrong with those that are left out."""
     decoded, problems = DatasetDict(), []
-    for name, split in dataset.items():
+    for name, split in with_further(dataset, further).items():
         decoded[name], skipped = decode_audio(split, sampling_rate, on_bad_audio, **options)
         problems += skipped
     if problems:
         print(f"Skipped {len(problems)} unreadable files:", *problems, sep="\n  ")
-    return decoded, problems
+    return decoded, decoded.pop(FURTHER, None), problems
+
+
+def with_further(dataset: DatasetDict, further: Dataset | None) -> DatasetDict:
+    return dataset if further is None else DatasetDict({**dataset, FURTHER: further})
 
 
 def cache_file(dataset: Dataset, sampling_rate: int) -> str:
@@ -121,21 +126,30 @@ def read_waveform(row: dict, sampling_rate: int) -> np.ndarray:
     return load_audio(clip_name(row["audio"]), sampling_rate, row["audio"].get("bytes"))
 
 
-def fingerprint(dataset: DatasetDict, contents: bool = True) -> str:
+def content_of(audio: dict) -> bytes:
+    """Return what a clip's file holds; nothing where there is none."""
+    if audio.get("bytes") is not None:
+        return audio["bytes"]
+    return Path(audio["path"]).read_bytes() if os.path.isfile(audio["path"] or "") else b""
+
+
+def fingerprint(dataset: DatasetDict, further: Dataset | None = None, contents: bool = True) -> str:
     """Return what tells these rows from others: another text where a clip, a label or a speaker is another.
 
     Args:
         dataset: The splits.
+        further: Clips beside them that are trained on, too.
         contents: Whether to read the files. Without, a file of the same name and size is the same.
     """
     digest = hashlib.sha256()
-    for name, split in dataset.items():
+    for name, split in with_further(dataset, further).items():
         digest.update(f"{name} {len(split)} {split.column_names}".encode())
         for row in split:
             audio = row.pop("audio")
-            stored, path = audio.get("bytes"), audio["path"] or ""
-            if stored is None and os.path.isfile(path):
-                stored = Path(path).read_bytes() if contents else b"%d" % os.path.getsize(path)
+            path = audio["path"] or ""
             digest.update(f"{os.path.basename(path)} {row}\n".encode())
-            digest.update(stored or b"")
+            if contents or audio.get("bytes") is not None:
+                digest.update(content_of(audio))
+            elif os.path.isfile(path):
+                digest.update(b"%d" % os.path.getsize(path))
     return digest.hexdigest()[:16]

@@ -72,9 +72,9 @@ def encode_labels(
         raise ValueError(f"The labels of {source!r} are text and it is streamed, so they must be listed by --labels.")
 
     def text(value) -> list[str]:
-        if separator is not None and not listed:
-            return [item.strip() for item in str(value).split(separator) if item.strip()]
-        return [named[item] if named is not None else str(item) for item in (value if listed else [value])]
+        if named is not None:
+            return [named[item] for item in (value if listed else [value])]
+        return texts_of(value, separator)
 
     known = named
     if known is None and not streamed:
@@ -98,6 +98,41 @@ def encode_labels(
 
     class_label = ClassLabel(names=list(labels))
     return replace_labels(dataset, encode, List(class_label) if several else class_label)
+
+
+def texts_of(value, separator: str | None) -> list[str]:
+    """Return the labels of a clip as text."""
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    if separator is not None:
+        return [item.strip() for item in str(value).split(separator) if item.strip()]
+    return [str(value)]
+
+
+def encode_alike(clips: Dataset, features: Features, source: str, separator: str | None = None) -> Dataset:
+    """Turn the column `label`, of text or numbers, into what the features of another data set have in it.
+
+    Raises:
+        ValueError: If a clip has no label, one that the other data set does not have, or, of one class each, several.
+    """
+    splits = DatasetDict(all=clips)
+    check_labelled(splits, source, clips.features["label"])
+    if problem_type_of(features) == REGRESSION:
+        return encode_numbers(splits, source)["all"]
+    names, several = label_names(features), isinstance(features["label"], List)
+
+    def encode(value) -> list[int]:
+        texts = texts_of(value, separator)
+        if unknown := [text for text in texts if text not in names]:
+            raise ValueError(
+                f"{source!r} has the label {unknown[0]!r}, which the data that is reported does not have; it has: "
+                f"{', '.join(names)}. Clips to train on, too, must be of these classes: leave the others out."
+            )
+        if not several and len(texts) != 1:
+            raise ValueError(f"{source!r} has a clip with the labels {value}, expected one.")
+        return sorted(names.index(text) for text in texts)
+
+    return replace_labels(splits, encode, features["label"])["all"]
 
 
 def check_labelled(dataset: DatasetDict, source: str, feature):

@@ -1,6 +1,7 @@
 """The model to train: a new ASM that fits the clips, or a checkpoint with a classifier for them."""
 
-import itertools
+import hashlib
+import json
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..fbank import frame_sizes, num_frames
 from ..feature_extraction_asm import PADDING_MODES
 from .clips import measure_features
 from .labels import label_names, problem_type_of
+from .runs import SETTINGS_FILE, finished_results
 
 
 LONGEST_WINDOW = 10.24  # seconds that a window has at most, if nobody asks for more
@@ -221,26 +223,58 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     return model, AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options)
 
 
-def find_seeds(name: str) -> list[str]:
-    """Return the checkpoints in the folder of a run that `--seeds` repeated; any other name stands for itself."""
-    check_checkpoint(name)
-    return sorted(str(file.parent) for file in Path(name).glob("seed-*/config.json")) or [name]
+def find_teachers(names: list[str]) -> dict[str, str]:
+    """Return the checkpoints that teach, by what to call them.
+
+    Args:
+        names: Checkpoints, or folders of runs that `--seeds` repeated: a teacher for each seed.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If a run has not finished all of its seeds.
+    """
+    teachers = {}
+    for name in names:
+        check_checkpoint(name)
+        settings = Path(name) / SETTINGS_FILE
+        seeds = json.loads(settings.read_text(encoding="utf-8")).get("seeds") if settings.is_file() else None
+        if seeds is None:
+            teachers[checkpoint_name(name)] = name
+        for seed in seeds or []:
+            folder = Path(name) / f"seed-{seed}"
+            if finished_results(folder) is None:
+                raise ValueError(
+                    f"The run {name!r} has not finished seed {seed}, one of {seeds}. Repeat its command, or name the "
+                    "teachers one by one."
+                )
+            teachers[f"{checkpoint_name(name)}/{folder.name}"] = str(folder)
+    return teachers
+
+
+def digest_teachers(names: list[str]) -> str | None:
+    """Return what tells these teachers from others of their names; of those on the Hub, the names must do."""
+    digest = hashlib.sha256()
+    for name, checkpoint in find_teachers(names).items():
+        digest.update(name.encode())
+        for file in sorted(Path(checkpoint).glob("*.safetensors")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if names else None
 
 
 def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
     """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels.
 
     Args:
-        names: Checkpoints, or folders of runs that `--seeds` repeated: a teacher for each seed.
+        names: As [`find_teachers`] takes them.
         model: The model that learns from them.
         feature_extractor: Its feature extractor.
 
     Raises:
         FileNotFoundError: If a checkpoint is not there.
-        ValueError: If a teacher has other labels or hears other features.
+        ValueError: If a run is not finished, or a teacher has other labels or hears other features.
     """
     teachers = []
-    for name in itertools.chain.from_iterable(map(find_seeds, names)):
+    for name in find_teachers(names).values():
         teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
         if teacher.config.id2label != model.config.id2label:
             raise ValueError(f"The teacher {name!r} has other labels than these clips; train it on them.")

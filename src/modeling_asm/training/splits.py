@@ -7,10 +7,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, List, concatenate_datasets
 
+from .decoding import clip_name, content_of
 from .labels import label_names
-
-
-FURTHER = "further"  # the split of the clips that are trained on, too, and never reported
 
 
 @dataclass
@@ -37,7 +35,7 @@ class SplitArguments:
     )
     train_also: list[str] = field(
         default_factory=list,
-        metadata={"help": "Folders of further clips of these classes, which are trained on and never reported."},
+        metadata={"help": "Folders of further clips of these classes, which are trained on, too, and never reported."},
     )
 
     def __post_init__(self):
@@ -53,22 +51,24 @@ class SplitArguments:
         return [Path(folder).resolve().name for folder in self.train_also] or None
 
 
-def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tuple[DatasetDict, str]:
+def choose_splits(
+    dataset: DatasetDict, args: SplitArguments, seed: int, further: Dataset | None = None
+) -> tuple[DatasetDict, str]:
     """Divide a data set.
 
     Args:
-        dataset: The splits as they were loaded; the clips of `FURTHER` all go to `train`.
+        dataset: The splits as they were loaded.
         args: How to divide them.
         seed: Seed of the draws.
+        further: Clips with the same features, which all go to `train`.
 
     Returns:
         The splits `train`, `test` and, to choose the best epoch, `dev`; and what to call the test split.
 
     Raises:
         ValueError: If a split, column or value is not there, nothing is left to train on, a class of the test or dev
-            split is missing in train, or a group is in two of them.
+            split is missing in train, a group is in two of them, or a further clip is reported, too.
     """
-    further, dataset = dataset.get(FURTHER), without_further(dataset)
     train, test, test_name = choose_test(dataset, args)
     if train is None:
         raise ValueError(f"There is no split {args.train_split!r}; the data has: {', '.join(dataset)}.")
@@ -80,16 +80,14 @@ def choose_splits(dataset: DatasetDict, args: SplitArguments, seed: int) -> tupl
         splits["dev"] = dataset["validation"]
     elif args.dev_fraction > 0:
         train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
-    splits["train"] = train if further is None else concatenate_datasets([train, further])
+    splits["train"] = train
+    if further is not None:
+        check_further(further, test, args)
+        splits["train"] = concatenate_datasets([train, further])
     check_classes(splits, test_name)
     if args.group_column is not None:
         check_groups(splits, args.group_column)
     return splits, test_name
-
-
-def without_further(dataset: DatasetDict) -> DatasetDict:
-    """Return the data's own splits."""
-    return DatasetDict({name: split for name, split in dataset.items() if name != FURTHER})
 
 
 def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | None, Dataset | None, str | None]:
@@ -210,6 +208,20 @@ def check_groups(splits: DatasetDict, column: str):
             )
 
 
+def check_further(further: Dataset, test: Dataset, args: SplitArguments):
+    """Raise `ValueError` where a clip of `--train_also` is one that is reported, or of a group that is held out."""
+    for column in {args.hold_out.partition("=")[0] if args.hold_out else args.group_column, args.group_column} - {None}:
+        if column in further.column_names:
+            check_groups(DatasetDict(test=test, train_also=further), column)
+    reported = {content_of(row["audio"]): clip_name(row["audio"]) for row in test.select_columns("audio")}
+    for row in further.select_columns("audio"):
+        content = content_of(row["audio"])
+        if content and (name := reported.get(content)):
+            raise ValueError(
+                f"{clip_name(row['audio'])!r} of --train_also is {name!r}, which is reported: leave it out."
+            )
+
+
 def describe_groups(test: Dataset, args: SplitArguments) -> dict:
     """Say of how many speakers, kits or folds, none of them in train, the clips are that [`choose_splits`] reports."""
     column = args.hold_out.partition("=")[0] if args.hold_out else args.group_column
@@ -218,11 +230,9 @@ def describe_groups(test: Dataset, args: SplitArguments) -> dict:
     return {"apart": {"column": column, "groups": len(set(column_as_text(test, column)) - {""})}}
 
 
-def describe_further(dataset: DatasetDict, args: SplitArguments) -> dict:
+def describe_further(further: Dataset | None, args: SplitArguments) -> dict:
     """Say which and how many further clips [`choose_splits`] adds to train."""
-    if not args.train_also:
-        return {}
-    return {"train_also": {"names": args.train_also_names, "clips": len(dataset[FURTHER])}}
+    return {} if further is None else {"train_also": {"names": args.train_also_names, "clips": len(further)}}
 
 
 def occurring(dataset: Dataset) -> set[int]:
