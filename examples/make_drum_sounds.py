@@ -10,6 +10,8 @@ the same to the sample once. The audio is 48 kHz, mono, without reverb, and of t
 
 import argparse
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import fluidsynth
@@ -73,22 +75,27 @@ def main():
     parser.add_argument("--leave_out", default=[], nargs="+", help="Kits whose names have one of these in them: 808.")
     args = parser.parse_args()
 
-    folder, rows, known = args.output_dir / "train", [], set()
+    if args.output_dir.exists():
+        raise SystemExit(f"{str(args.output_dir)!r} is there already, and nothing is overwritten.")
+    players = {path.stem: Player(path) for path in args.sound_fonts}
+    unfinished = args.output_dir.with_name(f"unfinished-{args.output_dir.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
+    folder, rows, known = unfinished / "train", [], set()
     folder.mkdir(parents=True)
-    for path in args.sound_fonts:
-        player = Player(path)
-        for preset, kit in tqdm(player.kits().items(), desc=f"Playing {path.name}", unit="kit"):
+    for font, player in players.items():
+        for preset, kit in tqdm(player.kits().items(), desc=f"Playing {font}", unit="kit"):
             if any(text in kit for text in args.leave_out):
                 continue
             for kind, key, velocity in [(k, key, v) for k, keys in KINDS.items() for key in keys for v in VELOCITIES]:
                 samples = player.hit(preset, key, velocity)
                 if len(samples) and (sound := (kind, samples.tobytes())) not in known:
                     known.add(sound)
-                    name = f"{path.stem}_{preset}_{key}_{velocity}.flac"
+                    name = f"{font}_{preset}_{key}_{velocity}.flac"
                     soundfile.write(folder / name, samples, SAMPLING_RATE)
-                    rows.append((name, kind, f"{path.stem} {kit}", path.stem))
+                    rows.append((name, kind, f"{font} {kit}", font))
     with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("file_name", "label", "kit", "author"), *rows])
+    os.replace(unfinished, args.output_dir)
 
 
 if __name__ == "__main__":

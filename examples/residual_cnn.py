@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import can_return_tuple
 
 from modeling_asm import ASMFeatureExtractor
 
@@ -90,14 +91,17 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
         if not isinstance(module, nn.Conv2d):
             super()._init_weights(module)
 
+    @can_return_tuple
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
         """Return `logits` of shape `(batch_size, num_labels)` of features `(batch_size, frames, num_mel_bins)`.
 
-        With class indices as `labels`, `loss` is the cross-entropy.
+        With `labels`, `loss` is that of the config's `problem_type`.
         """
         features = self.encoder(input_values[:, None].to(self.classifier.weight.dtype))
         logits = self.classifier(self.dropout(features.mean((2, 3))))
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

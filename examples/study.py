@@ -5,8 +5,9 @@
 A plan names data sets (folders in `--data_dir`, or on the Hub), variants of a model, seeds, and comparisons of them.
 Each run is one `train.py` with the arguments of the plan's recipe, the data set and the variant; its results are a file
 `RESULTS/runs/VARIANT-DATA-SEED.json`. An interrupted study goes on where it was, and a finished run is not repeated.
-Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json` (remove it to measure again); tables
-and plot are made from these files alone, also by `--report_only`. `examples/study/README.md` is the report of one.
+Then the variants' cost is measured side by side, in turns, in `RESULTS/cost.json`, again where a shape is new (or the
+file removed); tables and plot are made from these files alone, also by `--report_only`. `examples/study/README.md` is
+the report of one.
 """
 
 import argparse
@@ -49,8 +50,9 @@ LEAST_SEEDS = 3  # for a difference to be called one
 CAPTION = f"""\
 Accuracy: mean of the seeds, and half of its 95 % interval by Student's t. Differences are those of the same seed; one
 whose interval leaves out 0 is bold. The intervals are those of the seed alone, on the same clips, and are not adjusted
-for the number of comparisons. Forward: of one clip. Training step: forward and backward pass of {STEP_BATCH} clips, and
-what it keeps for the latter. One thread, medians; of eager attention and sdpa the better one in each column."""
+for the number of comparisons. Forward: of one clip, in float32. Training step: forward and backward pass of
+{STEP_BATCH} clips in the trainings' precision, and what it keeps for the latter. One thread, medians; of eager
+attention and sdpa the better one in each column."""
 
 
 def main():
@@ -208,9 +210,12 @@ def make_whole(target: Path, command: list[str], options: dict):
         return
     unfinished = target.with_name(UNFINISHED + target.name)
     shutil.rmtree(unfinished, ignore_errors=True)
-    words = [str(unfinished) if word == "{}" else word for word in command]
+    unfinished.mkdir()
+    whole = unfinished / target.name  # a checkpoint's card has its folder's name
+    words = [str(whole) if word == "{}" else word for word in command]
     subprocess.run([sys.executable, *words, *as_options(options)], check=True)
-    os.replace(unfinished, target)
+    os.replace(whole, target)
+    unfinished.rmdir()
 
 
 def as_options(options: dict) -> list[str]:
@@ -246,10 +251,23 @@ def read_runs(plan: dict, results: Path) -> list[dict]:
 
 
 def update_costs(runs: list[dict], file: Path, rounds: int):
-    """Measure what the variants cost, unless the file has just these."""
-    names = {f"{run['run']['variant']}-{run['run']['data']}" for run in runs}
-    if not file.exists() or set(read_json(file)["costs"]) != names:
-        write_json(measure_costs(runs, rounds), file)
+    """Measure what the variants cost, unless the file has each of their shapes."""
+    shapes = {f"{run['run']['variant']}-{run['run']['data']}": digest(config_of(run)) for run in runs}
+    before = read_json(file) if file.exists() else {"costs": {}}
+    known = {cost["shape"]: cost for cost in before["costs"].values()}
+    if set(shapes.values()) <= set(known) and before["bf16"] == bf16_of(runs):
+        measured = {**before, "costs": {name: known[shape] for name, shape in shapes.items()}}
+    else:
+        measured = measure_costs(runs, rounds)
+    write_json(measured, file)
+
+
+def config_of(run: dict) -> dict:
+    return {**run["model"]["config"], "num_labels": len(run["data"]["labels"])}
+
+
+def bf16_of(runs: list[dict]) -> bool:
+    return runs[0]["run"]["arguments"].get("bf16", False)
 
 
 def measure_costs(runs: list[dict], rounds: int) -> dict:
@@ -258,15 +276,15 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
     Variants of the same architecture are measured as one, Transformers with both ways to compute attention.
 
     Returns:
-        In `costs`, for each variant and data set (`"VARIANT-DATA"`): parameters, millions of multiply-adds of a clip,
-        milliseconds of a forward pass of one clip and of the forward and backward pass of `STEP_BATCH` (median and
-        quartiles of `rounds`, in turns), and the MB that the latter keeps for the backward pass.
+        In `costs`, for each variant and data set (`"VARIANT-DATA"`): a digest of its shape, parameters, millions of
+        multiply-adds of a clip, milliseconds of a forward pass of one clip and of the forward and backward pass of
+        `STEP_BATCH` (median and quartiles of `rounds`, in turns), and the MB that the latter keeps for backward.
     """
     torch.set_num_threads(1)  # as the trainings have
-    bf16 = runs[0]["run"]["arguments"].get("bf16", False)
+    bf16 = bf16_of(runs)
     models, names = {}, {}
     for run in runs:
-        config = {**run["model"]["config"], "num_labels": len(run["data"]["labels"])}
+        config = config_of(run)
         shape = names[f"{run['run']['variant']}-{run['run']['data']}"] = digest(config)
         if shape not in models:
             models[shape] = make_models(config)
@@ -282,6 +300,7 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
         multiply_adds = count_multiply_adds(first, {"input_values": inputs_of(first, 1)})
         times = [measured[shape, way] for way in range(len(ways))]
         costs[name] = {
+            "shape": shape,
             "parameters": first.num_parameters(),
             "million_multiply_adds": round(multiply_adds / 1e6, 3),
             **describe_times("forward_ms", [forwards for forwards, _ in times]),
@@ -376,8 +395,11 @@ def format_tables(plan: dict, results: Path) -> str:
         accuracy.setdefault(key, {})[run["run"]["seed"]] = run["metrics"]["accuracy"]
         clips[run["run"]["data"]] = run["data"]["clips"]["test"]
     costs = read_json(results / "cost.json")["costs"] if (results / "cost.json").exists() else {}
-    parts = [CAPTION.replace("\n", " ")]
+    parts, differences = [CAPTION.replace("\n", " ")], {}
     for comparison in plan["comparisons"].values():
+        for data, name in product(comparison["data"], comparison["variants"][1:]):
+            first = comparison["variants"][0]
+            differences[f"{name} minus {first} on {data}"] = paired(accuracy, data, name, first)
         rows = [row for name in comparison["variants"] if (row := format_row(name, comparison, accuracy, costs))]
         if rows:
             first = comparison["variants"][0]
@@ -394,6 +416,7 @@ def format_tables(plan: dict, results: Path) -> str:
                 *rows,
             ]
             parts.append("\n".join(lines))
+    parts.append(format_differences(differences))
     hours = sum(run["training"]["seconds"] or 0 for run in runs) / 3600
     parts.append(f"{len(runs)} trainings, {hours:.1f} hours of one thread in all.")
     return "\n\n".join(parts) + "\n"
@@ -416,11 +439,31 @@ def format_row(name: str, comparison: dict, accuracy: dict, costs: dict) -> str 
         else [""] * 5
     )
     for data in comparison["data"]:
-        own, first = accuracy.get((name, data), {}), accuracy.get((comparison["variants"][0], data), {})
-        cells.append(format_mean(list(own.values())))
-        paired = [own[seed] - first[seed] for seed in own if seed in first]
-        cells.append("" if name == comparison["variants"][0] else format_mean(paired, signed=True))
+        first = comparison["variants"][0]
+        cells.append(format_mean(list(accuracy.get((name, data), {}).values())))
+        cells.append("" if name == first else format_mean(paired(accuracy, data, name, first), signed=True))
     return "| " + " | ".join(cells) + " |"
+
+
+def paired(accuracy: dict, data: str, name: str, first: str) -> list[float]:
+    """Return how much more accurate a variant is than the first one, for each seed that both have."""
+    own, other = accuracy.get((name, data), {}), accuracy.get((first, data), {})
+    return [own[seed] - other[seed] for seed in own if seed in other]
+
+
+def format_differences(differences: dict[str, list[float]]) -> str:
+    """Say which differences are left when all are looked at together: Holm's method, paired t tests, 5 %."""
+    values = {name: stats.ttest_1samp(d, 0).pvalue for name, d in differences.items() if len(d) >= LEAST_SEEDS}
+    left = []
+    for tests, name in zip(range(len(values), 0, -1), sorted(values, key=values.get)):
+        if not values[name] <= 0.05 / tests:
+            break
+        left.append(f"{name} (p = {values[name]:.4f})")
+    least = min(values, key=values.get, default=None)
+    text = f"Of {len(values)} differences with {LEAST_SEEDS} seeds or more, taken together (Holm's method, 5 %), "
+    if left or not least:
+        return text + f"{len(left)} are left" + (f": {', '.join(left)}." if left else ".")
+    return text + f"none is left; the least p is {values[least]:.4f}, of {least}."
 
 
 def format_mean(values: list[float], signed: bool = False) -> str:

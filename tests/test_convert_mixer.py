@@ -1,6 +1,7 @@
 """Conversion against timm's own logits (`assets/make_mixer_golden.py`) and Google's own numbers of parameters."""
 
 import math
+import re
 import runpy
 import subprocess
 import sys
@@ -154,8 +155,12 @@ def test_an_unknown_projection_is_refused(mixer_weights):
         ({"norm.weight": torch.zeros(7)}, r"layernorm\.weight.*shape \(7,\).*\(8,\)"),
         ({"blocks.0.mlp_tokens.fc1.weight": torch.zeros(4, 15)}, "15 tokens are no square grid"),
         ({"stem.proj.weight": None}, "no 'stem.proj.weight'.*another architecture"),
+        ({"blocks.0.mlp_tokens.fc1.weight": torch.zeros(4)}, r"has shape \(4,\), expected \(units, tokens\)"),
+        ({"blocks.0.mlp_channels.fc1.weight": torch.tensor(1.0)}, r"has shape \(\), expected \(units, width\)"),
+        ({"head.weight": torch.tensor(1.0)}, r"'head\.weight' has shape \(\), expected \(classes, width\)"),
+        ({"stem.proj.weight": torch.zeros(8, 3, 4, 5)}, r"\(8, 3, 4, 5\), expected \(width, channels, side, side\)"),
     ],
-    ids=["attention", "class token", "missing", "no tokens", "layer", "shape", "grid", "no stem"],
+    ids=["attention", "token", "missing", "tokens", "layer", "shape", "grid", "stem", "1-D", "0-D", "head", "oblong"],
 )
 def test_every_key_is_accounted_for(mixer_weights, change, message):
     mixer_weights = {key: value for key, value in (mixer_weights | change).items() if value is not None}
@@ -180,6 +185,7 @@ def test_the_command_writes_a_checkpoint_with_its_provenance(mixer_weights, tmp_
     assert done.returncode == 0, done.stderr
     card = ModelCard.load(tmp_path / "start" / "README.md")
     assert card.data.license == "apache-2.0" and "mlp-mixer" in card.data.tags
+    assert card.data.pipeline_tag == "feature-extraction"
     for text in ("`mixer.safetensors`, SHA-256", "4x4 to 6x8", "luma", "apache-2.0"):
         assert text in card.text
     assert str(tmp_path) not in card.content
@@ -217,6 +223,6 @@ def test_a_model_of_the_hub(mixer_weights, tmp_path):
     assert "The Hub does not give 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
     card = ModelCard.load(tmp_path / "start" / "README.md")
     assert card.data.base_model == "ann/mixer"
-    assert "`ann/mixer` at `main`, SHA-256" in card.text
+    assert re.search(r"`ann/mixer` at `[0-9a-f]{40}`, SHA-256", card.text)  # the commit that main was
     offline = run_with_hub(hub, tmp_path, *command[:2], "ann/other", tmp_path / "other", check=False)
     assert "The Hub cannot be reached for 'ann/other'" in offline.stderr and "Traceback" not in offline.stderr

@@ -56,6 +56,32 @@ def test_a_cut_file_is_named(mixer_weights, tmp_path, name):
         read_weights(file)
 
 
+def test_a_file_of_the_old_format_that_is_cut_anywhere(mixer_weights, tmp_path):
+    """What torch raises depends on the place."""
+    torch.save(mixer_weights, tmp_path / "whole.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "whole.pth").read_bytes()
+    assert len(read_weights(tmp_path / "whole.pth")) == len(mixer_weights)
+    for length in range(0, len(whole), 101):
+        (tmp_path / "cut.pth").write_bytes(whole[:length])
+        with pytest.raises(ConversionError, match=r"'cut\.pth'.*damaged"):
+            read_weights(tmp_path / "cut.pth")
+
+
+def test_values_that_are_no_numbers(mixer_weights, tmp_path):
+    broken = torch.tensor([0.0, float("nan")])
+    save_file(mixer_weights | {"norm.bias": broken}, tmp_path / "mixer.safetensors")
+    with pytest.raises(ConversionError, match=r"has values in 'norm\.bias' that are infinite or no numbers"):
+        read_weights(tmp_path / "mixer.safetensors")
+
+
+def test_two_arrays_for_one_tensor(mixer_weights, tmp_path):
+    arrays = as_google(mixer_weights)
+    arrays["pre_head_layer_norm/kernel"] = arrays["pre_head_layer_norm/scale"]
+    np.savez(tmp_path / "Mixer.npz", **arrays)
+    with pytest.raises(ConversionError, match=r"'pre_head_layer_norm/kernel' and another array in its place"):
+        read_weights(tmp_path / "Mixer.npz")
+
+
 def test_a_strangers_pickle_is_refused(tmp_path):
     torch.save({"stem.proj.weight": Stranger()}, tmp_path / "mixer.pth")
     (tmp_path / "plain.bin").write_bytes(pickle.dumps(Stranger()))

@@ -24,6 +24,12 @@ from .mixer_weights import TIMM_MODULES, ConversionError, find_weights, read_wei
 # What a channel of the picture contributes. "luma" is the paper's choice, by the coefficients of ITU-R BT.601, which
 # sum to 1; "sum" is AST's, three times the mean.
 RGB_TO_MONO = {"luma": (0.299, 0.587, 0.114), "sum": (1.0, 1.0, 1.0), "mean": (1 / 3, 1 / 3, 1 / 3)}
+AXES = {  # of the tensors that tell a Mixer's sizes, the last of which may be missing
+    "stem.proj.weight": ("width", "channels", "side", "side"),
+    "blocks.0.mlp_tokens.fc1.weight": ("units", "tokens"),
+    "blocks.0.mlp_channels.fc1.weight": ("units", "width"),
+    "head.weight": ("classes", "width"),
+}
 CARD = """# {name}
 
 An Audio Spectrogram Mixer (ASM, [arXiv 2401.11102](https://arxiv.org/abs/2401.11102)) of {parameters:,} parameters
@@ -103,15 +109,14 @@ def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
     """Return the config of a Mixer for square pictures, from the shapes of its weights in timm's names."""
     for key in weights:
         rename(key, TIMM_MODULES)
-    needed = ("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight")
-    for key in needed:
+    for key in list(AXES)[:3]:
         if key not in weights:
             raise ConversionError(f"The weights lack {key!r}, which every Mixer has: the file is not whole.")
-    projection, tokens, channels = (weights[key] for key in needed)
-    if projection.ndim != 4 or projection.shape[2] != projection.shape[3]:
-        raise ConversionError(
-            f"'stem.proj.weight' has shape {tuple(projection.shape)}, expected (width, channels, side, side)."
-        )
+    for key, axes in AXES.items():
+        shape = tuple(weights[key].shape) if key in weights else None
+        if shape is not None and (len(shape) != len(axes) or (len(shape) == 4 and shape[2] != shape[3])):
+            raise ConversionError(f"{key!r} has shape {shape}, expected ({', '.join(axes)}).")
+    projection, tokens, channels = (weights[key] for key in list(AXES)[:3])
     hidden_size, patch, num_patches = projection.shape[0], projection.shape[2], tokens.shape[1]
     side = math.isqrt(num_patches)
     if side**2 != num_patches:
@@ -205,16 +210,16 @@ def convert_checkpoint(
     name_on_hub = None if Path(source).exists() else str(source)
     data = ModelCardData(
         library_name="transformers",
-        pipeline_tag="audio-classification",
+        pipeline_tag="feature-extraction",  # it has no classifier yet
         license=licence,
         base_model=name_on_hub,
-        tags=["audio-classification", "audio-spectrogram-mixer", "mlp-mixer"],
+        tags=["audio", "audio-spectrogram-mixer", "mlp-mixer"],
     )
     config, picture = mixer.config, infer_config(weights)
     text = CARD.format(
         name=folder.resolve().name,
         parameters=mixer.num_parameters(),
-        source=f"{name_on_hub}` at `{revision}" if name_on_hub else file.name,
+        source=f"{name_on_hub}` at `{file.parent.name}" if name_on_hub else file.name,  # a snapshot's commit
         digest=hashlib.sha256(file.read_bytes()).hexdigest(),
         patch=config.patch_size,
         old_grid="x".join(map(str, picture.patch_grid)),

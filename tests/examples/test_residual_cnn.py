@@ -18,6 +18,17 @@ def test_shapes_and_gradients():
     assert model.encoder(torch.randn(2, 1, 40, 16)).shape == (2, 6, 10, 4)  # each stage halves both axes
 
 
+def test_the_loss_is_that_of_the_problem_type():
+    """Several labels: the mean binary cross-entropy, as transformers' own classifiers have it."""
+    config = ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), num_labels=3, problem_type="multi_label_classification")
+    model = ResidualCNNForAudioClassification(config).eval()
+    labels = torch.tensor([[1.0, 0.0, 1.0]])
+    outputs = model(torch.randn(1, 20, 16), labels=labels)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(outputs.logits, labels)
+    torch.testing.assert_close(outputs.loss, expected)
+    assert isinstance(model(torch.randn(1, 20, 16), return_dict=False), tuple)
+
+
 def test_a_block_is_a_residual():
     """With its last normalisation at zero, a block leaves what is not negative as it is."""
     model = ResidualCNNForAudioClassification(ResidualCNNConfig(hidden_sizes=(4,), depths=(2,))).eval()
