@@ -29,7 +29,7 @@ KINDS = {
     "hihat": (42, 44, 46),
     "kick": (35, 36),
     "ride": (51, 53, 59),
-    "shaker": (54, 69, 70, 82),  # tambourine, cabasa and maracas, too
+    "shaker": (54, 82),  # tambourine, too; maracas and cabasa are too like closed hi-hats
     "snare": (38, 40),
     "stick": (31, 37),
     "tom": (41, 43, 45, 47, 48, 50),

@@ -24,6 +24,8 @@ def test_each_kind_of_each_kit_once(repository, tmp_path):
     kits = ("Room", "Power", "Electronic", "808", "Jazz", "Brush")
     for name in ("one", "two"):
         assert make(repository, tmp_path / name, FONT, "--leave_out", *kits).returncode == 0
+    again = make(repository, tmp_path / "one", FONT)
+    assert again.returncode == 1 and "one' is there already, and nothing is overwritten." in again.stderr
     with open(tmp_path / "one" / "train" / "metadata.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["label"] for row in rows}) == 11
@@ -56,3 +58,4 @@ def test_what_is_no_sound_font(repository, tmp_path):
     outcome = make(repository, tmp_path / "drums", tmp_path / "notes.sf2")
     assert outcome.returncode == 1
     assert "notes.sf2' is not there or no sound font (.sf2, .sf3)." in outcome.stderr
+    assert not (tmp_path / "drums").exists()  # the right command needs no other folder
