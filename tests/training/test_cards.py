@@ -119,6 +119,15 @@ def test_body(results, render, words):
     assert "{" not in text.split("```bibtex")[0]
 
 
+def test_the_baseline_is_registered_by_its_own_file(results, render):
+    """The examples are no part of the package, so that importing this would not do."""
+    assert "\nimport modeling_asm  # registers the model\n" in render(results).text
+    results["model"].update(architecture="ResidualCNNForAudioClassification", tags=[])
+    text = render(results).text
+    assert "\nimport residual_cnn  # in modeling_asm's folder `examples`; registers the model\n" in text
+    assert "import modeling_asm " not in text
+
+
 def test_further_clips(results, render):
     results["data"]["train_also"] = {"names": ["sines", "squares"], "clips": 30}
     assert "80 clips to train on (30 of them of sines, squares, none of which was tested on)" in render(results).text
