@@ -226,7 +226,8 @@ def test_make_help_lists_every_target(repository):
 def test_the_readme_quotes_the_authors_who_were_left_out(repository):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     for author in ("Artemio", "Millo", "BJA_Pacific"):
-        without, along = (results_of(repository, f"drum_sounds_authors/{name}-{author}") for name in ("without", "with"))
+        names = (f"drum_sounds_authors/{name}-{author}" for name in ("without", "with"))
+        without, along = (results_of(repository, name) for name in names)
         assert (without["training"]["steps"], along["training"]["steps"]) == (800, 800)
         assert without["data"]["test_split"] == along["data"]["test_split"] == f"rows with author {author}"
         figures = [f"{results['metrics']['accuracy']:.3f}" for results in (without, along)]

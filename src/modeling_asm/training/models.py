@@ -286,8 +286,8 @@ def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -
         if different:
             raise ValueError(
                 f"The teacher {name!r} hears other features ({different[0]}: {theirs.get(different[0])!r}, the model's "
-                f"{own[different[0]]!r}). Train both on the same clips (a split of the data's own, or --hold_out: others "
-                "change with the seed), with the same --seconds and num_mel_bins of --config_overrides."
+                f"{own[different[0]]!r}). Train both on the same clips (a split of the data's own, or --hold_out: "
+                "others change with the seed), with the same --seconds and num_mel_bins of --config_overrides."
             )
         teachers.append(teacher.eval().requires_grad_(False))
     return teachers
