@@ -78,6 +78,8 @@ def main():
     if args.output_dir.exists():
         raise SystemExit(f"{str(args.output_dir)!r} is there already, and nothing is overwritten.")
     players = {path.stem: Player(path) for path in args.sound_fonts}
+    if len(players) < len(args.sound_fonts):
+        raise SystemExit("Two sound fonts have the same name, which their clips would have, too: rename one.")
     unfinished = args.output_dir.with_name(f"unfinished-{args.output_dir.name}")
     shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
     folder, rows, known = unfinished / "train", [], set()

@@ -252,7 +252,7 @@ def read_runs(plan: dict, results: Path) -> list[dict]:
 
 def update_costs(runs: list[dict], file: Path, rounds: int):
     """Measure what the variants cost, unless the file has each of their shapes."""
-    shapes = {f"{run['run']['variant']}-{run['run']['data']}": digest(config_of(run)) for run in runs}
+    shapes = {cost_name(run): digest(config_of(run)) for run in runs}
     before = read_json(file) if file.exists() else {"costs": {}}
     known = {cost["shape"]: cost for cost in before["costs"].values()}
     if set(shapes.values()) <= set(known) and before["bf16"] == bf16_of(runs):
@@ -260,6 +260,10 @@ def update_costs(runs: list[dict], file: Path, rounds: int):
     else:
         measured = measure_costs(runs, rounds)
     write_json(measured, file)
+
+
+def cost_name(run: dict) -> str:
+    return f"{run['run']['variant']}-{run['run']['data']}"
 
 
 def config_of(run: dict) -> dict:
@@ -285,7 +289,7 @@ def measure_costs(runs: list[dict], rounds: int) -> dict:
     models, names = {}, {}
     for run in runs:
         config = config_of(run)
-        shape = names[f"{run['run']['variant']}-{run['run']['data']}"] = digest(config)
+        shape = names[cost_name(run)] = digest(config)
         if shape not in models:
             models[shape] = make_models(config)
     measured = {(shape, way): ([], []) for shape, ways in models.items() for way in range(len(ways))}
@@ -397,12 +401,11 @@ def format_tables(plan: dict, results: Path) -> str:
     costs = read_json(results / "cost.json")["costs"] if (results / "cost.json").exists() else {}
     parts, differences = [CAPTION.replace("\n", " ")], {}
     for comparison in plan["comparisons"].values():
-        for data, name in product(comparison["data"], comparison["variants"][1:]):
-            first = comparison["variants"][0]
+        first, *others = comparison["variants"]
+        for data, name in product(comparison["data"], others):
             differences[f"{name} minus {first} on {data}"] = paired(accuracy, data, name, first)
         rows = [row for name in comparison["variants"] if (row := format_row(name, comparison, accuracy, costs))]
         if rows:
-            first = comparison["variants"][0]
             head = [f"variant ({comparison['data'][0]})", "parameters", "M multiply-adds", "forward", "training step"]
             head.append("kept by a step")
             for data in comparison["data"]:
@@ -438,8 +441,8 @@ def format_row(name: str, comparison: dict, accuracy: dict, costs: dict) -> str 
         if cost
         else [""] * 5
     )
+    first = comparison["variants"][0]
     for data in comparison["data"]:
-        first = comparison["variants"][0]
         cells.append(format_mean(list(accuracy.get((name, data), {}).values())))
         cells.append("" if name == first else format_mean(paired(accuracy, data, name, first), signed=True))
     return "| " + " | ".join(cells) + " |"

@@ -35,10 +35,7 @@ from modeling_asm.training.models import (
     ModelArguments,
     checkpoint_name,
     choose_seconds,
-    digest_teachers,
-    find_teachers,
     gather_model,
-    load_teachers,
     make_model,
     sampling_rate_of,
     window_samples,
@@ -71,6 +68,7 @@ from modeling_asm.training.splits import (
     describe_groups,
     fold_names,
 )
+from modeling_asm.training.teachers import digest_teachers, find_teachers, load_teachers
 from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments
 
 

@@ -232,3 +232,9 @@ def test_the_readme_quotes_the_authors_who_were_left_out(repository):
         assert without["data"]["test_split"] == along["data"]["test_split"] == f"rows with author {author}"
         figures = [f"{results['metrics']['accuracy']:.3f}" for results in (without, along)]
         assert f"| {author} | {along['data']['clips']['test']} | {' | '.join(figures)} |" in readme
+
+
+def test_the_readme_quotes_the_mini_that_was_not_kept(repository):
+    metrics = results_of(repository, "speech_commands_clips_mini_not_kept")["metrics"]
+    figures = f"{metrics['accuracy']:.3f} ({metrics['accuracy_low']:.3f} to {metrics['accuracy_high']:.3f}; [file]"
+    assert figures in (repository / "README.md").read_text(encoding="utf-8")

@@ -115,7 +115,7 @@ def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
     for key, axes in AXES.items():
         shape = tuple(weights[key].shape) if key in weights else None
         if shape is not None and (len(shape) != len(axes) or (len(shape) == 4 and shape[2] != shape[3])):
-            raise ConversionError(f"{key!r} has shape {shape}, expected ({', '.join(axes)}).")
+            raise ConversionError(f"{key!r} has shape {shape}, expected ({', '.join(axes)}): no whole Mixer.")
     projection, tokens, channels = (weights[key] for key in list(AXES)[:3])
     hidden_size, patch, num_patches = projection.shape[0], projection.shape[2], tokens.shape[1]
     side = math.isqrt(num_patches)

@@ -79,8 +79,10 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
         raise ConversionError(f"{file.name!r} has no dictionary of tensors, which a Mixer's weights are.")
-    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        raise ConversionError(f"{file.name!r} has values in {broken[0]!r} that are infinite or no numbers.")
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise ConversionError(
+            f"{file.name!r} has values in {broken[0]!r} that are infinite or no numbers: fetch it again."
+        )
     return {name: tensor.float() for name, tensor in weights.items()}
 
 

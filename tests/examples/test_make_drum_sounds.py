@@ -26,6 +26,8 @@ def test_each_kind_of_each_kit_once(repository, tmp_path):
         assert make(repository, tmp_path / name, FONT, "--leave_out", *kits).returncode == 0
     again = make(repository, tmp_path / "one", FONT)
     assert again.returncode == 1 and "one' is there already, and nothing is overwritten." in again.stderr
+    twice = make(repository, tmp_path / "three", FONT, FONT)
+    assert twice.returncode == 1 and "Two sound fonts have the same name" in twice.stderr
     with open(tmp_path / "one" / "train" / "metadata.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["label"] for row in rows}) == 11

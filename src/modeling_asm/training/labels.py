@@ -129,7 +129,7 @@ def encode_alike(clips: Dataset, features: Features, source: str, separator: str
                 f"{', '.join(names)}. Clips to train on, too, must be of these classes: leave the others out."
             )
         if not several and len(texts) != 1:
-            raise ValueError(f"{source!r} has a clip with the labels {value}, expected one.")
+            raise ValueError(f"{source!r} has a clip with the labels {value}, expected one: leave it out.")
         return sorted(names.index(text) for text in texts)
 
     return replace_labels(splits, encode, features["label"])["all"]

@@ -46,6 +46,11 @@ class SplitArguments:
             )
 
     @property
+    def hold_out_column(self) -> str | None:
+        """The column of `hold_out`."""
+        return self.hold_out.partition("=")[0] if self.hold_out else None
+
+    @property
     def train_also_names(self) -> list[str] | None:
         """What to call the folders of further clips, without paths of this machine; `None` where there are none."""
         return [Path(folder).resolve().name for folder in self.train_also] or None
@@ -197,22 +202,23 @@ def check_classes(splits: DatasetDict, test_name: str):
             )
 
 
-def check_groups(splits: DatasetDict, column: str):
+def check_groups(splits: DatasetDict, column: str, remedy: str | None = None):
     """Raise `ValueError` where a group stands on two sides, as the splits that came with the data may have it."""
+    remedy = remedy or f"Divide the data anew by --hold_out {column}=..., or leave --group_column out."
     groups = {name: set(column_as_text(split, column)) - {""} for name, split in splits.items()}
     for one, other in itertools.combinations(sorted(groups), 2):
         if both := sorted(groups[one] & groups[other]):
             raise ValueError(
                 f"{column} {both[0]!r} has clips to {one} and to {other}, so the score says nothing about others. "
-                f"Divide the data anew by --hold_out {column}=..., or leave --group_column out."
+                + remedy
             )
 
 
 def check_further(further: Dataset, test: Dataset, args: SplitArguments):
     """Raise `ValueError` where a clip of `--train_also` is one that is reported, or of a group that is held out."""
-    for column in {args.hold_out.partition("=")[0] if args.hold_out else args.group_column, args.group_column} - {None}:
+    for column in (args.hold_out_column, args.group_column):
         if column in further.column_names:
-            check_groups(DatasetDict(test=test, train_also=further), column)
+            check_groups(DatasetDict(test=test, train_also=further), column, "Leave these clips out of --train_also.")
     reported = {content_of(row["audio"]): clip_name(row["audio"]) for row in test.select_columns("audio")}
     for row in further.select_columns("audio"):
         content = content_of(row["audio"])
@@ -224,7 +230,7 @@ def check_further(further: Dataset, test: Dataset, args: SplitArguments):
 
 def describe_groups(test: Dataset, args: SplitArguments) -> dict:
     """Say of how many speakers, kits or folds, none of them in train, the clips are that [`choose_splits`] reports."""
-    column = args.hold_out.partition("=")[0] if args.hold_out else args.group_column
+    column = args.hold_out_column or args.group_column
     if column is None:
         return {}
     return {"apart": {"column": column, "groups": len(set(column_as_text(test, column)) - {""})}}

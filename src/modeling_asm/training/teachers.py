@@ -1,0 +1,81 @@
+"""The trained classifiers that a model imitates: which they are, that they are the same again, and that they fit it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+
+from .models import check_checkpoint, checkpoint_name
+from .runs import SETTINGS_FILE, finished_results
+
+
+def find_teachers(names: list[str]) -> dict[str, str]:
+    """Return the checkpoints that teach, by what to call them.
+
+    Args:
+        names: Checkpoints, or folders of runs that `--seeds` repeated: a teacher for each seed.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If a run has not finished all of its seeds.
+    """
+    teachers = {}
+    for name in names:
+        check_checkpoint(name)
+        settings = Path(name) / SETTINGS_FILE
+        seeds = json.loads(settings.read_text(encoding="utf-8")).get("seeds") if settings.is_file() else None
+        if seeds is None:
+            teachers[checkpoint_name(name)] = name
+        for seed in seeds or []:
+            folder = Path(name) / f"seed-{seed}"
+            if finished_results(folder) is None:
+                raise ValueError(
+                    f"The run {name!r} has not finished seed {seed}, one of {seeds}. Repeat its command, or name the "
+                    "teachers one by one."
+                )
+            teachers[f"{checkpoint_name(name)}/{folder.name}"] = str(folder)
+    return teachers
+
+
+def digest_teachers(names: list[str]) -> str | None:
+    """Return what tells these teachers from others of their names; of those on the Hub, the names must do."""
+    digest = hashlib.sha256()
+    for name, checkpoint in find_teachers(names).items():
+        digest.update(name.encode())
+        for file in sorted(Path(checkpoint).glob("*.safetensors")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if names else None
+
+
+def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
+    """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels.
+
+    Args:
+        names: As [`find_teachers`] takes them.
+        model: The model that learns from them.
+        feature_extractor: Its feature extractor.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If a run is not finished, or a teacher has other labels or hears other features.
+    """
+    teachers = []
+    for name in find_teachers(names).values():
+        teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
+        if teacher.config.id2label != model.config.id2label:
+            raise ValueError(f"The teacher {name!r} has other labels than these clips; train it on them.")
+        own, theirs = (
+            {key: value for key, value in extractor.to_dict().items() if key not in ("auto_map", "name_or_path")}
+            for extractor in (feature_extractor, AutoFeatureExtractor.from_pretrained(name))
+        )
+        different = sorted(key for key in own if own[key] != theirs.get(key))
+        if different:
+            raise ValueError(
+                f"The teacher {name!r} hears other features ({different[0]}: {theirs.get(different[0])!r}, the model's "
+                f"{own[different[0]]!r}). Train both on the same clips (a split of the data's own, or --hold_out: "
+                "others change with the seed), with the same --seconds and num_mel_bins of --config_overrides."
+            )
+        teachers.append(teacher.eval().requires_grad_(False))
+    return teachers
