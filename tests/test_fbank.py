@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from modeling_asm import fbank as fbank_module
-from modeling_asm.fbank import fbank, frame_sizes, mel_filters, num_frames
+from modeling_asm.fbank import fbank, frame_sizes, mel_bands, mel_filters, num_frames
 
 
 GOLDEN = load_file(Path(__file__).parent / "assets" / "fbank.safetensors")
@@ -78,6 +78,23 @@ def test_mel_filters():
     assert filters.max() <= 1
     assert int((filters.sum(0) == 0).sum()) == 1  # Kaldi's 128 filters at 16 kHz have an empty one, too
     assert (filters[-1] == 0).all()
+
+
+@pytest.mark.parametrize(("sampling_rate", "num_mel_bins"), [(16000, 128), (16000, 1), (8000, 3), (44100, 80)])
+def test_bands_are_the_filters(sampling_rate, num_mel_bins):
+    """Parity of the product band by band with the plain one: what a band leaves out is zero."""
+    filters, whole = mel_filters(sampling_rate, num_mel_bins, 512), torch.zeros(257, num_mel_bins)
+    for mels, bins, part in mel_bands(sampling_rate, num_mel_bins, 512, torch.device("cpu")):
+        whole[bins, mels] = part
+    assert torch.equal(whole, filters)
+
+
+def test_writes_where_it_is_told():
+    waveform, whole = torch.rand(2, 1600) - 0.5, torch.full((2, 9, 40), 7.0)
+    features = fbank(waveform, num_mel_bins=40, out=whole[:, :8])
+    assert features.data_ptr() == whole.data_ptr()
+    assert torch.equal(whole[:, :8], fbank(waveform, num_mel_bins=40))
+    assert (whole[:, 8] == 7).all()
 
 
 def test_frame_sizes_cut_fractions():

@@ -9,6 +9,8 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import logging
 
@@ -216,37 +218,38 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             outputs = {name: list(value) for name, value in outputs.items()}
         return BatchFeature(outputs)
 
-    def extract_frames(self, waveform: Tensor) -> Tensor:
+    def extract_frames(self, waveform: Tensor, out: Tensor | None = None) -> Tensor:
         """Extract the whole frames of a waveform, without padding: what `input_values` has where the mask is 1.
 
         Args:
             waveform: Float32 tensor of shape `(batch_size, num_samples)`, in [-1, 1], of at least one frame.
+            out: Tensor to write to, instead of a new one.
 
         Returns:
             Float32 tensor of shape `(batch_size, num_frames, num_mel_bins)` on the same device.
         """
-        features = fbank(waveform, self.sampling_rate, self.num_mel_bins, self.frame_length, self.frame_shift)
+        arguments = (self.sampling_rate, self.num_mel_bins, self.frame_length, self.frame_shift)
+        features = fbank(waveform, *arguments, out=out)
         return features.sub_(self.mean).div_(2 * self.std) if self.do_normalize else features
 
     def _extract(self, waveforms: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
         window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
-        frames = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
+        own = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
         waveforms = [fill_up(waveform, self.nb_max_samples, self.padding_mode) for waveform in waveforms]
-        lengths = [max(len(waveform), window) for waveform in waveforms]
-        batch = torch.zeros(len(waveforms), max(lengths), dtype=torch.float32, device=device)
-        for row, waveform in zip(batch, waveforms):
-            row[: len(waveform)] = waveform
+        filled = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
+        batch = pad_sequence(waveforms, batch_first=True).to(device)
+        batch = pad(batch, (0, max(0, window - batch.shape[1])))
         check_finite(batch)
 
-        features = self.extract_frames(batch)
-        size = max(self.max_length, features.shape[1])
-        input_values = features.new_full((len(waveforms), size, self.num_mel_bins), self.padding_value)
-        attention_mask = torch.zeros(len(waveforms), size, dtype=torch.long, device=device)
-        for row, length in enumerate(lengths):
-            filled = num_frames(length, window, shift)
-            input_values[row, :filled] = features[row, :filled]
-            attention_mask[row, : frames[row]] = 1
-        return input_values, attention_mask
+        size = max(self.max_length, *filled)
+        input_values = batch.new_empty(len(batch), size, self.num_mel_bins)
+        self.extract_frames(batch, out=input_values[:, : max(filled)])
+        frames = torch.arange(size, device=device)
+        if min(filled) < size:
+            padding = frames >= torch.tensor(filled, device=device)[:, None]
+            input_values.masked_fill_(padding[..., None], self.padding_value)
+        attention_mask = frames < torch.tensor(own, device=device)[:, None]
+        return input_values, attention_mask.long()
 
     def _check_sampling_rate(self, sampling_rate: int | None):
         if sampling_rate is None:
@@ -315,7 +318,8 @@ def as_tensor(numbers, name: str) -> Tensor:
         raise ValueError(f"{name} is not a plain sequence of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} holds {array.dtype} values ({type(numbers).__name__}), expected numbers.")
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+    native, copy = array.dtype.newbyteorder("="), not array.flags.writeable
+    return torch.from_numpy(array.astype(native, order="C", copy=copy))
 
 
 def as_samples(tensor: Tensor, name: str) -> Tensor:
@@ -341,6 +345,8 @@ def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:
 
 def check_finite(batch: Tensor):
     """Raise `ValueError` where a row of `(batch_size, num_samples)` is not finite throughout."""
+    if batch.sum().isfinite():  # the fast way; a sum can be infinite without any sample being so
+        return
     finite = torch.isfinite(batch)
     if not finite.all():
         index, sample = (~finite).nonzero()[0].tolist()
