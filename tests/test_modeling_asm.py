@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForAudioClassification, Trainer, TrainingArguments
 
+import modeling_asm.modeling_asm
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
-from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, aggregate_windows, window_starts
+from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, ASMLayer, aggregate_windows, window_starts
 
 
 def count(model_class, **arguments) -> int:
@@ -88,6 +89,23 @@ def test_forward_is_the_papers_figure(config, model, input_values):
 
 def test_rows_are_independent(model, input_values):
     torch.testing.assert_close(model(input_values).logits[1:2], model(input_values[1:2]).logits)
+
+
+@pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
+def test_blocks_of_examples_give_what_the_whole_batch_gives(config, input_values, monkeypatch, hidden_act):
+    """Parity of the layers' way through the cache with the plain one, whatever is left for the last block."""
+    config.hidden_act = hidden_act
+    model = ASMForAudioClassification(config).eval()
+    calls, mix = [], ASMLayer.mix
+    monkeypatch.setattr(ASMLayer, "mix", lambda layer, states: calls.append(len(states)) or mix(layer, states))
+    units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
+    monkeypatch.setattr(modeling_asm.modeling_asm, "UNITS_PER_BLOCK", 3 * units)
+    with torch.no_grad():
+        logits = model(input_values).logits
+    assert calls == [3, 1] * config.num_hidden_layers
+    calls.clear()
+    torch.testing.assert_close(logits, model(input_values).logits, atol=1e-6, rtol=1e-5)
+    assert calls == [4] * config.num_hidden_layers  # with gradients, the whole batch at once
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
