@@ -22,7 +22,7 @@ from .configuration_asm import ASMConfig
 
 WINDOWS_PER_BLOCK = 32  # windows of a long clip that the model gets at once, so that its memory stays bounded
 
-# Hidden units that a Mixer layer computes together without gradients on a CPU: 16 MB, which stay in the processor's cache.
+# Hidden units that a layer computes together without gradients on a CPU: 16 MB, which stay in the processor's cache.
 UNITS_PER_BLOCK = 2**22
 
 
