@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modeling_asm import ASMFeatureExtractor
 from modeling_asm.modeling_asm import window_starts
-from modeling_asm.windows import FrameStream, WindowStream, read_windows
+from modeling_asm.windows import FrameStream, WindowStream, read_waveforms, read_windows
 
 
 EXTRACTOR = ASMFeatureExtractor(num_mel_bins=24, max_length=16, mean=-7.0, std=3.0)
@@ -43,6 +43,25 @@ def test_windows_are_those_of_the_whole(sizes, max_length, shift):
     assert [start for start, _ in windows] == starts
     for start, window in windows:
         assert torch.equal(window, frames[start : start + max_length])
+
+
+@given(
+    length=st.integers(1, 12000),
+    cuts=st.lists(st.integers(0, 12000), max_size=4),
+    shift=st.integers(1, 16),
+    frame_shift=st.sampled_from([10.0, 25.0, 40.0]),
+)
+def test_waveforms_are_those_of_the_windows(length, cuts, shift, frame_shift):
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, frame_shift=frame_shift)
+    waveform = np.random.default_rng(0).uniform(-1, 1, length).astype(np.float32)
+    blocks = np.split(waveform, sorted(min(cut, length) for cut in cuts))
+    windows, waveforms = (list(read(blocks, extractor, shift)) for read in (read_windows, read_waveforms))
+    assert [window[:2] for window in windows] == [window[:2] for window in waveforms]
+    for (_, _, window), (_, _, samples, num_samples) in zip(windows, waveforms):
+        assert len(samples) == extractor.nb_max_samples
+        assert num_samples == min(length, len(samples))
+        inputs = extractor(samples[:num_samples], sampling_rate=16000, return_tensors="pt", truncation=True)
+        torch.testing.assert_close(inputs["input_values"][0], window, atol=1e-5, rtol=0)
 
 
 @given(length=st.integers(1, 12000), cuts=st.lists(st.integers(0, 12000), max_size=4), shift=st.integers(1, 16))

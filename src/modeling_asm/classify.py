@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from .commands import load_pipeline, one_line, quiet_decoder
+from .onnx_asm import ASMOnnxClassifier
 from .pipeline_asm import ASMAudioClassificationPipeline
 from .sources import spool
 from .spectrograms import check_picture, plot_windows
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="asm-classify", description="Classify audio files.", epilog=EXIT_STATUS)
     parser.add_argument("files", nargs="+", help="Audio files or URLs; - is standard input.")
-    parser.add_argument("--model", required=True, help="Folder or Hub name of a checkpoint.")
+    parser.add_argument("--model", required=True, help="Folder or Hub name of a checkpoint, or an ONNX file.")
     parser.add_argument("--top_k", type=int, default=3, help="How many labels to print.")
     parser.add_argument("--timestamps", action="store_true", help="Print each window with its time.")
     output = parser.add_mutually_exclusive_group()
@@ -56,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        classifier = load_pipeline(args.model, args.device)
+        onnx = args.model.endswith(".onnx")
+        classifier = ASMOnnxClassifier(args.model) if onnx else load_pipeline(args.model, args.device)
         results = classify(classifier, args)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)
         return 2
     for result in results:

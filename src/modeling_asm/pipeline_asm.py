@@ -1,7 +1,8 @@
 """A pipeline for recordings of any length, rate and number of channels, with the time of each window's scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from transformers import AudioClassificationPipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -33,6 +34,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
     >>> classifier("meeting.mp3", top_k=1, return_timestamps=True)
     [{'start': 0.0, 'end': 1.0, 'scores': [{'score': 0.99, 'label': 'speech'}]}, ...]
     ```"""
+
+    window_inputs = ("input_values",)  # what the model gets of a window
 
     def __call__(self, inputs, **kwargs):
         """Classify one recording or several.
@@ -96,19 +99,23 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         except (AudioFileError, TypeError, ValueError) as error:
             if on_error == "raise":
                 raise
-            nothing = torch.zeros(1, self.feature_extractor.max_length, self.feature_extractor.num_mel_bins)
-            yield {"input_values": nothing, "start": 0.0, "end": 0.0, "error": str(error), "is_last": True}
+            nothing = next(self._read_windows([np.zeros(1, np.float32)], shift=1))
+            yield {**nothing, "error": str(error), "is_last": True}
 
     def _windows(self, inputs, window_overlap: float | None) -> Iterator[dict]:
         extractor, config = self.feature_extractor, self.model.config
         overlap = config.window_overlap if window_overlap is None else window_overlap
         shift = max(round(config.max_length * (1 - overlap)), 1)
-        for start, end, window in read_windows(open_audio(inputs, extractor.sampling_rate), extractor, shift):
-            values = window[None].to(self.dtype or window.dtype)
-            yield {"input_values": values, "start": start, "end": end, "error": None}
+        for window in self._read_windows(open_audio(inputs, extractor.sampling_rate), shift):
+            yield {**window, "error": None}
+
+    def _read_windows(self, blocks: Iterable[np.ndarray], shift: int) -> Iterator[dict]:
+        for start, end, window in read_windows(blocks, self.feature_extractor, shift):
+            yield {"input_values": window[None].to(self.dtype or window.dtype), "start": start, "end": end}
 
     def _forward(self, model_inputs: dict) -> dict:
-        logits = self.model(input_values=model_inputs.pop("input_values")).logits
+        windows = {name: model_inputs.pop(name) for name in list(model_inputs) if name in self.window_inputs}
+        logits = self.model(**windows).logits
         return {"logits": logits.float().tolist(), **model_inputs}  # hours of small tensors would scatter the memory
 
     def postprocess(

@@ -1,13 +1,15 @@
 """Frames and windows of a waveform that comes piece by piece: none is computed twice, and the memory stays bounded."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .fbank import frame_sizes
-from .feature_extraction_asm import ASMFeatureExtractor, check_finite
+from .feature_extraction_asm import ASMFeatureExtractor, as_waveform, check_finite
 
 
 class FrameStream:
@@ -50,10 +52,11 @@ class WindowStream:
     Args:
         max_length: Number of frames of a window.
         shift: Number of frames from one window to the next.
+        step: A window may start at each `step`th frame only, which counts for the last one.
     """
 
-    def __init__(self, max_length: int, shift: int):
-        self.max_length, self.shift = max_length, shift
+    def __init__(self, max_length: int, shift: int, step: int = 1):
+        self.max_length, self.shift, self.step = max_length, shift, step
         self.frames: Tensor | None = None
         self.first = 0  # number of the first frame that is kept
         self.next = 0  # first frame of the next window
@@ -63,6 +66,11 @@ class WindowStream:
         """Number of frames that have come."""
         return self.first + (0 if self.frames is None else len(self.frames))
 
+    @property
+    def last(self) -> int:
+        """First frame of the window at the end of what has come; below 0 where that is less than a window."""
+        return (self.num_frames - self.max_length) // self.step * self.step
+
     def push(self, frames: Tensor) -> list[tuple[int, Tensor]]:
         """Take frames of shape `(num_frames, num_mel_bins)`; return the windows that are whole, each with its start."""
         self.frames = frames if self.frames is None else torch.cat([self.frames, frames])
@@ -70,7 +78,7 @@ class WindowStream:
         while self.next + self.max_length <= self.num_frames:
             windows.append((self.next, self.cut(self.next)))
             self.next += self.shift
-        unused = min(self.next, self.num_frames - self.max_length) - self.first
+        unused = min(self.next, self.last) - self.first
         if unused > 0:
             self.frames = self.frames[unused:].clone()
             self.first += unused
@@ -78,7 +86,7 @@ class WindowStream:
 
     def finish(self) -> list[tuple[int, Tensor]]:
         """Return the window at the end, where the last of [`push`] did not reach it."""
-        start = self.num_frames - self.max_length
+        start = self.last
         if start < 0 or self.next - self.shift == start:
             return []
         return [(start, self.cut(start))]
@@ -103,11 +111,8 @@ def read_windows(
     Raises:
         ValueError: If there is no sample, or one that is not finite; and whatever the blocks raise.
     """
-    rate, size, blocks = feature_extractor.sampling_rate, feature_extractor.nb_max_samples, iter(blocks)
-    opening = [next(blocks, np.zeros(0, np.float32))]
-    while sum(map(len, opening)) < size and (block := next(blocks, None)) is not None:
-        opening.append(block)
-    samples = np.concatenate(opening)
+    rate, size = feature_extractor.sampling_rate, feature_extractor.nb_max_samples
+    samples, blocks = read_opening(blocks, size)
     if len(samples) < size:
         inputs = feature_extractor(samples, sampling_rate=rate, return_tensors="pt", truncation=True)
         yield 0.0, len(samples) / rate, inputs["input_values"][0]
@@ -117,8 +122,41 @@ def read_windows(
     def describe(start: int, window: Tensor) -> tuple[float, float, Tensor]:
         return start * frames.shift / rate, (start * frames.shift + size) / rate, window
 
-    while samples is not None:
-        new = frames.push(torch.from_numpy(np.ascontiguousarray(samples)))
+    for block in itertools.chain([samples], blocks):
+        new = frames.push(torch.from_numpy(np.ascontiguousarray(block)))
         yield from (describe(*window) for window in windows.push(new))
-        samples = next(blocks, None)
     yield from (describe(*window) for window in windows.finish())
+
+
+def read_waveforms(
+    blocks: Iterable[np.ndarray], feature_extractor: ASMFeatureExtractor, shift: int
+) -> Iterator[tuple[float, float, Tensor, int]]:
+    """Yield the windows of a recording as [`read_windows`] does, but as samples.
+
+    Yields:
+        Start and end of a window, in seconds; float32 samples of shape `(nb_max_samples,)`, zeros behind the end of a
+        short recording; and how many of them are the recording's.
+    """
+    rate, size = feature_extractor.sampling_rate, feature_extractor.nb_max_samples
+    samples, blocks = read_opening(blocks, size)
+    if len(samples) < size:
+        waveform = as_waveform(samples, 0)
+        check_finite(waveform[None])
+        yield 0.0, len(samples) / rate, pad(waveform, (0, size - len(samples))), len(samples)
+        return
+    hop = frame_sizes(rate, feature_extractor.frame_length, feature_extractor.frame_shift)[1]
+    windows = WindowStream(size, shift * hop, step=hop)
+    for block in itertools.chain([samples], blocks):
+        new = torch.from_numpy(np.ascontiguousarray(block))
+        check_finite(new[None])
+        yield from ((start / rate, (start + size) / rate, window, size) for start, window in windows.push(new))
+    yield from ((start / rate, (start + size) / rate, window, size) for start, window in windows.finish())
+
+
+def read_opening(blocks: Iterable[np.ndarray], size: int) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """Return at least the first `size` samples of a recording, or all where it has less, and the blocks after them."""
+    blocks = iter(blocks)
+    opening = [next(blocks, np.zeros(0, np.float32))]
+    while sum(map(len, opening)) < size and (block := next(blocks, None)) is not None:
+        opening.append(block)
+    return np.concatenate(opening), blocks

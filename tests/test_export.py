@@ -1,0 +1,184 @@
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm import export as export_module
+from modeling_asm.audio import load_audio
+from modeling_asm.export import ASMWaveformClassifier, export, main, make_inputs, make_noise
+from modeling_asm.feature_extraction_asm import PADDING_MODES
+
+
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
+
+
+@given(
+    num_samples=st.lists(st.integers(1, 4000), min_size=1, max_size=3),
+    padding_mode=st.sampled_from(PADDING_MODES),
+    do_normalize=st.booleans(),
+    frame_shift=st.sampled_from([10.0, 12.5, 25.0, 40.0]),  # of 25 ms: overlapping, side by side, with gaps
+)
+def test_the_filterbank_of_the_graph_is_the_feature_extractors(
+    model, num_samples, padding_mode, do_normalize, frame_shift
+):
+    """Parity of the products with the matrix of the discrete Fourier transform with the FFT."""
+    options = {"padding_mode": padding_mode, "do_normalize": do_normalize, "frame_shift": frame_shift}
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, mean=-8.0, std=4.0, **options)
+    clips = [NOISE[:length] for length in num_samples]
+    expected = extractor(clips, sampling_rate=16000, truncation=True, return_tensors="pt")["input_values"]
+    waveform, lengths = map(torch.from_numpy, make_inputs(extractor, clips, "waveform"))
+    features = ASMWaveformClassifier(model, extractor).extract(waveform, lengths)
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 22050, 44100])
+def test_the_filterbank_at_other_rates(model, sampling_rate):
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, sampling_rate=sampling_rate)
+    clips = make_noise(extractor)[1:]  # not the shortest, whose repetition has a line spectrum: rounding between lines
+    expected = extractor(clips, sampling_rate=sampling_rate, return_tensors="pt")["input_values"]
+    features = ASMWaveformClassifier(model, extractor).extract(
+        *map(torch.from_numpy, make_inputs(extractor, clips, "waveform"))
+    )
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=0)
+
+
+def test_what_stands_behind_a_clip_does_not_matter(model, feature_extractor):
+    module, size = ASMWaveformClassifier(model, feature_extractor), feature_extractor.nb_max_samples
+    clip = torch.from_numpy(NOISE[:size])[None]
+    behind = torch.cat([clip[:, :1000], torch.full((1, size - 1000), 7.0)], 1)
+    lengths = torch.tensor([1000])
+    assert torch.equal(module(clip, lengths), module(behind, lengths))
+
+
+@pytest.mark.parametrize("inputs", ["waveform", "features"])
+def test_onnx(model, feature_extractor, tmp_path, inputs):
+    result = export(model, feature_extractor, tmp_path / "model.onnx", inputs)
+    assert result["largest_difference"] < 1e-4
+    assert result["same_label"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # weights inside, nothing left beside it
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for batch_size in (1, 5):
+        clips = [NOISE[: 500 * (row + 1)] for row in range(batch_size)]
+        arrays = make_inputs(feature_extractor, clips, inputs)
+        logits = session.run(["logits"], dict(zip([value.name for value in session.get_inputs()], arrays)))[0]
+        features = feature_extractor(clips, sampling_rate=16000, truncation=True, return_tensors="pt")["input_values"]
+        np.testing.assert_allclose(logits, model(features).logits.detach().numpy(), atol=1e-4)
+    names = [value.name for value in session.get_inputs()]
+    assert names == (["waveform", "num_samples"] if inputs == "waveform" else ["input_values"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["labels"]) == ["bird", "cat", "dog"]
+    assert metadata["sampling_rate"] == "16000"
+    assert metadata["num_samples"] == str(feature_extractor.nb_max_samples)
+
+
+def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_extractor, tmp_path, repository):
+    export(model, feature_extractor, tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    operators = {node.op_type for node in graph.node}
+    assert not operators & {"STFT", "DFT", "MelWeightMatrix", "Loop", "Scan", "If"}
+    assert {node.domain for node in graph.node} == {""}
+    assert str(repository).encode() not in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_int8(model, feature_extractor, tmp_path):
+    export(model, feature_extractor, tmp_path / "float32.onnx")
+    result = export(model, feature_extractor, tmp_path / "int8.onnx", int8=True)
+    assert 0 < result["largest_difference"] < 0.05
+    files = [onnx.load(tmp_path / name) for name in ("float32.onnx", "int8.onnx")]
+    types = {tensor.name: tensor.data_type for tensor in files[1].graph.initializer}
+    sizes = {tensor.name: np.prod(tensor.dims) for tensor in files[1].graph.initializer}
+    assert types["transform"] == types["filters"] == onnx.TensorProto.FLOAT  # the filterbank stays
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim > 1)
+    integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    assert sum(size for name, size in sizes.items() if types[name] in integers and size > 3) >= weights
+    metadata = [{entry.key: entry.value for entry in file.metadata_props} for file in files]
+    assert metadata[0] == metadata[1]
+
+
+@pytest.mark.parametrize("inputs", ["waveform", "features"])
+def test_an_exported_program(model, feature_extractor, tmp_path, inputs):
+    assert export(model, feature_extractor, tmp_path / "model.pt2", inputs)["largest_difference"] < 1e-4
+    files = {"labels": "", "sampling_rate": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=files)
+    assert json.loads(files["labels"]) == ["bird", "cat", "dog"]
+    arrays = make_inputs(feature_extractor, [NOISE[:900]], inputs)  # another batch size
+    features = feature_extractor(NOISE[:900], sampling_rate=16000, return_tensors="pt")["input_values"]
+    logits = program.module()(*map(torch.from_numpy, arrays))
+    torch.testing.assert_close(logits, model(features).logits.detach(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.skipif(find_spec("executorch") is None, reason="needs executorch")
+def test_executorch(model, feature_extractor, tmp_path):
+    assert export(model, feature_extractor, tmp_path / "model.pte")["largest_difference"] < 1e-4
+
+
+@pytest.mark.skipif(find_spec("executorch") is not None, reason="executorch is installed")
+def test_without_executorch_the_message_says_how_to_install_it(model, feature_extractor, tmp_path):
+    with pytest.raises(ImportError, match=re.escape("needs executorch: `pip install 'modeling_asm[executorch]'`")):
+        export(model, feature_extractor, tmp_path / "model.pte")
+
+
+def test_impossible_arguments(model, feature_extractor, tmp_path):
+    with pytest.raises(ValueError, match=r"must end on one of \.onnx, \.pt2, \.pte, got 'model\.bin'"):
+        export(model, feature_extractor, tmp_path / "model.bin")
+    with pytest.raises(ValueError, match=r"`inputs` must be one of .*, got 'sound'"):
+        export(model, feature_extractor, tmp_path / "model.onnx", inputs="sound")
+    with pytest.raises(ValueError, match=r"int8 is for ONNX files, got 'model\.pt2'"):
+        export(model, feature_extractor, tmp_path / "model.pt2", int8=True)
+    with pytest.raises(ValueError, match=r"There is no folder .*: make it first"):
+        export(model, feature_extractor, tmp_path / "nowhere" / "model.onnx")
+
+
+def test_a_file_that_differs_is_not_written(model, feature_extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "TOLERANCE", 0.0)
+    (tmp_path / "model.onnx").write_bytes(b"before")
+    with pytest.raises(RuntimeError, match=r"logits differ by .*, more than .*, so .* was not written"):
+        export(model, feature_extractor, tmp_path / "model.onnx", "features")
+    assert (tmp_path / "model.onnx").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_model_is_left_alone(model, feature_extractor, tmp_path):
+    model = model.bfloat16().train()
+    export(model, feature_extractor, tmp_path / "model.pt2", "features")
+    assert model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_command(checkpoint, tmp_path, capsys):
+    soundfile.write(tmp_path / "clip.wav", NOISE, 8000)
+    output = str(tmp_path / "model.pt2")
+    assert main(["--model", str(checkpoint), "--output", output, "--clips", str(tmp_path / "clip.wav")]) == 0
+    assert re.search(r"model\.pt2: \d\.\d MB; on 1 clips, .* 100\.0% of the best labels", capsys.readouterr().out)
+    assert main(["--model", str(checkpoint), "--output", str(tmp_path / "model.bin")]) == 2
+    assert capsys.readouterr().err.startswith("asm-export: The name of the file must end on")
+
+
+def test_the_module_runs_as_a_command():
+    command = [sys.executable, "-m", "modeling_asm.export", "--help"]
+    assert "asm-export" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_real_clips(recordings, repository, tmp_path):
+    """The committed keyword model and real recordings: within 1e-4 of PyTorch."""
+    folder = repository / "checkpoints" / "asm-mini-keywords"
+    model = ASMForAudioClassification.from_pretrained(folder)
+    extractor = ASMFeatureExtractor.from_pretrained(folder)
+    files = sorted((recordings / "speech_commands" / "validation").rglob("*.flac"))[::30]
+    clips = [load_audio(file) for file in files]
+    assert len(clips) > 15
+    result = export(model, extractor, tmp_path / "model.onnx", waveforms=clips)
+    assert result["largest_difference"] < 1e-4
+    assert result["same_label"] == 1
