@@ -210,3 +210,16 @@ def test_without_ffmpeg_torchaudio_and_torchcodec(checkpoint, tmp_path):
     process = subprocess.run(command, capture_output=True, text=True, env={"PATH": "", "HF_HUB_OFFLINE": "1"})
     assert process.returncode == 0, process.stderr
     assert process.stdout.split()[-1] in ("bird", "cat", "dog")
+
+
+def test_reading_ahead_changes_nothing(classifier, tmp_path):
+    soundfile.write(tmp_path / "long.wav", LONG, RATE)
+    recordings = [LONG[:500], str(tmp_path / "long.wav"), str(tmp_path / "none.wav"), LONG[:3000]]
+    options = {"batch_size": 2, "on_error": "return"}
+    expected = classifier(recordings, **options)
+    assert classifier(recordings, read_ahead=3, **options) == expected
+    assert classifier(str(tmp_path / "long.wav"), read_ahead=1) == expected[1]
+    with pytest.raises(AudioFileError):
+        classifier(recordings, read_ahead=1)
+    with pytest.raises(ValueError, match="`read_ahead` must be at least 0 batches, got -1"):
+        classifier(LONG, read_ahead=-1)

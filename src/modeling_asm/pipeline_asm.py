@@ -11,6 +11,7 @@ from transformers.pipelines.base import ChunkPipeline
 from .audio import AudioFileError
 from .configuration_asm import WINDOW_AGGREGATIONS
 from .modeling_asm import aggregate_windows
+from .read_ahead import ReadAhead
 from .sources import open_audio
 from .windows import read_windows
 
@@ -51,6 +52,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             on_error: `"raise"`, or `"return"` a dictionary with the key `error` in the place of the result of a
                 recording that cannot be read, so that the others are classified all the same.
             batch_size: How many windows the model gets at once.
+            read_ahead: How many batches a thread decodes and extracts while the model computes; by default 2 where the
+                model is on an accelerator, and 0 on a CPU, all of whose cores the model has use for itself.
 
         Returns:
             For each recording a list of dictionaries with `label` and `score`; with `return_timestamps`, a list of
@@ -66,7 +69,13 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
-        self, return_timestamps=None, window_overlap=None, window_aggregation=None, on_error=None, **kwargs
+        self,
+        return_timestamps=None,
+        window_overlap=None,
+        window_aggregation=None,
+        on_error=None,
+        read_ahead=None,
+        **kwargs,
     ):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
         if window_overlap is not None:
@@ -77,6 +86,10 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             if on_error not in ("raise", "return"):
                 raise ValueError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
             preprocess["on_error"] = on_error
+        if read_ahead is not None:
+            if read_ahead < 0:
+                raise ValueError(f"`read_ahead` must be at least 0 batches, got {read_ahead}.")
+            preprocess["read_ahead"] = read_ahead
         if return_timestamps is not None:
             postprocess["return_timestamps"] = return_timestamps
         if window_aggregation is not None:
@@ -86,6 +99,17 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
                 )
             postprocess["window_aggregation"] = window_aggregation
         return preprocess, forward, postprocess
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, *params):
+        """Return the results one by one, where asked for with a thread that reads ahead of the model."""
+        preprocess_params = dict(preprocess_params)
+        read_ahead = preprocess_params.pop("read_ahead", 0 if self.device.type == "cpu" else 2)
+        results = super().get_iterator(inputs, num_workers, batch_size, preprocess_params, *params)
+        if read_ahead > 0:
+            results.loader.loader = ReadAhead(
+                results.loader.loader, read_ahead
+            )  # of the batches, below model and scores
+        return results
 
     def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:
         """Yield the windows of a recording, each with its times."""
