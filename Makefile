@@ -38,8 +38,9 @@ format: env ## format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-benchmark: env ## time the feature extraction beside transformers' AST
-	$(PYTHON) examples/benchmark.py --output examples/results/benchmark.json
+benchmark: env ## time every stage beside transformers' AST: three quarters of an hour (DATA=folder of recordings)
+	$(PYTHON) examples/benchmark.py --checkpoint checkpoints/asm-small-keywords $(if $(DATA),--data_dir "$(DATA)") \
+		--output $(BUILD)/benchmark.json --plot $(BUILD)/benchmark.png
 
 clean: ## remove the environment and everything that was built
 	rm -rf "$(VENV)" "$(BUILD)"

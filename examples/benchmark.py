@@ -1,107 +1,673 @@
-"""Time the feature extraction beside transformers' ASTFeatureExtractor, on the same clips, in one run.
+"""Time ASM beside transformers' AST, stage by stage from the file to the label, with the limit of the machine.
 
-    python examples/benchmark.py --output examples/results/benchmark.json
+    python examples/benchmark.py --data_dir recordings --output examples/results/benchmark.json
 
-Both make float32 features of 128 mel bins from white noise at 16 kHz, without padding, in one process; the latter runs
-as it does where torchaudio is not installed. Rounds of some runs of one and some of the other alternate, so that both
-meet the same noise of the machine; the ratio is the median of the rounds' ratios. A round starts with a pause and an
-uncounted run, because the idle threads of the other's library spin for a while. `--device cuda` times ASM there.
+| stage | ASM | beside it | limit |
+| --- | --- | --- | --- |
+| decode | `load_audio`, FLAC at 16 kHz | | soundfile alone |
+| resample | `load_audio`, FLAC at 44.1 kHz | | soundfile and soxr alone |
+| extract | `ASMFeatureExtractor` | AST's, kaldi-native-fbank (80 bins) | its FFTs, mel product and logarithms alone |
+| forward | default and AST's strides | AST | its matrix products alone |
+| pipeline | from files to labels | AST's stock pipeline | |
+| train | a step; with gradient checkpointing | AST with the same strides | |
+| share | extraction and augmentation | a step of size tiny | |
+| export | PyTorch eager and compiled | ONNX Runtime, float32 and int8 | |
+| growth | forward over length, batch, depth, width | AST | |
+
+All ways of a stage take turns within rounds, so that they meet the same noise of the machine; a ratio is the median of
+the rounds' ratios. A round of a way starts with a pause and an uncounted call, because the idle threads of another
+library spin for a while. The clips are cut from the recordings of `--data_dir`, one after the other; without it they
+are white noise. The models have random weights and the sizes of the papers, unless their name says otherwise. Memory is
+what a new process needs for one call beyond its models. `--device cuda` times on a GPU.
 """
 
 import argparse
+import copy
+import itertools
+import json
+import multiprocessing
+import re
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from statistics import median
 
 import numpy as np
+import soundfile
+import soxr
 import torch
-from transformers import ASTFeatureExtractor
-from transformers.utils import is_speech_available
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, AudioClassificationPipeline
+from transformers.utils import is_speech_available, logging
 
-from modeling_asm import ASMFeatureExtractor
+from modeling_asm import (
+    ASM_SIZES,
+    ASMAudioClassificationPipeline,
+    ASMConfig,
+    ASMFeatureExtractor,
+    ASMForAudioClassification,
+)
+from modeling_asm.audio import load_audio
+from modeling_asm.export import export
+from modeling_asm.fbank import FRAMES_PER_BLOCK_CPU, fbank, mel_bands, mel_filters
+from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.report import write_json
 
 
-SAMPLING_RATE = 16000
-CASES = ((1, 1), (32, 1), (8, 10))  # clips, seconds of each
-RUNS_PER_ROUND = 5
-PAUSE = 0.2  # seconds
+RATE = 16000
+BATCHES, LENGTHS = (1, 8, 32), (1, 5, 10)  # clips, seconds of each
+GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one value changed
+    "seconds": (1, 2, 5, 10, 20),
+    "clips": (1, 2, 4, 8),
+    "layers": (3, 6, 12, 24),
+    "width": (192, 384, 768, 1024),
+}
+KALDI_BINS = 80
+QUOTED = ((1, 1), (32, 1), (1, 10), (8, 10))  # clips and seconds of the cases in the README
+PAUSE = 0.1  # seconds
+LONG = 1.0  # seconds of a call before which none is left uncounted
+LEAST = 0.1  # seconds that a way is timed for in each round, at least one call
+BUDGET = 80  # seconds for the rounds of one case, of which there are two at least
 
 
-def time_round(function: Callable, device: str) -> float:
-    """Return the median wall-clock seconds of some calls, each with all work on the device done."""
-    time.sleep(PAUSE)
-    times = []
-    for _ in range(RUNS_PER_ROUND + 1):
-        start = time.perf_counter()
-        function()
-        if device != "cpu":
+class Bench:
+    """What the stages share: clips, device, and how ways are timed.
+
+    Args:
+        data_dir: Folder of recordings, or `None` for noise.
+        device: Where models and extraction run.
+        rounds: How many rounds, where the budget allows it.
+        quick: Whether to time only the smallest cases, to see that everything runs.
+    """
+
+    def __init__(self, data_dir: str | None, device: str, rounds: int, quick: bool):
+        self.device, self.rounds, self.quick = torch.device(device), rounds, quick
+        needed = RATE * max(LENGTHS) * max(BATCHES)
+        if data_dir is None:
+            self.sound = np.random.default_rng(0).uniform(-0.5, 0.5, needed).astype(np.float32)
+        else:
+            files = sorted(file for file in Path(data_dir).rglob("*") if file.suffix in (".flac", ".wav"))
+            if not files:
+                raise SystemExit(f"{data_dir} has no .flac or .wav files.")
+            sounds, total = [], 0
+            for file in itertools.cycle(files):
+                if total >= needed:
+                    break
+                sounds.append(load_audio(file, RATE))
+                total += len(sounds[-1])
+            self.sound = np.concatenate(sounds)
+
+    def clips(self, number: int, seconds: int) -> list[np.ndarray]:
+        """Return clips of the recordings, float32 of shape `(16000 * seconds,)`."""
+        size = RATE * seconds
+        return [self.sound[index * size : (index + 1) * size] for index in range(number)]
+
+    def cases(self) -> Iterator[tuple[int, int]]:
+        """Return the numbers of clips and their seconds."""
+        return iter([(2, 1)] if self.quick else itertools.product(BATCHES, LENGTHS))
+
+    def synchronise(self):
+        if self.device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
+
+    def time_round(self, work: Callable) -> float:
+        """Return the mean seconds of a call, after a pause and, unless it takes long, an uncounted call."""
+        time.sleep(PAUSE)
+        start, calls = time.perf_counter(), 0
+        work()
+        self.synchronise()
+        if (first := time.perf_counter() - start) > LONG:
+            return first
+        start = time.perf_counter()
+        while time.perf_counter() - start < LEAST or calls == 0:
+            work()
+            self.synchronise()
+            calls += 1
+        return (time.perf_counter() - start) / calls
+
+    def race(self, ways: dict[str, Callable], against: dict[str, str] | None = None, **case) -> dict:
+        """Time ways in turns; return the case with each way's milliseconds, and its time relative to another's.
+
+        That is the way that `against` names, by default the first.
+        """
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        start = time.perf_counter()
+        for index in range(2 if self.quick else self.rounds):
+            if index >= 2 and (time.perf_counter() - start) * (index + 1) / index > BUDGET:
+                break
+            for name, work in ways.items():
+                times[name].append(self.time_round(work))
+        first = next(iter(ways))
+        row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
+        for name, values in times.items():
+            low, middle, high = (float(value) for value in 1000 * np.quantile(values, [0.25, 0.5, 0.75]))
+            row["milliseconds"][name], row["quartiles"][name] = round(middle, 3), [round(low, 3), round(high, 3)]
+            other = (against or {}).get(name, first)
+            if name != other:
+                ratios = [value / own for own, value in zip(times[other], values)]
+                row["ratio"][name] = round(median(ratios), 3)
+                row["ratio_range"][name] = [round(min(ratios), 3), round(max(ratios), 3)]
+        print(json.dumps({key: row[key] for key in (*case, "milliseconds", "ratio")}), flush=True)
+        return row
 
 
-def compare(num_clips: int, length: int, rounds: int, device: str) -> dict:
-    """Time both extractors on `num_clips` clips of `length` seconds."""
-    rng = np.random.default_rng(0)
-    clips = [rng.uniform(-0.5, 0.5, length * SAMPLING_RATE).astype(np.float32) for _ in range(num_clips)]
-    frames = 100 * length - 2
-    extractors = {
-        "asm": (ASMFeatureExtractor(max_length=frames), {"return_tensors": "pt", "device": device}),
-        "ast": (ASTFeatureExtractor(max_length=frames), {"return_tensors": "np"}),
+def frames_of(seconds: int) -> int:
+    return 100 * seconds - 2  # of 25 ms, 10 ms apart, that lie within the clip
+
+
+def make_asm(seconds: int, stride: int = 16, **options) -> ASMForAudioClassification:
+    """Make an ASM of the paper's size whose window is as long as the clip."""
+    config = ASMConfig(max_length=frames_of(seconds), frequency_stride=stride, time_stride=stride, **options)
+    return ASMForAudioClassification(config).eval()
+
+
+def make_ast(seconds: int, **options) -> ASTForAudioClassification:
+    """Make an AST of the paper's size, strides of 10, with PyTorch's fused attention."""
+    return ASTForAudioClassification(ASTConfig(max_length=frames_of(seconds), **options)).eval()
+
+
+def make_extractors(seconds: int) -> tuple[ASMFeatureExtractor, ASTFeatureExtractor]:
+    frames = frames_of(seconds)
+    return ASMFeatureExtractor(max_length=frames), ASTFeatureExtractor(max_length=frames)
+
+
+def decode(bench: Bench) -> list[dict]:
+    """Time reading files: of the model's rate, and of another one."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for clips, seconds in bench.cases():
+            sounds = bench.clips(clips, seconds)
+            for stage, rate in (("decode", RATE), ("resample", 44100)):
+                files = [Path(folder) / f"{index}.flac" for index in range(clips)]
+                for file, sound in zip(files, sounds):
+                    soundfile.write(file, soxr.resample(sound, RATE, rate), rate)
+
+                def alone(files=files, rate=rate):
+                    for file in files:
+                        samples, _ = soundfile.read(file, dtype="float32")
+                        if rate != RATE:
+                            soxr.resample(samples, rate, RATE)
+
+                ways = {"asm": lambda files=files: [load_audio(file, RATE) for file in files], "limit": alone}
+                rows.append(bench.race(ways, stage=stage, clips=clips, seconds=seconds))
+    return rows
+
+
+def extract(bench: Bench) -> list[dict]:
+    """Time feature extraction, and compare the features."""
+    rows = []
+    for clips, seconds in bench.cases():
+        sounds, (own, ast) = bench.clips(clips, seconds), make_extractors(seconds)
+        device = str(bench.device)
+        ways = {
+            "asm": partial(own, sounds, sampling_rate=RATE, return_tensors="pt", device=device),
+            "ast": partial(ast, sounds, sampling_rate=RATE, return_tensors="np"),
+            "kaldi": partial(kaldi, sounds),
+            "limit": extraction_limit(clips * frames_of(seconds), bench.device),
+            "limit_in_bands": extraction_limit(clips * frames_of(seconds), bench.device, in_bands=True),
+        }
+        features = ways["asm"]()["input_values"].cpu().numpy()
+        row = bench.race(ways, stage="extract", clips=clips, seconds=seconds)
+        filters, ours = ways["kaldi"]()[0], fbank(torch.from_numpy(sounds[0])[None], num_mel_bins=KALDI_BINS)[0]
+        theirs = np.stack([filters.get_frame(index) for index in range(filters.num_frames_ready)])
+        row["largest_difference"] = {
+            "ast": float(np.abs(features - ways["ast"]()["input_values"]).max()),
+            "kaldi": float(np.abs(ours.numpy() - theirs).max() / (2 * own.std)),  # in the same units
+        }
+        rows.append(row)
+    return rows
+
+
+def kaldi(sounds: list[np.ndarray]) -> list:
+    """Compute log-mel energies of 80 bins by kaldi-native-fbank, which refuses 128 at this rate."""
+    import kaldi_native_fbank
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.dither = 0
+    options.frame_opts.window_type = "hanning"
+    options.mel_opts.num_bins = KALDI_BINS
+    results = []
+    for sound in sounds:
+        results.append(kaldi_native_fbank.OnlineFbank(options))
+        results[-1].accept_waveform(RATE, sound)
+    return results
+
+
+def extraction_limit(frames: int, device: torch.device, in_bands: bool = False) -> Callable:
+    """Return a function that does the FFTs, the mel product and the logarithms of so many frames, and nothing else.
+
+    The product is with all filters at once, or in bands, as the extractor does it: a third of the multiplications.
+    """
+    blocks = [min(FRAMES_PER_BLOCK_CPU, frames - start) for start in range(0, frames, FRAMES_PER_BLOCK_CPU)]
+    if device.type != "cpu":
+        blocks = [frames]
+    tapered = torch.randn(max(blocks), 512, device=device)
+    spectrum = torch.fft.rfft(tapered)
+    power, energies = spectrum.abs().square(), torch.empty(max(blocks), 128, device=device)
+    bands = mel_bands(RATE, 128, 512, device) if in_bands else [(slice(None), slice(None), mel_filters(RATE, 128, 512))]
+    bands = [(mels, bins, filters.to(device)) for mels, bins, filters in bands]
+
+    def work():
+        for block in blocks:
+            torch.fft.rfft(tapered[:block], out=spectrum[:block])
+            for mels, bins, filters in bands:
+                torch.mm(power[:block, bins], filters, out=energies[:block, mels])
+            torch.log(energies[:block])
+
+    return work
+
+
+def products(model: ASMForAudioClassification, clips: int) -> Callable:
+    """Return a function that does the matrix products of a forward pass, each on dense operands, and nothing else."""
+    config, weight = model.config, model.classifier.weight
+    sizes = [(config.hidden_size, config.num_patches), (config.hidden_size, config.tokens_mlp_dim)]
+    sizes += [(config.num_patches, config.hidden_size), (config.num_patches, config.channels_mlp_dim)]
+    states = [torch.randn(clips, *size).to(weight) for size in sizes]
+    layers = model.audio_spectrogram_mixer.layers
+
+    def work():
+        for layer in layers:
+            token, channel = layer.token_mixing, layer.channel_mixing
+            for state, linear in zip(states, (token.fc1, token.fc2, channel.fc1, channel.fc2)):
+                torch.nn.functional.linear(state, linear.weight)
+
+    return work
+
+
+@torch.inference_mode()
+def forward(bench: Bench) -> list[dict]:
+    """Time forward passes in float32 and bfloat16; and, on a GPU, with CUDA graphs."""
+    rows = []
+    for clips, seconds in bench.cases():
+        models = {"asm": make_asm(seconds), "asm_stride_10": make_asm(seconds, 10), "ast": make_ast(seconds)}
+        rows.append(race_models(bench, models, clips, seconds))
+    if not bench.quick:
+        # The paper's window of 1024 frames has 512 tokens, one of 128 frames has 64.
+        for clips, frames in ((1, 1024), (8, 1024), (32, 128)):
+            model = ASMForAudioClassification(ASMConfig(max_length=frames)).eval()
+            rows.append(race_models(bench, {"asm": model}, clips, frames / 100))
+    return rows
+
+
+def race_models(bench: Bench, models: dict, clips: int, seconds: float) -> dict:
+    """Time the forward passes of models on the same clips, in float32 and in bfloat16, in turns."""
+    ways, against = {}, {}
+    for suffix, precision in (("", torch.float32), ("_bfloat16", torch.bfloat16)):
+        casted = {name: copy.deepcopy(model).to(bench.device, precision) for name, model in models.items()}
+        ways |= {f"{name}{suffix}": partial(model, inputs_of(model, clips)) for name, model in casted.items()}
+        if bench.device.type == "cuda":
+            graphs = torch.compile(casted["asm"], mode="reduce-overhead")
+            ways[f"asm_graphs{suffix}"] = partial(graphs, inputs_of(casted["asm"], clips))
+        ways[f"limit{suffix}"] = products(casted["asm"], clips)
+        against |= {name: f"asm{suffix}" for name in ways if name not in against}
+    against["asm_bfloat16"] = "asm"
+    tokens = models["asm"].config.num_patches
+    return bench.race(ways, against, stage="forward", clips=clips, seconds=seconds, tokens=tokens)
+
+
+def inputs_of(model, clips: int) -> torch.Tensor:
+    weight = next(model.parameters())
+    return torch.randn(clips, model.config.max_length, model.config.num_mel_bins).to(weight)
+
+
+def pipelines(bench: Bench) -> list[dict]:
+    """Time whole pipelines from FLAC files to labels; soundfile decodes for AST's, whose own decoder is a program."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for clips, seconds in bench.cases():
+            files = [str(Path(folder) / f"{index}.flac") for index in range(clips)]
+            for file, sound in zip(files, bench.clips(clips, seconds)):
+                soundfile.write(file, sound, RATE)
+            own, extractor = make_extractors(seconds)
+            options = {"device": bench.device}
+            asm, equal = (
+                ASMAudioClassificationPipeline(model=make_asm(seconds, stride), feature_extractor=own, **options)
+                for stride in (16, 10)
+            )
+            ast = AudioClassificationPipeline(model=make_ast(seconds), feature_extractor=extractor, **options)
+
+            def stock(ast=ast, files=files):
+                ast([soundfile.read(file, dtype="float32")[0] for file in files], batch_size=len(files))
+
+            ways = {
+                "asm": partial(asm, files, batch_size=clips),
+                "asm_read_ahead": partial(asm, files, batch_size=clips, read_ahead=1),
+                "asm_stride_10": partial(equal, files, batch_size=clips),
+                "ast": stock,
+            }
+            row = bench.race(ways, stage="pipeline", clips=clips, seconds=seconds)
+            times = row["milliseconds"]
+            row["ast_to_asm_stride_10"] = round(times["ast"] / times["asm_stride_10"], 2)
+            rows.append(row)
+    return rows
+
+
+def train(bench: Bench) -> list[dict]:
+    """Time training steps, forward, backward and AdamW; and, at size tiny, what comes before the model."""
+    cases = [(2, 1)] if bench.quick else [(8, 1), (2, 10)]
+    rows = []
+    for clips, seconds in cases:
+        ways, memory = {}, {}
+        for name in ("asm_stride_10", "asm_stride_10_checkpointing", "asm", "ast"):
+            ways[name] = make_step(name, clips, seconds, bench.device)
+            if not bench.quick and Path("/proc/self/status").exists():
+                memory[name] = peak_memory(name, clips, seconds, str(bench.device))
+        row = bench.race(ways, stage="train", clips=clips, seconds=seconds)
+        row["clips_per_second"] = {name: round(1000 * clips / value, 2) for name, value in row["milliseconds"].items()}
+        rows.append({**row, "memory_megabytes": memory})
+    return [*rows, share(bench)]
+
+
+def make_step(name: str, clips: int, seconds: int, device: torch.device) -> Callable:
+    """Return a function that does a training step of a model of the papers' size in float32."""
+    model = make_ast(seconds) if name == "ast" else make_asm(seconds, 10 if "stride_10" in name else 16)
+    model.to(device)
+    if "checkpointing" in name:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the name that older versions know, too
+            model.gradient_checkpointing_enable()
+    return step_of(model, clips)
+
+
+def step_of(model, clips: int) -> Callable:
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-5)
+    inputs = inputs_of(model, clips)
+    labels = torch.zeros(clips, dtype=torch.long, device=inputs.device)
+
+    def work():
+        model(inputs, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return work
+
+
+def peak_memory(name: str, clips: int, seconds: int, device: str) -> float:
+    """Return the MB that a training step needs at most beyond its model, in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return round(pool.apply(measure_memory, (name, clips, seconds, device)), 1)
+
+
+def measure_memory(name: str, clips: int, seconds: int, device: str) -> float:
+    """Measure for [`peak_memory`]: two steps, of which the first makes the optimizer's state."""
+    work = make_step(name, clips, seconds, torch.device(device))
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() / 1e6
+    before = highest_memory()
+    work()
+    work()
+    return highest_memory() - before
+
+
+def highest_memory() -> float:
+    """Return the MB that this process had at most. (`ru_maxrss` would be its parent's, where that had more.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1000
+
+
+def share(bench: Bench) -> dict:
+    """Time extraction and augmentation of a batch of 32 clips of 1 s beside a training step of size tiny."""
+    config = ASMConfig(**ASM_SIZES["tiny"].config, num_labels=12)
+    extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    augmentation, rng = Augmentation(), np.random.default_rng(0)
+    waveforms = [torch.from_numpy(clip) for clip in bench.clips(32, 1)]
+
+    def prepare():
+        heard = augmentation.augment_waveforms(waveforms, RATE, rng)
+        inputs = extractor(heard, sampling_rate=RATE, return_tensors="pt", truncation=True)
+        augmentation.augment_features(inputs["input_values"], 10 / np.log(10) / (2 * extractor.std), rng)
+
+    ways = {
+        "step": step_of(ASMForAudioClassification(config).to(bench.device), 32),
+        "extraction": partial(extractor, waveforms, sampling_rate=RATE, return_tensors="pt"),
+        "extraction_and_augmentation": prepare,
     }
+    return bench.race(ways, stage="share", size="tiny", clips=32, seconds=1)
 
-    def extract(name: str):
-        extractor, arguments = extractors[name]
-        return extractor(clips, sampling_rate=SAMPLING_RATE, **arguments)["input_values"]
 
-    difference = float(np.abs(extract("asm").cpu().numpy() - extract("ast")).max())  # warms both up, too
-    times = {"asm": [], "ast": []}
-    for _ in range(rounds):
-        for name in times:
-            times[name].append(time_round(lambda name=name: extract(name), device))
-    ratios = [ast / asm for asm, ast in zip(times["asm"], times["ast"])]
-    return {
-        "clips": num_clips,
-        "seconds_each": length,
-        "largest_difference": difference,
-        "asm_milliseconds": round(1000 * median(times["asm"]), 2),
-        "ast_milliseconds": round(1000 * median(times["ast"]), 2),
-        "ratio": round(median(ratios), 1),
-        "ratio_range": [round(min(ratios), 1), round(max(ratios), 1)],
-        "rounds": rounds,
-        "runs_per_round": RUNS_PER_ROUND,
-    }
+def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
+    """Time a model in PyTorch and in ONNX Runtime, both on features and two threads or more, and weigh the files."""
+    import onnxruntime
+
+    seconds = 1 if bench.quick else 10
+    models = {"base": (make_asm(seconds, num_labels=12), make_extractors(seconds)[0])}
+    if checkpoint:
+        loaded = ASMForAudioClassification.from_pretrained(checkpoint).eval()
+        models[Path(checkpoint).name] = (loaded, ASMFeatureExtractor.from_pretrained(checkpoint))
+    rows = []
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow the others
+    for name, (model, extractor) in models.items():
+        with tempfile.TemporaryDirectory() as folder:
+            files = {kind: Path(folder) / f"{kind}.onnx" for kind in ("float32", "int8")}
+            for kind, file in files.items():
+                export(model, extractor, file, "features", int8=kind == "int8")
+            sessions = {kind: onnxruntime.InferenceSession(file, options) for kind, file in files.items()}
+            sizes = {kind: round(file.stat().st_size / 1e6, 2) for kind, file in files.items()}
+        half, compiled = ASMForAudioClassification(model.config).eval().bfloat16(), torch.compile(model)
+        for clips in (1,) if bench.quick else (1, 8):
+            inputs = inputs_of(model, clips)
+            feed = {"input_values": inputs.numpy()}
+            ways = {
+                "onnx": partial(sessions["float32"].run, None, feed),
+                "onnx_int8": partial(sessions["int8"].run, None, feed),
+                "torch": without_gradients(model, inputs),
+                "torch_bfloat16": without_gradients(half, inputs.bfloat16()),
+            }
+            if not bench.quick:
+                ways["torch_compiled"] = without_gradients(compiled, inputs)
+            row = bench.race(ways, stage="export", model=name, clips=clips, seconds=model.config.max_length / 100)
+            times = row["milliseconds"]
+            row["int8_speedup"] = {way: round(times[way] / times["onnx_int8"], 2) for way in ("onnx", "torch")}
+            rows.append({**row, "megabytes": sizes})
+    return rows
+
+
+def without_gradients(model, inputs: torch.Tensor) -> Callable:
+    def work():
+        with torch.no_grad():
+            model(inputs)
+
+    return work
+
+
+@torch.inference_mode()
+def growth(bench: Bench) -> list[dict]:
+    """Time forward passes over one size at a time."""
+    rows = []
+    for size, values in GROWTH.items():
+        for value in values[:1] if bench.quick else values:
+            seconds, clips = (value if size == name else usual for name, usual in (("seconds", 5), ("clips", 1)))
+            options = {"num_hidden_layers": value} if size == "layers" else {}
+            mixer, attention = dict(options), dict(options)
+            if size == "width":
+                mixer |= {"hidden_size": value, "tokens_mlp_dim": value // 2, "channels_mlp_dim": 4 * value}
+                heads = value // 64
+                attention |= {"hidden_size": value, "num_attention_heads": heads, "intermediate_size": 4 * value}
+            models = {
+                "asm": make_asm(seconds, **mixer),
+                "asm_stride_10": make_asm(seconds, 10, **mixer),
+                "ast": make_ast(seconds, **attention),
+            }
+            ways = {name: partial(model.to(bench.device), inputs_of(model, clips)) for name, model in models.items()}
+            rows.append(bench.race(ways, stage="growth", over=size, value=value))
+    return rows
+
+
+def plot(rows: list[dict], path: str):
+    """Draw how the cost of a forward pass grows: a PNG of one panel for each size."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3), layout="constrained", dpi=120)
+    names = {"asm": "ASM", "asm_stride_10": "ASM, AST's strides", "ast": "AST"}
+    for axes, size in zip(figure.subplots(1, len(GROWTH), sharey=True), GROWTH):
+        points = [row for row in rows if row["over"] == size]
+        for name, label in names.items():
+            times = [row["milliseconds"][name] for row in points]
+            axes.plot([row["value"] for row in points], times, marker="o", markersize=4, label=label)
+        axes.set(xscale="log", yscale="log", xlabel=size)
+        axes.set_xticks([row["value"] for row in points], [row["value"] for row in points], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("forward pass, ms")
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(path)
+
+
+def format_results(stages: dict) -> str:
+    """Format what the README quotes as Markdown tables: times as ratios, and the limit as a share of ASM's time."""
+    tables = []
+
+    def table(headings: list[str], rows: list[list]):
+        if rows:
+            lines = [headings, ["---"] * len(headings), *rows]
+            tables.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+
+    def ratio(row: dict, name: str, places: int = 1) -> str:
+        low, high = row["ratio_range"][name]
+        return f"{row['ratio'][name]:.{places}f} ({low:.{places}f} to {high:.{places}f})"
+
+    table(
+        ["extraction", "ASM, ms", "AST / ASM", "Kaldi / ASM", "limit / ASM", "limit in bands / ASM"],
+        [
+            [
+                name_case(row),
+                f"{row['milliseconds']['asm']:.2f}",
+                *(ratio(row, name) for name in ("ast", "kaldi")),
+                *(ratio(row, name, 2) for name in ("limit", "limit_in_bands")),
+            ]
+            for row in stages.get("extract", [])
+            if (row["clips"], row["seconds"]) in QUOTED
+        ],
+    )
+    table(
+        ["forward", "ASM, ms", "limit / ASM", "ASM / ASM in bfloat16", "limit / ASM, both in bfloat16"],
+        [
+            [
+                f"{row['clips']} of {row['tokens']} tokens",
+                f"{row['milliseconds']['asm']:.0f}",
+                ratio(row, "limit", 2),
+                f"{1 / row['ratio']['asm_bfloat16']:.2f}",
+                ratio(row, "limit_bfloat16", 2),
+            ]
+            for row in stages.get("forward", [])
+            if row["tokens"] in (64, 512)
+        ],
+    )
+    table(
+        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides", "reading ahead / ASM"],
+        [
+            [
+                name_case(row),
+                f"{row['milliseconds']['asm']:.0f}",
+                ratio(row, "ast"),
+                row["ast_to_asm_stride_10"],
+                ratio(row, "asm_read_ahead", 2),
+            ]
+            for row in stages.get("pipeline", [])
+            if (row["clips"], row["seconds"]) in QUOTED
+        ],
+    )
+    names = {"asm_stride_10": "ASM, AST's strides", "asm_stride_10_checkpointing": "and gradient checkpointing"}
+    names |= {"asm": "ASM", "ast": "AST"}
+    table(
+        ["training step", "model", "clips a second", "time / ASM's with AST's strides", "memory, MB"],
+        [
+            [
+                name_case(row),
+                label,
+                row["clips_per_second"][name],
+                ratio(row, name, 2) if name in row["ratio"] else 1,
+                f"{row['memory_megabytes'][name]:.0f}" if name in row["memory_megabytes"] else "",
+            ]
+            for row in stages.get("train", [])
+            if row["stage"] == "train"
+            for name, label in names.items()
+        ],
+    )
+    names = {"torch": "PyTorch", "torch_compiled": "PyTorch, compiled", "torch_bfloat16": "PyTorch, bfloat16"}
+    names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
+    sizes = {"onnx": "float32", "onnx_int8": "int8"}
+    table(
+        ["exported", "runs in", "ms", "faster than PyTorch in float32", "MB"],
+        [
+            [
+                f"{row['model']}, {row['clips']} clips",
+                label,
+                f"{row['milliseconds'][name]:.1f}",
+                f"{row['milliseconds']['torch'] / row['milliseconds'][name]:.2f}",
+                row["megabytes"][sizes[name]] if name in sizes else "",
+            ]
+            for row in stages.get("export", [])
+            for name, label in names.items()
+            if name in row["milliseconds"]
+        ],
+    )
+    return "\n\n".join(tables)
+
+
+def name_case(row: dict) -> str:
+    return f"{row['clips']} of {row['seconds']} s"
+
+
+def describe_machine() -> dict:
+    """Describe versions and machine, the processor's name and instructions included."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    capability = torch.backends.cpu.get_cpu_capability()
+    bf16 = any("avx512_bf16" in line or "amx_bf16" in line for line in lines if line.startswith("flags"))
+    return {**describe_environment(), "processor_name": model, "instructions": capability, "bfloat16": bf16}
+
+
+STAGES = {"decode": decode, "extract": extract, "forward": forward, "pipeline": pipelines, "train": train}
+STAGES |= {"export": exports, "growth": growth}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="Rounds of each extractor.")
-    parser.add_argument("--device", default="cpu", help="Where ASM extracts: cpu or cuda.")
-    parser.add_argument("--output", help="JSON file to write.")
+    parser.add_argument("--data_dir", help="Folder of recordings; by default white noise.")
+    parser.add_argument("--data_name", default="white noise", help="What the results call the recordings.")
+    parser.add_argument("--checkpoint", help="A checkpoint whose exports are timed, too.")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="What to time.")
+    parser.add_argument("--rounds", type=int, default=7, help="Rounds of each case, where 80 s are enough for them.")
+    parser.add_argument("--device", default="cpu", help="Where models and extraction run: cpu or cuda.")
+    parser.add_argument("--quick", action="store_true", help="Time the smallest cases only.")
+    parser.add_argument("--output", help="JSON file to write; stages that are not timed keep what it has of them.")
+    parser.add_argument("--plot", help="PNG of how the cost grows.")
     args = parser.parse_args()
 
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
-    results = {
-        "command": f"python examples/benchmark.py --rounds {args.rounds} --device {args.device}",
-        "data": "white noise from NumPy's generator, seed 0",
-        "device": args.device,
-        "torchaudio": is_speech_available(),
-        "extraction": [compare(*case, args.rounds, args.device) for case in CASES],
-        "environment": describe_environment(),
-    }
-    print("| clips | seconds each | ASM, ms | AST, ms | AST / ASM | range | largest difference |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for row in results["extraction"]:
-        low, high = row["ratio_range"]
-        print(
-            f"| {row['clips']} | {row['seconds_each']} | {row['asm_milliseconds']} | {row['ast_milliseconds']} "
-            f"| {row['ratio']} | {low} to {high} | {row['largest_difference']:.1e} |"
-        )
-    if args.output:
-        write_json(results, args.output)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.manual_seed(0)
+    results = {}
+    if args.output and Path(args.output).exists():
+        results = json.loads(Path(args.output).read_text()).get("stages", {})
+    bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
+    for stage in args.stages:
+        options = (args.checkpoint,) if stage == "export" else ()
+        results[stage] = STAGES[stage](bench, *options)
+        if args.output:
+            write_json(
+                {
+                    "data": f"{args.data_name}, cut into clips one after the other",
+                    "device": args.device,
+                    "torchaudio": is_speech_available(),
+                    "stages": results,
+                    "environment": describe_machine(),
+                },
+                args.output,
+            )
+    print(format_results(results))
+    if args.plot:
+        plot(results["growth"], args.plot)
 
 
 if __name__ == "__main__":

@@ -188,3 +188,23 @@ def test_version_is_the_installed_one():
     from importlib.metadata import version
 
     assert modeling_asm.__version__ == version("modeling_asm")
+
+
+def test_the_import_costs_little(tmp_path):
+    """Beside what any pipeline of transformers imports: a small share of the time, and no package that is optional."""
+    code = """
+import sys, torch
+from transformers import AudioClassificationPipeline, PreTrainedModel, SequenceFeatureExtractor
+from transformers.pipelines import PIPELINE_REGISTRY
+before = set(sys.modules)
+import modeling_asm
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    lines = [line.split("|") for line in process.stderr.splitlines() if line.startswith("import time:")]
+    microseconds = {name.strip(): int(time) for _, time, name in lines if time.strip().isdigit()}
+    total = sum(int(time.split(":")[1]) for time, _, name in lines if time.split(":")[1].strip().isdigit())
+    assert microseconds["modeling_asm"] < 0.1 * total
+    optional = {"onnx", "onnxruntime", "onnxscript", "matplotlib", "datasets", "evaluate", "sklearn", "captum"}
+    assert not optional & set(process.stdout.split())

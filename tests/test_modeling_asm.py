@@ -99,7 +99,7 @@ def test_blocks_of_examples_give_what_the_whole_batch_gives(config, input_values
     calls, mix = [], ASMLayer.mix
     monkeypatch.setattr(ASMLayer, "mix", lambda layer, states: calls.append(len(states)) or mix(layer, states))
     units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
-    monkeypatch.setattr(modeling_asm.modeling_asm, "UNITS_PER_BLOCK", 3 * units)
+    monkeypatch.setattr(modeling_asm.modeling_asm, "BYTES_PER_BLOCK", 3 * 4 * units)
     with torch.no_grad():
         logits = model(input_values).logits
     assert calls == [3, 1] * config.num_hidden_layers
@@ -322,6 +322,23 @@ def test_compile_fullgraph(config, input_values, hidden_act):
         outputs.loss.backward()
         results.append([outputs.logits, outputs.loss, *(parameter.grad.clone() for parameter in model.parameters())])
     torch.testing.assert_close(results[0], results[1])
+
+
+def test_a_trainer_compiles(config, input_values, tmp_path):
+    """`TrainingArguments(torch_compile=True)`: the losses of the eager model."""
+    dataset = [{"input_values": values, "labels": index % 3} for index, values in enumerate(input_values)]
+    losses = {}
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        arguments = TrainingArguments(
+            tmp_path, max_steps=2, logging_steps=1, torch_compile=compiled, report_to="none", use_cpu=True, seed=1
+        )
+        trainer = Trainer(ASMForAudioClassification(config), arguments, train_dataset=dataset)
+        trainer.train()
+        assert hasattr(trainer.model_wrapped, "_orig_mod") == compiled
+        losses[compiled] = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert len(losses[True]) == 2
+    assert losses[True] == pytest.approx(losses[False], abs=1e-4)
 
 
 def test_export_with_any_batch_size(model, input_values):

@@ -22,8 +22,8 @@ from .configuration_asm import ASMConfig
 
 WINDOWS_PER_BLOCK = 32  # windows of a long clip that the model gets at once, so that its memory stays bounded
 
-# Hidden units that a layer computes together without gradients on a CPU: 16 MB, which stay in the processor's cache.
-UNITS_PER_BLOCK = 2**22
+# Bytes of hidden units that a layer computes together without gradients on a CPU: they stay in the processor's cache.
+BYTES_PER_BLOCK = 2**24
 
 
 class ASMAconC(nn.Module):
@@ -179,7 +179,7 @@ class ASMLayer(GradientCheckpointingLayer):
         if whole or hidden_states.device.type != "cpu":
             return self.mix(hidden_states)
         units = max(self.token_units, hidden_states.shape[1] * self.channels_mlp_dim)
-        blocks = hidden_states.split(max(1, UNITS_PER_BLOCK // units))
+        blocks = hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))
         return torch.cat([self.mix(block) for block in blocks]) if len(blocks) > 1 else self.mix(hidden_states)
 
     def mix(self, hidden_states: Tensor) -> Tensor:

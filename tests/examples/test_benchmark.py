@@ -1,16 +1,68 @@
 import json
+import runpy
 import subprocess
 import sys
+import time
+
+import pytest
 
 
-def test_one_run_compares_both_extractors(repository, tmp_path):
+@pytest.fixture
+def benchmark(repository) -> dict:
+    return runpy.run_path(str(repository / "examples" / "benchmark.py"))
+
+
+def test_asm_is_faster_than_ast(repository, tmp_path):
+    """Ratios alone, far below what is measured: another process may take the machine in the midst."""
     output = tmp_path / "benchmark.json"
-    command = [sys.executable, str(repository / "examples" / "benchmark.py"), "--rounds", "2", "--output", str(output)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, str(repository / "examples" / "benchmark.py"), "--quick", "--output", str(output)]
+    process = subprocess.run([*command, "--stages", "extract", "forward"], capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
-    rows = json.loads(output.read_text())["extraction"]
-    assert [(row["clips"], row["seconds_each"]) for row in rows] == [(1, 1), (32, 1), (8, 10)]
-    for row in rows:
-        assert row["largest_difference"] < 1e-4
-        assert row["ratio"] > 2  # far below what is measured: another process may take the machine in the midst
-        assert f"| {row['ratio']} |" in process.stdout
+    stages = json.loads(output.read_text())["stages"]
+    (extract,) = stages["extract"]
+    assert extract["ratio"]["ast"] > 2
+    assert extract["ratio"]["kaldi"] > 1
+    assert max(extract["largest_difference"].values()) < 1e-4
+    (forward,) = stages["forward"]
+    assert forward["ratio"]["ast"] > 1.2
+    assert forward["ratio"]["asm_stride_10"] < forward["ratio"]["ast"]
+    assert forward["ratio"]["limit"] < 1
+
+
+def test_other_stages_are_kept(repository, recordings, tmp_path):
+    output = tmp_path / "benchmark.json"
+    output.write_text(json.dumps({"stages": {"growth": ["as it was"]}}))
+    command = [sys.executable, str(repository / "examples" / "benchmark.py"), "--quick", "--output", str(output)]
+    command += ["--stages", "decode", "--data_dir", str(recordings / "drum_sounds"), "--data_name", "drums"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    results = json.loads(output.read_text())
+    assert results["stages"]["growth"] == ["as it was"]
+    assert [row["stage"] for row in results["stages"]["decode"]] == ["decode", "resample"]
+    assert results["data"] == "drums, cut into clips one after the other"
+    assert {"processor_name", "threads", "torch", "transformers"} <= results["environment"].keys()
+
+
+def test_a_race_takes_turns_and_gives_ratios_of_rounds(benchmark):
+    bench, order = benchmark["Bench"](None, "cpu", 3, False), []
+
+    def work(name: str, seconds: float):
+        order.append(name)
+        time.sleep(seconds)
+
+    row = bench.race({"short": lambda: work("short", 0.06), "long": lambda: work("long", 0.12)}, stage="sleep")
+    assert row["ratio"]["long"] == pytest.approx(2, rel=0.2)
+    assert row["milliseconds"]["short"] == pytest.approx(60, rel=0.2)
+    assert row["rounds"] == 3
+    rounds = [name for name, before in zip(order, ["", *order]) if name != before]
+    assert rounds == ["short", "long"] * 3
+
+
+def test_the_plot(benchmark, tmp_path):
+    values = {name: [{"value": value} for value in values] for name, values in benchmark["GROWTH"].items()}
+    rows = [
+        {"over": name, **row, "milliseconds": {"asm": row["value"], "asm_stride_10": 3, "ast": 4}}
+        for name, points in values.items()
+        for row in points
+    ]
+    benchmark["plot"](rows, str(tmp_path / "growth.png"))
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
