@@ -144,8 +144,8 @@ def format_results(results: dict) -> str:
     for row in results["exports"]:
         low, high = row["gain_interval"]
         lines.append(
-            f"| {row['checkpoint']}, {row['clips']} clips | {row['form']} | {row.get('megabytes', '')} | {row['accuracy']:.4f} "
-            f"| {row['gain']:+.4f} ({low:+.4f} to {high:+.4f}) | {row['same_label']:.4f} "
+            f"| {row['checkpoint']}, {row['clips']} clips | {row['form']} | {row.get('megabytes', '')} "
+            f"| {row['accuracy']:.4f} | {row['gain']:+.4f} ({low:+.4f} to {high:+.4f}) | {row['same_label']:.4f} "
             f"| {row['largest_difference']:.1e} |"
         )
     return "\n".join(lines)
