@@ -18,14 +18,15 @@ All ways of a stage take turns within rounds, so that they meet the same noise o
 the rounds' ratios. A round of a way starts with a pause and an uncounted call, because the idle threads of another
 library spin for a while. The clips are cut from the recordings of `--data_dir`, one after the other; without it they
 are white noise. The models have random weights and the sizes of the papers, unless their name says otherwise. Memory is
-what a new process needs for one call beyond its models. `--device cuda` times on a GPU.
+what the first call needs at most beyond what is there before it. `--device cuda` times on a GPU.
 """
 
 import argparse
 import copy
+import ctypes
+import gc
 import itertools
 import json
-import multiprocessing
 import re
 import tempfile
 import time
@@ -67,6 +68,7 @@ GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one va
 }
 KALDI_BINS = 80
 QUOTED = ((1, 1), (32, 1), (1, 10), (8, 10))  # clips and seconds of the cases in the README
+RESET_HIGHEST = Path("/proc/self/clear_refs")  # Linux: writing 5 makes what the process has the highest it had
 PAUSE = 0.1  # seconds
 LONG = 1.0  # seconds of a call before which none is left uncounted
 LEAST = 0.1  # seconds that a way is timed for in each round, at least one call
@@ -128,12 +130,30 @@ class Bench:
             calls += 1
         return (time.perf_counter() - start) / calls
 
+    def measure_memory(self, work: Callable) -> float | None:
+        """Return the MB that a call needs at most beyond what is there before it, or `None` where Linux is missing."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            work()
+            return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
+        if not RESET_HIGHEST.exists():
+            work()
+            return None
+        ctypes.CDLL(None).malloc_trim(0)  # memory that was used and is kept would not count
+        RESET_HIGHEST.write_text("5")
+        before = read_memory("VmRSS")
+        work()
+        return round(read_memory("VmHWM") - before, 1)
+
     def race(self, ways: dict[str, Callable], against: dict[str, str] | None = None, **case) -> dict:
         """Time ways in turns; return the case with each way's milliseconds, and its time relative to another's.
 
         That is the way that `against` names, by default the first.
         """
         times: dict[str, list[float]] = {name: [] for name in ways}
+        memory = {name: self.measure_memory(work) for name, work in ways.items()}
         start = time.perf_counter()
         for index in range(2 if self.quick else self.rounds):
             if index >= 2 and (time.perf_counter() - start) * (index + 1) / index > BUDGET:
@@ -142,6 +162,7 @@ class Bench:
                 times[name].append(self.time_round(work))
         first = next(iter(ways))
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
+        row["megabytes"] = {name: value for name, value in memory.items() if value is not None}
         for name, values in times.items():
             low, middle, high = (float(value) for value in 1000 * np.quantile(values, [0.25, 0.5, 0.75]))
             row["milliseconds"][name], row["quartiles"][name] = round(middle, 3), [round(low, 3), round(high, 3)]
@@ -152,6 +173,11 @@ class Bench:
                 row["ratio_range"][name] = [round(min(ratios), 3), round(max(ratios), 3)]
         print(json.dumps({key: row[key] for key in (*case, "milliseconds", "ratio")}), flush=True)
         return row
+
+
+def read_memory(name: str) -> float:
+    """Return the MB that Linux keeps under a name: what the process has (`VmRSS`), or had at most (`VmHWM`)."""
+    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1000
 
 
 def frames_of(seconds: int) -> int:
@@ -347,17 +373,13 @@ def pipelines(bench: Bench) -> list[dict]:
 
 def train(bench: Bench) -> list[dict]:
     """Time training steps, forward, backward and AdamW; and, at size tiny, what comes before the model."""
-    cases = [(2, 1)] if bench.quick else [(8, 1), (2, 10)]
     rows = []
-    for clips, seconds in cases:
-        ways, memory = {}, {}
-        for name in ("asm_stride_10", "asm_stride_10_checkpointing", "asm", "ast"):
-            ways[name] = make_step(name, clips, seconds, bench.device)
-            if not bench.quick and Path("/proc/self/status").exists():
-                memory[name] = peak_memory(name, clips, seconds, str(bench.device))
+    for clips, seconds in [(2, 1)] if bench.quick else [(8, 1), (2, 10)]:
+        names = ("asm_stride_10", "asm_stride_10_checkpointing", "asm", "ast")
+        ways = {name: make_step(name, clips, seconds, bench.device) for name in names}
         row = bench.race(ways, stage="train", clips=clips, seconds=seconds)
         row["clips_per_second"] = {name: round(1000 * clips / value, 2) for name, value in row["milliseconds"].items()}
-        rows.append({**row, "memory_megabytes": memory})
+        rows.append(row)
     return [*rows, share(bench)]
 
 
@@ -383,31 +405,6 @@ def step_of(model, clips: int) -> Callable:
         optimizer.zero_grad()
 
     return work
-
-
-def peak_memory(name: str, clips: int, seconds: int, device: str) -> float:
-    """Return the MB that a training step needs at most beyond its model, in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return round(pool.apply(measure_memory, (name, clips, seconds, device)), 1)
-
-
-def measure_memory(name: str, clips: int, seconds: int, device: str) -> float:
-    """Measure for [`peak_memory`]: two steps, of which the first makes the optimizer's state."""
-    work = make_step(name, clips, seconds, torch.device(device))
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        work()
-        return torch.cuda.max_memory_allocated() / 1e6
-    before = highest_memory()
-    work()
-    work()
-    return highest_memory() - before
-
-
-def highest_memory() -> float:
-    """Return the MB that this process had at most. (`ru_maxrss` would be its parent's, where that had more.)"""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1000
 
 
 def share(bench: Bench) -> dict:
@@ -465,7 +462,7 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
             row = bench.race(ways, stage="export", model=name, clips=clips, seconds=model.config.max_length / 100)
             times = row["milliseconds"]
             row["int8_speedup"] = {way: round(times[way] / times["onnx_int8"], 2) for way in ("onnx", "torch")}
-            rows.append({**row, "megabytes": sizes})
+            rows.append({**row, "file_megabytes": sizes})
     return rows
 
 
@@ -584,7 +581,7 @@ def format_results(stages: dict) -> str:
                 label,
                 row["clips_per_second"][name],
                 ratio(row, name, 2) if name in row["ratio"] else 1,
-                f"{row['memory_megabytes'][name]:.0f}" if name in row["memory_megabytes"] else "",
+                f"{row['megabytes'][name]:.0f}" if name in row["megabytes"] else "",
             ]
             for row in stages.get("train", [])
             if row["stage"] == "train"
@@ -602,7 +599,7 @@ def format_results(stages: dict) -> str:
                 label,
                 f"{row['milliseconds'][name]:.1f}",
                 f"{row['milliseconds']['torch'] / row['milliseconds'][name]:.2f}",
-                row["megabytes"][sizes[name]] if name in sizes else "",
+                row["file_megabytes"][sizes[name]] if name in sizes else "",
             ]
             for row in stages.get("export", [])
             for name, label in names.items()

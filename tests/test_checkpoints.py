@@ -65,7 +65,7 @@ def test_the_code_of_card_and_readme_runs(folder, repository, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for document in (folder / "README.md", repository / "README.md"):
         blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for code in [block for block in blocks if "recording.wav" in block]:
+        for code in [block for block in blocks if "recording.wav" in block and ".onnx" not in block]:
             exec(code, {})  # our own documents
             assert ("_silence_" if "keywords" in code else "'label': ") in capsys.readouterr().out
 

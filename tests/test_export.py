@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm import export as export_module
 from modeling_asm.audio import load_audio
-from modeling_asm.export import ASMWaveformClassifier, export, main, make_inputs, make_noise
+from modeling_asm.export import ASMWaveformClassifier, describe, export, main, make_inputs, make_noise
 from modeling_asm.feature_extraction_asm import PADDING_MODES
 
 
@@ -53,12 +53,16 @@ def test_the_filterbank_at_other_rates(model, sampling_rate):
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=0)
 
 
-def test_what_stands_behind_a_clip_does_not_matter(model, feature_extractor):
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
+def test_what_stands_behind_a_clip_does_not_matter(model, padding_mode):
+    feature_extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, padding_mode=padding_mode)
     module, size = ASMWaveformClassifier(model, feature_extractor), feature_extractor.nb_max_samples
     clip = torch.from_numpy(NOISE[:size])[None]
     behind = torch.cat([clip[:, :1000], torch.full((1, size - 1000), 7.0)], 1)
     lengths = torch.tensor([1000])
     assert torch.equal(module(clip, lengths), module(behind, lengths))
+    for length, nearest in ((0, 1), (-5, 1), (size + 1, size)):
+        assert torch.equal(module(clip, torch.tensor([length])), module(clip, torch.tensor([nearest])))
 
 
 @pytest.mark.parametrize("inputs", ["waveform", "features"])
@@ -89,6 +93,32 @@ def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_e
     assert not operators & {"STFT", "DFT", "MelWeightMatrix", "Loop", "Scan", "If"}
     assert {node.domain for node in graph.node} == {""}
     assert str(repository).encode() not in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_the_description_does_not_tell_where_the_checkpoint_was(checkpoint):
+    model = ASMForAudioClassification.from_pretrained(checkpoint)
+    description = describe(model, ASMFeatureExtractor.from_pretrained(checkpoint), "waveform")
+    assert not [text for text in description.values() if str(checkpoint) in text]
+
+
+def test_waveforms_are_checked_and_scaled(feature_extractor):
+    pcm = (NOISE[:3000] * 2**15).astype(np.int16)
+    batch, lengths = make_inputs(feature_extractor, [pcm], "waveform")
+    assert lengths.tolist() == [feature_extractor.nb_max_samples]
+    np.testing.assert_allclose(batch[0], NOISE[: lengths[0]], atol=2**-15)
+    with pytest.raises(ValueError, match="finite"):
+        make_inputs(feature_extractor, [np.array([0.0, np.nan], np.float32)], "waveform")
+    with pytest.raises(ValueError, match="Clip 0 is empty"):
+        make_inputs(feature_extractor, [np.zeros(0, np.float32)], "waveform")
+
+
+def test_a_file_of_another_feature_extraction_is_not_written(model, feature_extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_extractor, "mean", 0.0)
+    module = ASMWaveformClassifier(model.requires_grad_(False), feature_extractor)
+    monkeypatch.setattr(export_module, "ASMWaveformClassifier", lambda *_: module)
+    other = ASMFeatureExtractor(num_mel_bins=24, max_length=16, mean=-8.0, std=4.0)
+    with pytest.raises(RuntimeError, match=r"logits differ by"):
+        export(model, other, tmp_path / "model.pt2")
 
 
 def test_int8(model, feature_extractor, tmp_path):
@@ -161,7 +191,9 @@ def test_the_command(checkpoint, tmp_path, capsys):
     soundfile.write(tmp_path / "clip.wav", NOISE, 8000)
     output = str(tmp_path / "model.pt2")
     assert main(["--model", str(checkpoint), "--output", output, "--clips", str(tmp_path / "clip.wav")]) == 0
-    assert re.search(r"model\.pt2: \d\.\d MB; on 1 clips, .* 100\.0% of the best labels", capsys.readouterr().out)
+    assert re.search(
+        r"model\.pt2: \d\.\d MB; on the clips \(1\), .* 100\.0% of the best labels", capsys.readouterr().out
+    )
     assert main(["--model", str(checkpoint), "--output", str(tmp_path / "model.bin")]) == 2
     assert capsys.readouterr().err.startswith("asm-export: The name of the file must end on")
 

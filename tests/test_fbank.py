@@ -97,6 +97,19 @@ def test_writes_where_it_is_told():
     assert (whole[:, 8] == 7).all()
 
 
+@pytest.mark.parametrize("out", [torch.zeros(2, 5, 24), torch.zeros(2, 8, 24).double()])
+def test_another_place_to_write_to_is_an_error(out):
+    with pytest.raises(ValueError, match=r"`out` is .* of shape .*, expected float32 of \(2, 8, 24\)"):
+        fbank(torch.rand(2, 1600), num_mel_bins=24, out=out)
+
+
+def test_the_filters_are_kept_for_training():
+    mel_filters.cache_clear()
+    with torch.inference_mode():
+        fbank(torch.rand(1, 400))
+    assert not mel_filters(16000, 128, 512).is_inference()
+
+
 def test_frame_sizes_cut_fractions():
     assert frame_sizes(16000, 25.0, 10.0) == (400, 160)
     assert frame_sizes(22050, 25.0, 10.0) == (551, 220)

@@ -336,3 +336,10 @@ def test_another_padding_mode_does_not_keep_the_old_value(tmp_path):
 def test_seconds_per_frame_are_whole_samples():
     assert ASMFeatureExtractor().seconds_per_frame == 0.01
     assert ASMFeatureExtractor(sampling_rate=22050).seconds_per_frame == 220 / 22050
+
+
+@pytest.mark.parametrize("clip", [np.ones(1, np.float32)[::-1], np.linspace(0, 1, 500, dtype=np.float32)[::-1]])
+def test_arrays_that_run_backwards(feature_extractor, clip):
+    options = {"sampling_rate": 16000, "return_tensors": "pt"}
+    expected = feature_extractor(clip.copy(), **options)["input_values"]
+    assert torch.equal(feature_extractor(clip, **options)["input_values"], expected)

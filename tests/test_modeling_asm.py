@@ -7,6 +7,7 @@ from transformers import AutoModelForAudioClassification, Trainer, TrainingArgum
 import modeling_asm.modeling_asm
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
+from modeling_asm.export import ASMFeatureClassifier
 from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, ASMLayer, aggregate_windows, window_starts
 
 
@@ -106,6 +107,15 @@ def test_blocks_of_examples_give_what_the_whole_batch_gives(config, input_values
     calls.clear()
     torch.testing.assert_close(logits, model(input_values).logits, atol=1e-6, rtol=1e-5)
     assert calls == [4] * config.num_hidden_layers  # with gradients, the whole batch at once
+
+    sizes, layer = [], model.audio_spectrogram_mixer.layers[0]
+    layer.channel_mixing.fc1.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    with torch.no_grad():
+        model(input_values)
+    assert sizes == [4]  # so does whoever looks on
+    with torch.no_grad():
+        traced = torch.jit.trace(ASMFeatureClassifier(model), input_values[:3], check_trace=False)
+        torch.testing.assert_close(traced(input_values), logits, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -5,7 +7,7 @@ import soundfile
 
 from modeling_asm import ASMAudioClassificationPipeline, ASMFeatureExtractor
 from modeling_asm.audio import AudioFileError
-from modeling_asm.export import export
+from modeling_asm.export import export, main
 from modeling_asm.onnx_asm import ASMOnnxClassifier
 
 
@@ -70,6 +72,26 @@ def test_the_first_sample_that_is_not_finite_is_an_error(model, feature_extracto
         clip[-1] = np.nan
         with pytest.raises(ValueError, match="finite"):
             classifier(clip)
+
+
+def test_the_code_of_the_readme_runs(repository, tmp_path, monkeypatch, capsys):
+    """On a second of noise, with a file of the keyword model."""
+    checkpoint = str(repository / "checkpoints" / "asm-mini-keywords")
+    assert main(["--model", checkpoint, "--output", str(tmp_path / "keywords.onnx")]) == 0
+    soundfile.write(tmp_path / "recording.wav", LONG, RATE)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "keywords.onnx" in block]
+    exec(code, {})  # our own document
+    assert "_silence_" in capsys.readouterr().out
+
+
+def test_a_device_and_providers(model, feature_extractor, tmp_path):
+    export(model, feature_extractor, tmp_path / "model.onnx", "features")
+    with pytest.raises(ValueError, match=r"`device` is 'cpu', but ONNX Runtime chooses by providers"):
+        ASMOnnxClassifier(tmp_path / "model.onnx", device="cpu")
+    classifier = ASMOnnxClassifier(tmp_path / "model.onnx", providers="CPUExecutionProvider")
+    assert classifier.model.session.get_providers() == ["CPUExecutionProvider"]
 
 
 def test_files_that_are_none(tmp_path):

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -196,6 +197,7 @@ def test_memory_does_not_grow_with_the_file(checkpoint, tmp_path):
 
 WITHOUT = """
 import sys
+import threading
 for name in ("torchaudio", "torchcodec"):
     sys.modules[name] = None
 import modeling_asm
@@ -212,12 +214,22 @@ def test_without_ffmpeg_torchaudio_and_torchcodec(checkpoint, tmp_path):
     assert process.stdout.split()[-1] in ("bird", "cat", "dog")
 
 
-def test_reading_ahead_changes_nothing(classifier, tmp_path):
+def test_reading_ahead_changes_nothing(classifier, tmp_path, monkeypatch):
+    readers, preprocess = set(), ASMAudioClassificationPipeline.preprocess
+
+    def watched(*args, **kwargs):
+        readers.add(threading.current_thread().name)
+        yield from preprocess(*args, **kwargs)
+
+    monkeypatch.setattr(ASMAudioClassificationPipeline, "preprocess", watched)
     soundfile.write(tmp_path / "long.wav", LONG, RATE)
     recordings = [LONG[:500], str(tmp_path / "long.wav"), str(tmp_path / "none.wav"), LONG[:3000]]
     options = {"batch_size": 2, "on_error": "return"}
     expected = classifier(recordings, **options)
+    assert readers == {threading.current_thread().name}  # the model is on a CPU
+    readers.clear()
     assert classifier(recordings, read_ahead=3, **options) == expected
+    assert readers == {"read-ahead"}
     assert classifier(str(tmp_path / "long.wav"), read_ahead=1) == expected[1]
     with pytest.raises(AudioFileError):
         classifier(recordings, read_ahead=1)

@@ -33,7 +33,13 @@ def num_frames(num_samples: int, window: int, shift: int) -> int:
     return 1 + (num_samples - window) // shift if num_samples >= window else 0
 
 
+def fft_length_of(window: int) -> int:
+    """Return the length of the Fourier transform of a frame: the next power of two."""
+    return 2 ** math.ceil(math.log2(window))
+
+
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must be of use for training, too
 def mel_filters(sampling_rate: int, num_mel_bins: int, fft_length: int) -> Tensor:
     """Compute Kaldi's triangular filters, equally spaced and of height 1 on the mel scale 1127 ln(1 + f / 700).
 
@@ -54,6 +60,7 @@ def mel_filters(sampling_rate: int, num_mel_bins: int, fft_length: int) -> Tenso
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def mel_bands(
     sampling_rate: int, num_mel_bins: int, fft_length: int, device: torch.device
 ) -> list[tuple[slice, slice, Tensor]]:
@@ -63,7 +70,7 @@ def mel_bands(
         For each band: its mel bins, its bins of the spectrum, and its part of the filters, of these two sizes.
     """
     bands = []
-    for columns in torch.arange(num_mel_bins).chunk(NUM_BANDS):
+    for columns in torch.arange(num_mel_bins, device="cpu").chunk(NUM_BANDS):
         mels = slice(int(columns[0]), int(columns[-1]) + 1)
         filters = mel_filters(sampling_rate, num_mel_bins, fft_length)[:, mels]
         reached = filters.any(1).nonzero().flatten().tolist() or [0]
@@ -99,7 +106,8 @@ def fbank(
         floored at float32 epsilon, with `num_frames = 1 + (num_samples - frame_length) // frame_shift` in samples.
 
     Raises:
-        ValueError: If the waveform is not a float32 tensor of two axes, or is shorter than one frame.
+        ValueError: If the waveform is not a float32 tensor of two axes, or is shorter than one frame, or `out` has
+            another shape or dtype.
     """
     window, shift = frame_sizes(sampling_rate, frame_length, frame_shift)
     if waveform.ndim != 2 or waveform.dtype != torch.float32:
@@ -113,7 +121,7 @@ def fbank(
             f"got {waveform.shape[1]} samples; pad the waveform with zeros."
         )
     device = waveform.device
-    fft_length = 2 ** math.ceil(math.log2(window))
+    fft_length = fft_length_of(window)
     bands = mel_bands(sampling_rate, num_mel_bins, fft_length, device)
     hann = torch.hann_window(window, periodic=False, dtype=torch.float32, device=device)
 
@@ -121,7 +129,10 @@ def fbank(
     batch_size, length = frames.shape[:2]
     frames_per_block = FRAMES_PER_BLOCK_CPU if device.type == "cpu" else FRAMES_PER_BLOCK_ACCELERATOR
     rows, columns = max(1, frames_per_block // length), min(length, frames_per_block)
-    features = waveform.new_empty(batch_size, length, num_mel_bins) if out is None else out
+    shape = (batch_size, length, num_mel_bins)
+    features = waveform.new_empty(shape) if out is None else out
+    if features.shape != shape or features.dtype != torch.float32:
+        raise ValueError(f"`out` is {features.dtype} of shape {tuple(features.shape)}, expected float32 of {shape}.")
     block = (min(rows, batch_size), columns)
     centred = waveform.new_empty(*block, window)
     padded = waveform.new_zeros(*block, fft_length)

@@ -318,7 +318,8 @@ def as_tensor(numbers, name: str) -> Tensor:
         raise ValueError(f"{name} is not a plain sequence of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} holds {array.dtype} values ({type(numbers).__name__}), expected numbers.")
-    native, copy = array.dtype.newbyteorder("="), not array.flags.writeable
+    copy = not array.flags.writeable or any(stride < 0 for stride in array.strides)
+    native = array.dtype.newbyteorder("=")
     return torch.from_numpy(array.astype(native, order="C", copy=copy))
 
 

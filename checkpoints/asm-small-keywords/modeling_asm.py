@@ -175,8 +175,11 @@ class ASMLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map `(batch_size, num_patches, hidden_size)` to the same shape."""
-        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if whole or hidden_states.device.type != "cpu":
+        graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # it shall take any batch size
+        if graph or self.training or torch.is_grad_enabled() or hidden_states.device.type != "cpu":
+            return self.mix(hidden_states)
+        parts = [part for child in self.children() for part in child.modules()]
+        if any(part._forward_hooks or part._forward_pre_hooks for part in parts):  # they expect the whole batch
             return self.mix(hidden_states)
         units = max(self.token_units, hidden_states.shape[1] * self.channels_mlp_dim)
         blocks = hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))

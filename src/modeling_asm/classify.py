@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}.")
     if args.plot and len(args.files) > 1:
         parser.error(f"--plot draws one file, got {len(args.files)}; give one after the other.")
+    if args.device and args.model.endswith(".onnx"):
+        parser.error(f"--device is for checkpoints, got the ONNX file {args.model}; leave it out.")
     if args.files.count("-") > 1:
         parser.error("Standard input can be read once only.")
 

@@ -32,8 +32,8 @@ from transformers.utils import logging
 
 from .audio import load_audio
 from .commands import load_pipeline, one_line, quiet_decoder
-from .fbank import EPSILON, PREEMPHASIS, frame_sizes, mel_filters
-from .feature_extraction_asm import ASMFeatureExtractor
+from .fbank import EPSILON, PREEMPHASIS, fft_length_of, frame_sizes, mel_filters
+from .feature_extraction_asm import ASMFeatureExtractor, as_waveform, check_finite
 from .modeling_asm import ASMForAudioClassification
 
 
@@ -41,6 +41,7 @@ TOLERANCE = 1e-4  # largest difference of the logits
 INPUTS = ("waveform", "features")
 PACKAGES = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".pte": ("executorch",)}
 OPSET = 20  # the first with GELU
+PLACES = {"_name_or_path", "name_or_path", "auto_map"}  # fields that tell where a checkpoint was
 
 
 class ASMWaveformClassifier(nn.Module):
@@ -61,7 +62,7 @@ class ASMWaveformClassifier(nn.Module):
         self.feature_extractor = feature_extractor
         rate = feature_extractor.sampling_rate
         self.window, self.shift = frame_sizes(rate, feature_extractor.frame_length, feature_extractor.frame_shift)
-        fft_length = 2 ** math.ceil(math.log2(self.window))
+        fft_length = fft_length_of(self.window)
         bins = fft_length // 2  # without that of the Nyquist frequency, which no filter reaches
         turns = torch.outer(torch.arange(self.window), torch.arange(bins)) % fft_length / fft_length
         angles = 2 * math.pi * turns.double()
@@ -77,7 +78,8 @@ class ASMWaveformClassifier(nn.Module):
         Args:
             waveform: Float32 tensor of shape `(batch_size, nb_max_samples)`, mono, in [-1, 1]. What stands behind the
                 end of a clip does not matter.
-            num_samples: Integer tensor of shape `(batch_size,)`: how many samples are the clip's.
+            num_samples: Integer tensor of shape `(batch_size,)`: how many samples are the clip's, from 1 to
+                `nb_max_samples`; what is outside counts as the nearest of these.
 
         Returns:
             Logits of shape `(batch_size, num_labels)`.
@@ -86,7 +88,7 @@ class ASMWaveformClassifier(nn.Module):
 
     def extract(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
         """Return what the feature extractor makes of the clips, `(batch_size, max_length, num_mel_bins)`."""
-        extractor, length = self.feature_extractor, num_samples[:, None]
+        extractor, length = self.feature_extractor, num_samples[:, None].clamp(1, waveform.shape[1])
         time = torch.arange(waveform.shape[1], device=waveform.device)[None]
         if extractor.padding_mode == "repeat":
             waveform = waveform.gather(1, time % length)
@@ -177,19 +179,21 @@ def export(
         raise ValueError(f"There is no folder {str(path.parent)!r}: make it first.")
     model = copy.deepcopy(model).float().cpu().eval().requires_grad_(False)
     module = ASMWaveformClassifier(model, feature_extractor) if inputs == "waveform" else ASMFeatureClassifier(model)
-    examples = make_inputs(feature_extractor, waveforms or make_noise(feature_extractor), inputs)
+    waveforms = waveforms or make_noise(feature_extractor)
+    examples = make_inputs(feature_extractor, waveforms, inputs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder, quiet_exporters():
         file = Path(folder) / path.name
         WRITERS[path.suffix](module.eval(), tuple(examples), file, describe(model, feature_extractor, inputs))
         if int8:
             quantise(file)
         logits = READERS[path.suffix](file, examples)
-        expected = module(*(torch.from_numpy(example) for example in examples)).numpy()
+        (features,) = make_inputs(feature_extractor, waveforms, "features")
+        expected = model(torch.from_numpy(features)).logits.numpy()
         difference = float(np.abs(logits - expected).max())
         if not int8 and not difference <= TOLERANCE:
             raise RuntimeError(
                 f"The exported model's logits differ by {difference:.1e}, more than {TOLERANCE:.0e}, so {path} was not "
-                "written. Compare on clips of ordinary loudness, or another version of the packages."
+                "written. Compare on other clips, or with other versions of torch and of the runtime."
             )
         file.replace(path)
     same = float((logits.argmax(1) == expected.argmax(1)).mean())
@@ -197,9 +201,12 @@ def export(
 
 
 def make_noise(feature_extractor: ASMFeatureExtractor) -> list[np.ndarray]:
-    """Return clips of white noise: one shorter than a frame, one of half a window, one of a whole."""
+    """Return clips of white noise: of one frame, half a window and a whole one."""
     generator, whole = np.random.default_rng(0), feature_extractor.nb_max_samples
-    lengths = [max(whole // 1000, 1), whole // 2, whole]
+    window, _ = frame_sizes(
+        feature_extractor.sampling_rate, feature_extractor.frame_length, feature_extractor.frame_shift
+    )
+    lengths = [window, max(whole // 2, window), whole]
     return [generator.uniform(-0.5, 0.5, length).astype(np.float32) for length in lengths]
 
 
@@ -209,22 +216,25 @@ def make_inputs(feature_extractor: ASMFeatureExtractor, waveforms: list[np.ndarr
         options = {"sampling_rate": feature_extractor.sampling_rate, "truncation": True, "return_tensors": "np"}
         return [feature_extractor(waveforms, **options)["input_values"]]
     batch = np.zeros((len(waveforms), feature_extractor.nb_max_samples), np.float32)
+    waveforms = [as_waveform(waveform, index).numpy() for index, waveform in enumerate(waveforms)]
     for row, waveform in zip(batch, waveforms):
         row[: len(waveform)] = waveform[: len(row)]
+    check_finite(torch.from_numpy(batch))
     return [batch, np.array([min(len(waveform), batch.shape[1]) for waveform in waveforms])]
 
 
 def describe(model: ASMForAudioClassification, feature_extractor: ASMFeatureExtractor, inputs: str) -> dict[str, str]:
     """Return what an exported file says of itself."""
-    names = model.config.id2label
+    names, settings = model.config.id2label, (model.config.to_dict(), feature_extractor.to_dict())
+    config, features = ({key: fields[key] for key in fields.keys() - PLACES} for fields in settings)
     return {
         "modeling_asm": version("modeling_asm"),
         "inputs": inputs,
         "labels": json.dumps([names[index] for index in range(model.config.num_labels)]),
         "sampling_rate": str(feature_extractor.sampling_rate),
         "num_samples": str(feature_extractor.nb_max_samples),
-        "config": json.dumps(model.config.to_dict()),
-        "feature_extractor": json.dumps(feature_extractor.to_dict()),
+        "config": json.dumps(config, sort_keys=True),
+        "feature_extractor": json.dumps(features, sort_keys=True),
     }
 
 
@@ -337,7 +347,7 @@ READERS = {".onnx": read_onnx, ".pt2": read_program, ".pte": read_executorch}
 @contextlib.contextmanager
 def quiet_exporters() -> Iterator[None]:
     """Keep the exporters' warnings about their own packages off standard error."""
-    loggers = [python_logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "root", "")]
+    loggers = [python_logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(python_logging.ERROR)
@@ -375,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"asm-export: {one_line(error)}", file=sys.stderr)
         return 2
-    size, clips = Path(args.output).stat().st_size / 1e6, f"{len(waveforms)} clips" if waveforms else "noise"
+    size, clips = Path(args.output).stat().st_size / 1e6, f"the clips ({len(waveforms)})" if waveforms else "noise"
     print(
         f"{args.output}: {size:.1f} MB; on {clips}, the largest difference of the logits is "
         f"{result['largest_difference']:.1e}, and {result['same_label']:.1%} of the best labels are the same."

@@ -40,6 +40,8 @@ class ASMOnnxModel:
             import onnxruntime
         except ImportError as error:
             raise ImportError("Running an ONNX file needs onnxruntime: `pip install 'modeling_asm[onnx]'`.") from error
+        if isinstance(providers, str):
+            providers = [providers]
         path = os.fspath(path)
         if not os.path.isfile(path):
             raise OSError(f"There is no file {path!r}, expected an ONNX file that `asm-export` wrote.")
@@ -78,7 +80,7 @@ class ASMOnnxClassifier(ASMAudioClassificationPipeline):
     Raises:
         ImportError: If onnxruntime is missing.
         OSError: If there is no such file.
-        ValueError: If it is not an ONNX file, or not one of `asm-export`.
+        ValueError: If it is not an ONNX file, or not one of `asm-export`, or a `device` is given.
 
     Example:
 
@@ -97,6 +99,11 @@ class ASMOnnxClassifier(ASMAudioClassificationPipeline):
         session_options=None,
         **kwargs,
     ):
+        if "device" in kwargs:
+            raise ValueError(
+                f"`device` is {kwargs['device']!r}, but ONNX Runtime chooses by providers: give "
+                "`providers=['CUDAExecutionProvider']`, for example."
+            )
         model = ASMOnnxModel(path, providers, session_options)
         super().__init__(model=model, feature_extractor=model.feature_extractor, device="cpu", **kwargs)
 

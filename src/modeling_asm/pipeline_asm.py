@@ -52,8 +52,9 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             on_error: `"raise"`, or `"return"` a dictionary with the key `error` in the place of the result of a
                 recording that cannot be read, so that the others are classified all the same.
             batch_size: How many windows the model gets at once.
-            read_ahead: How many batches a thread decodes and extracts while the model computes; by default 2 where the
-                model is on an accelerator, and 0 on a CPU, all of whose cores the model has use for itself.
+            read_ahead: How many batches a thread makes while the model computes: it goes through `inputs`, decodes and
+                extracts. By default 2 where the model is on an accelerator, and 0 on a CPU, all of whose cores the
+                model has use for itself.
 
         Returns:
             For each recording a list of dictionaries with `label` and `score`; with `return_timestamps`, a list of
@@ -106,9 +107,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         read_ahead = preprocess_params.pop("read_ahead", 0 if self.device.type == "cpu" else 2)
         results = super().get_iterator(inputs, num_workers, batch_size, preprocess_params, *params)
         if read_ahead > 0:
-            results.loader.loader = ReadAhead(
-                results.loader.loader, read_ahead
-            )  # of the batches, below model and scores
+            batches = results.loader  # below the scores, which are made of the model's answers to these
+            batches.loader = ReadAhead(batches.loader, read_ahead)
         return results
 
     def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:

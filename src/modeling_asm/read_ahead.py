@@ -12,7 +12,7 @@ class ReadAhead:
     """Iterate over something in a thread of its own, some items ahead of their use.
 
     The order stays. What the thread raises is raised where the item would have come. Where the items are no longer
-    wanted, the thread ends.
+    wanted, the thread ends with the one that it is at. `items` is iterated over in that thread.
 
     Args:
         items: What to iterate over.
@@ -21,6 +21,9 @@ class ReadAhead:
 
     def __init__(self, items: Iterable, size: int):
         self.items, self.size = items, size
+
+    def __len__(self) -> int:
+        return len(self.items)
 
     def __iter__(self) -> Iterator:
         ready, closed = queue.Queue(self.size), threading.Event()
@@ -54,4 +57,5 @@ class ReadAhead:
                 yield item
         finally:
             closed.set()
-            thread.join()
+            if thread is not threading.current_thread():  # which may collect this iterator as garbage
+                thread.join(WAIT)

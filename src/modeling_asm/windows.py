@@ -52,7 +52,7 @@ class WindowStream:
     Args:
         max_length: Number of frames of a window.
         shift: Number of frames from one window to the next.
-        step: A window may start at each `step`th frame only, which counts for the last one.
+        step: The last window, too, starts at a multiple of `step` frames.
     """
 
     def __init__(self, max_length: int, shift: int, step: int = 1):
