@@ -147,30 +147,36 @@ class Bench:
         work()
         return round(read_memory("VmHWM") - before, 1)
 
-    def race(self, ways: dict[str, Callable], against: dict[str, str] | None = None, **case) -> dict:
-        """Time ways in turns; return the case with each way's milliseconds, and its time relative to another's.
+    def race(self, ways: dict[str, Callable], pairs: list[tuple[str, str]] | None = None, **case) -> dict:
+        """Time ways in turns.
 
-        That is the way that `against` names, by default the first.
+        Args:
+            ways: What to call, by name.
+            pairs: Names whose times are divided, round by round; by default each way's time by that of the first.
+            **case: What the row says of the case.
+
+        Returns:
+            The case, with median and quartiles of each way's milliseconds, the ratios' median and range, and memory.
         """
+        first = next(iter(ways))
+        pairs = pairs or [(name, first) for name in ways if name != first]
+        megabytes = {name: self.measure_memory(work) for name, work in ways.items()}  # warms each way up, too
         times: dict[str, list[float]] = {name: [] for name in ways}
-        memory = {name: self.measure_memory(work) for name, work in ways.items()}
         start = time.perf_counter()
         for index in range(2 if self.quick else self.rounds):
             if index >= 2 and (time.perf_counter() - start) * (index + 1) / index > BUDGET:
                 break
             for name, work in ways.items():
                 times[name].append(self.time_round(work))
-        first = next(iter(ways))
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
-        row["megabytes"] = {name: value for name, value in memory.items() if value is not None}
+        row["megabytes"] = {name: value for name, value in megabytes.items() if value is not None}
         for name, values in times.items():
             low, middle, high = (float(value) for value in 1000 * np.quantile(values, [0.25, 0.5, 0.75]))
             row["milliseconds"][name], row["quartiles"][name] = round(middle, 3), [round(low, 3), round(high, 3)]
-            other = (against or {}).get(name, first)
-            if name != other:
-                ratios = [value / own for own, value in zip(times[other], values)]
-                row["ratio"][name] = round(median(ratios), 3)
-                row["ratio_range"][name] = [round(min(ratios), 3), round(max(ratios), 3)]
+        for name, other in pairs:
+            ratios = [value / beside for value, beside in zip(times[name], times[other])]
+            row["ratio"][f"{name} / {other}"] = round(median(ratios), 3)
+            row["ratio_range"][f"{name} / {other}"] = [round(min(ratios), 3), round(max(ratios), 3)]
         print(json.dumps({key: row[key] for key in (*case, "milliseconds", "ratio")}), flush=True)
         return row
 
@@ -231,7 +237,7 @@ def extract(bench: Bench) -> list[dict]:
         ways = {
             "asm": partial(own, sounds, sampling_rate=RATE, return_tensors="pt", device=device),
             "ast": partial(ast, sounds, sampling_rate=RATE, return_tensors="np"),
-            "kaldi": partial(kaldi, sounds),
+            "kaldi": partial(kaldi, [sound.tolist() for sound in sounds]),  # it converts arrays slowly
             "limit": extraction_limit(clips * frames_of(seconds), bench.device),
             "limit_in_bands": extraction_limit(clips * frames_of(seconds), bench.device, in_bands=True),
         }
@@ -247,8 +253,8 @@ def extract(bench: Bench) -> list[dict]:
     return rows
 
 
-def kaldi(sounds: list[np.ndarray]) -> list:
-    """Compute log-mel energies of 80 bins by kaldi-native-fbank, which refuses 128 at this rate."""
+def kaldi(sounds: list[list[float]]) -> list:
+    """Compute log-mel energies of 80 bins by kaldi-native-fbank, which refuses 128 at this rate, in one thread."""
     import kaldi_native_fbank
 
     options = kaldi_native_fbank.FbankOptions()
@@ -320,7 +326,7 @@ def forward(bench: Bench) -> list[dict]:
 
 def race_models(bench: Bench, models: dict, clips: int, seconds: float) -> dict:
     """Time the forward passes of models on the same clips, in float32 and in bfloat16, in turns."""
-    ways, against = {}, {}
+    ways, pairs = {}, [("asm", "asm_bfloat16")]
     for suffix, precision in (("", torch.float32), ("_bfloat16", torch.bfloat16)):
         casted = {name: copy.deepcopy(model).to(bench.device, precision) for name, model in models.items()}
         ways |= {f"{name}{suffix}": partial(model, inputs_of(model, clips)) for name, model in casted.items()}
@@ -328,10 +334,10 @@ def race_models(bench: Bench, models: dict, clips: int, seconds: float) -> dict:
             graphs = torch.compile(casted["asm"], mode="reduce-overhead")
             ways[f"asm_graphs{suffix}"] = partial(graphs, inputs_of(casted["asm"], clips))
         ways[f"limit{suffix}"] = products(casted["asm"], clips)
-        against |= {name: f"asm{suffix}" for name in ways if name not in against}
-    against["asm_bfloat16"] = "asm"
+        others = [name for name in ways if name.endswith("_bfloat16") == bool(suffix) and name != f"asm{suffix}"]
+        pairs += [(name, f"asm{suffix}") for name in others]
     tokens = models["asm"].config.num_patches
-    return bench.race(ways, against, stage="forward", clips=clips, seconds=seconds, tokens=tokens)
+    return bench.race(ways, pairs, stage="forward", clips=clips, seconds=seconds, tokens=tokens)
 
 
 def inputs_of(model, clips: int) -> torch.Tensor:
@@ -360,15 +366,29 @@ def pipelines(bench: Bench) -> list[dict]:
 
             ways = {
                 "asm": partial(asm, files, batch_size=clips),
-                "asm_read_ahead": partial(asm, files, batch_size=clips, read_ahead=1),
                 "asm_stride_10": partial(equal, files, batch_size=clips),
                 "ast": stock,
             }
-            row = bench.race(ways, stage="pipeline", clips=clips, seconds=seconds)
-            times = row["milliseconds"]
-            row["ast_to_asm_stride_10"] = round(times["ast"] / times["asm_stride_10"], 2)
-            rows.append(row)
+            pairs = [("ast", "asm"), ("ast", "asm_stride_10")]
+            rows.append(bench.race(ways, pairs, stage="pipeline", clips=clips, seconds=seconds))
+        rows.append(read_ahead(bench, folder))
     return rows
+
+
+def read_ahead(bench: Bench, folder: str) -> dict:
+    """Time the pipeline on eight batches of clips of 1 s at size small, with and without a thread that reads ahead."""
+    config = ASMConfig(**ASM_SIZES["small"].config, num_labels=12)
+    extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    model = ASMForAudioClassification(config).eval()
+    pipeline = ASMAudioClassificationPipeline(model=model, feature_extractor=extractor, device=bench.device)
+    files = [str(Path(folder) / f"{index}.flac") for index in range(32)]
+    for file, sound in zip(files, bench.clips(32, 1)):
+        soundfile.write(file, sound, RATE)
+    ways = {
+        "asm": partial(pipeline, files, batch_size=4, read_ahead=0),
+        "asm_read_ahead": partial(pipeline, files, batch_size=4, read_ahead=2),
+    }
+    return bench.race(ways, stage="read_ahead", size="small", clips=32, seconds=1)
 
 
 def train(bench: Bench) -> list[dict]:
@@ -384,7 +404,7 @@ def train(bench: Bench) -> list[dict]:
 
 
 def make_step(name: str, clips: int, seconds: int, device: torch.device) -> Callable:
-    """Return a function that does a training step of a model of the papers' size in float32."""
+    """Return a function that does a training step of a model of the papers' size in float32, and has done one."""
     model = make_ast(seconds) if name == "ast" else make_asm(seconds, 10 if "stride_10" in name else 16)
     model.to(device)
     if "checkpointing" in name:
@@ -404,6 +424,7 @@ def step_of(model, clips: int) -> Callable:
         optimizer.step()
         optimizer.zero_grad()
 
+    work()  # makes the optimizer's state, which later steps find
     return work
 
 
@@ -459,9 +480,9 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
             }
             if not bench.quick:
                 ways["torch_compiled"] = without_gradients(compiled, inputs)
-            row = bench.race(ways, stage="export", model=name, clips=clips, seconds=model.config.max_length / 100)
-            times = row["milliseconds"]
-            row["int8_speedup"] = {way: round(times[way] / times["onnx_int8"], 2) for way in ("onnx", "torch")}
+            pairs = [("torch", way) for way in ways if way != "torch"] + [("onnx", "onnx_int8")]
+            case = {"model": name, "clips": clips, "seconds": model.config.max_length / 100}
+            row = bench.race(ways, pairs, stage="export", **case)
             rows.append({**row, "file_megabytes": sizes})
     return rows
 
@@ -518,7 +539,7 @@ def plot(rows: list[dict], path: str):
 
 
 def format_results(stages: dict) -> str:
-    """Format what the README quotes as Markdown tables: times as ratios, and the limit as a share of ASM's time."""
+    """Format what the README quotes as Markdown tables: ratios of times with their range."""
     tables = []
 
     def table(headings: list[str], rows: list[list]):
@@ -526,9 +547,15 @@ def format_results(stages: dict) -> str:
             lines = [headings, ["---"] * len(headings), *rows]
             tables.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
-    def ratio(row: dict, name: str, places: int = 1) -> str:
-        low, high = row["ratio_range"][name]
-        return f"{row['ratio'][name]:.{places}f} ({low:.{places}f} to {high:.{places}f})"
+    def rows_of(stage: str) -> list[dict]:
+        return stages.get(stage, {}).get("rows", [])
+
+    def ratio(row: dict, *pairs: str, places: int = 1) -> list[str]:
+        cells = []
+        for pair in pairs:
+            low, high = row["ratio_range"].get(pair, (1, 1))
+            cells.append(f"{row['ratio'].get(pair, 1):.{places}f} ({low:.{places}f} to {high:.{places}f})")
+        return cells
 
     table(
         ["extraction", "ASM, ms", "AST / ASM", "Kaldi / ASM", "limit / ASM", "limit in bands / ASM"],
@@ -536,54 +563,48 @@ def format_results(stages: dict) -> str:
             [
                 name_case(row),
                 f"{row['milliseconds']['asm']:.2f}",
-                *(ratio(row, name) for name in ("ast", "kaldi")),
-                *(ratio(row, name, 2) for name in ("limit", "limit_in_bands")),
+                *ratio(row, "ast / asm", "kaldi / asm"),
+                *ratio(row, "limit / asm", "limit_in_bands / asm", places=2),
             ]
-            for row in stages.get("extract", [])
+            for row in rows_of("extract")
             if (row["clips"], row["seconds"]) in QUOTED
         ],
     )
+    pairs = ("limit / asm", "asm / asm_bfloat16", "limit_bfloat16 / asm_bfloat16")
     table(
-        ["forward", "ASM, ms", "limit / ASM", "ASM / ASM in bfloat16", "limit / ASM, both in bfloat16"],
+        ["forward", "ASM, ms", "limit / ASM", "float32 / bfloat16", "limit / ASM in bfloat16"],
         [
             [
                 f"{row['clips']} of {row['tokens']} tokens",
                 f"{row['milliseconds']['asm']:.0f}",
-                ratio(row, "limit", 2),
-                f"{1 / row['ratio']['asm_bfloat16']:.2f}",
-                ratio(row, "limit_bfloat16", 2),
+                *ratio(row, *pairs, places=2),
             ]
-            for row in stages.get("forward", [])
+            for row in rows_of("forward")
             if row["tokens"] in (64, 512)
         ],
     )
+    pairs = ("ast / asm", "ast / asm_stride_10")
     table(
-        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides", "reading ahead / ASM"],
+        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides"],
         [
-            [
-                name_case(row),
-                f"{row['milliseconds']['asm']:.0f}",
-                ratio(row, "ast"),
-                row["ast_to_asm_stride_10"],
-                ratio(row, "asm_read_ahead", 2),
-            ]
-            for row in stages.get("pipeline", [])
-            if (row["clips"], row["seconds"]) in QUOTED
+            [name_case(row), f"{row['milliseconds']['asm']:.0f}", *ratio(row, *pairs)]
+            for row in rows_of("pipeline")
+            if row["stage"] == "pipeline" and (row["clips"], row["seconds"]) in QUOTED
         ],
     )
     names = {"asm_stride_10": "ASM, AST's strides", "asm_stride_10_checkpointing": "and gradient checkpointing"}
     names |= {"asm": "ASM", "ast": "AST"}
     table(
-        ["training step", "model", "clips a second", "time / ASM's with AST's strides", "memory, MB"],
+        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "memory, MB"],
         [
             [
                 name_case(row),
                 label,
                 row["clips_per_second"][name],
-                ratio(row, name, 2) if name in row["ratio"] else 1,
-                f"{row['megabytes'][name]:.0f}" if name in row["megabytes"] else "",
+                *ratio(row, f"{name} / asm_stride_10", places=2),
+                row["megabytes"].get(name, ""),
             ]
-            for row in stages.get("train", [])
+            for row in rows_of("train")
             if row["stage"] == "train"
             for name, label in names.items()
         ],
@@ -592,16 +613,16 @@ def format_results(stages: dict) -> str:
     names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
     sizes = {"onnx": "float32", "onnx_int8": "int8"}
     table(
-        ["exported", "runs in", "ms", "faster than PyTorch in float32", "MB"],
+        ["exported", "runs in", "ms", "PyTorch's time / this", "MB"],
         [
             [
-                f"{row['model']}, {row['clips']} clips",
+                f"{row['model']}, {row['clips']} at once",
                 label,
                 f"{row['milliseconds'][name]:.1f}",
-                f"{row['milliseconds']['torch'] / row['milliseconds'][name]:.2f}",
+                *ratio(row, f"torch / {name}", places=2),
                 row["file_megabytes"][sizes[name]] if name in sizes else "",
             ]
-            for row in stages.get("export", [])
+            for row in rows_of("export")
             for name, label in names.items()
             if name in row["milliseconds"]
         ],
@@ -646,25 +667,24 @@ def main():
     torch.manual_seed(0)
     results = {}
     if args.output and Path(args.output).exists():
-        results = json.loads(Path(args.output).read_text()).get("stages", {})
+        results = json.loads(Path(args.output).read_text())
+    if args.plot and "growth" not in [*args.stages, *results]:
+        parser.error("--plot draws what the stage growth timed: add it to --stages.")
     bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
     for stage in args.stages:
         options = (args.checkpoint,) if stage == "export" else ()
-        results[stage] = STAGES[stage](bench, *options)
+        results[stage] = {
+            "command": f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}",
+            "data": f"{args.data_name}, cut into clips one after the other; seed 0 of the models",
+            "torchaudio": is_speech_available(),
+            "rows": STAGES[stage](bench, *options),
+            "environment": describe_machine(),
+        }
         if args.output:
-            write_json(
-                {
-                    "data": f"{args.data_name}, cut into clips one after the other",
-                    "device": args.device,
-                    "torchaudio": is_speech_available(),
-                    "stages": results,
-                    "environment": describe_machine(),
-                },
-                args.output,
-            )
+            write_json(results, args.output)
     print(format_results(results))
     if args.plot:
-        plot(results["growth"], args.plot)
+        plot(results["growth"]["rows"], args.plot)
 
 
 if __name__ == "__main__":
