@@ -10,15 +10,17 @@
 | forward | default and AST's strides | AST | its matrix products alone |
 | pipeline | from files to labels | AST's stock pipeline | |
 | train | a step; with gradient checkpointing | AST with the same strides | |
-| share | extraction and augmentation | a step of size tiny | |
 | export | PyTorch eager and compiled | ONNX Runtime, float32 and int8 | |
 | growth | forward over length, batch, depth, width | AST | |
+
+The stage pipeline also times reading ahead of the model at size small, and train the `share` of a step at size tiny
+that comes before the model.
 
 All ways of a stage take turns within rounds, so that they meet the same noise of the machine; a ratio is the median of
 the rounds' ratios. A round of a way starts with a pause and an uncounted call, because the idle threads of another
 library spin for a while. The clips are cut from the recordings of `--data_dir`, one after the other; without it they
 are white noise. The models have random weights and the sizes of the papers, unless their name says otherwise. Memory is
-what the first call needs at most beyond what is there before it. `--device cuda` times on a GPU.
+what a call needs at most beyond what is there before it. `--device cuda` times on a GPU.
 """
 
 import argparse
