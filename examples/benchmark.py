@@ -25,13 +25,9 @@ what a call needs at most beyond what is there before it. `--device cuda` times 
 
 import argparse
 import copy
-import ctypes
-import gc
 import itertools
 import json
-import re
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -42,6 +38,7 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from benchmark_report import format_results, plot
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, AudioClassificationPipeline
 from transformers.utils import is_speech_available, logging
 
@@ -58,6 +55,7 @@ from modeling_asm.fbank import FRAMES_PER_BLOCK_CPU, fbank, mel_bands, mel_filte
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.report import write_json
+from modeling_asm.training.timing import measure_memory, time_in_turns
 
 
 RATE = 16000
@@ -69,11 +67,6 @@ GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one va
     "width": (192, 384, 768, 1024),
 }
 KALDI_BINS = 80
-QUOTED = ((1, 1), (32, 1), (1, 10), (8, 10))  # clips and seconds of the cases in the README
-RESET_HIGHEST = Path("/proc/self/clear_refs")  # Linux: writing 5 makes what the process has the highest it had
-PAUSE = 0.1  # seconds
-LONG = 1.0  # seconds of a call before which none is left uncounted
-LEAST = 0.1  # seconds that a way is timed for in each round, at least one call
 BUDGET = 80  # seconds for the rounds of one case, of which there are two at least
 
 
@@ -113,42 +106,6 @@ class Bench:
         """Return the numbers of clips and their seconds."""
         return iter([(2, 1)] if self.quick else itertools.product(BATCHES, LENGTHS))
 
-    def synchronise(self):
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def time_round(self, work: Callable) -> float:
-        """Return the mean seconds of a call, after a pause and, unless it takes long, an uncounted call."""
-        time.sleep(PAUSE)
-        start, calls = time.perf_counter(), 0
-        work()
-        self.synchronise()
-        if (first := time.perf_counter() - start) > LONG:
-            return first
-        start = time.perf_counter()
-        while time.perf_counter() - start < LEAST or calls == 0:
-            work()
-            self.synchronise()
-            calls += 1
-        return (time.perf_counter() - start) / calls
-
-    def measure_memory(self, work: Callable) -> float | None:
-        """Return the MB that a call needs at most beyond what is there before it, or `None` where Linux is missing."""
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            work()
-            return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
-        if not RESET_HIGHEST.exists():
-            work()
-            return None
-        ctypes.CDLL(None).malloc_trim(0)  # memory that was used and is kept would not count
-        RESET_HIGHEST.write_text("5")
-        before = read_memory("VmRSS")
-        work()
-        return round(read_memory("VmHWM") - before, 1)
-
     def race(self, ways: dict[str, Callable], pairs: list[tuple[str, str]] | None = None, **case) -> dict:
         """Time ways in turns.
 
@@ -162,14 +119,8 @@ class Bench:
         """
         first = next(iter(ways))
         pairs = pairs or [(name, first) for name in ways if name != first]
-        megabytes = {name: self.measure_memory(work) for name, work in ways.items()}  # warms each way up, too
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        start = time.perf_counter()
-        for index in range(2 if self.quick else self.rounds):
-            if index >= 2 and (time.perf_counter() - start) * (index + 1) / index > BUDGET:
-                break
-            for name, work in ways.items():
-                times[name].append(self.time_round(work))
+        megabytes = {name: measure_memory(work, self.device) for name, work in ways.items()}  # warms each way up, too
+        times = time_in_turns(ways, 2 if self.quick else self.rounds, budget=BUDGET, device=self.device)
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
         row["megabytes"] = {name: value for name, value in megabytes.items() if value is not None}
         for name, values in times.items():
@@ -181,11 +132,6 @@ class Bench:
             row["ratio_range"][f"{name} / {other}"] = [round(min(ratios), 3), round(max(ratios), 3)]
         print(json.dumps({key: row[key] for key in (*case, "milliseconds", "ratio")}), flush=True)
         return row
-
-
-def read_memory(name: str) -> float:
-    """Return the MB that Linux keeps under a name: what the process has (`VmRSS`), or had at most (`VmHWM`)."""
-    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1000
 
 
 def frames_of(seconds: int) -> int:
@@ -520,122 +466,6 @@ def growth(bench: Bench) -> list[dict]:
     return rows
 
 
-def plot(rows: list[dict], path: str):
-    """Draw how the cost of a forward pass grows: a PNG of one panel for each size."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3), layout="constrained", dpi=120)
-    names = {"asm": "ASM", "asm_stride_10": "ASM, AST's strides", "ast": "AST"}
-    for axes, size in zip(figure.subplots(1, len(GROWTH), sharey=True), GROWTH):
-        points = [row for row in rows if row["over"] == size]
-        for name, label in names.items():
-            times = [row["milliseconds"][name] for row in points]
-            axes.plot([row["value"] for row in points], times, marker="o", markersize=4, label=label)
-        axes.set(xscale="log", yscale="log", xlabel=size)
-        axes.set_xticks([row["value"] for row in points], [row["value"] for row in points], minor=False)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("forward pass, ms")
-    figure.axes[0].legend(frameon=False)
-    figure.savefig(path)
-
-
-def format_results(stages: dict) -> str:
-    """Format what the README quotes as Markdown tables: ratios of times with their range."""
-    tables = []
-
-    def table(headings: list[str], rows: list[list]):
-        if rows:
-            lines = [headings, ["---"] * len(headings), *rows]
-            tables.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-    def rows_of(stage: str) -> list[dict]:
-        return stages.get(stage, {}).get("rows", [])
-
-    def ratio(row: dict, *pairs: str, places: int = 1) -> list[str]:
-        cells = []
-        for pair in pairs:
-            low, high = row["ratio_range"].get(pair, (1, 1))
-            cells.append(f"{row['ratio'].get(pair, 1):.{places}f} ({low:.{places}f} to {high:.{places}f})")
-        return cells
-
-    table(
-        ["extraction", "ASM, ms", "AST / ASM", "Kaldi / ASM", "limit / ASM", "limit in bands / ASM"],
-        [
-            [
-                name_case(row),
-                f"{row['milliseconds']['asm']:.2f}",
-                *ratio(row, "ast / asm", "kaldi / asm"),
-                *ratio(row, "limit / asm", "limit_in_bands / asm", places=2),
-            ]
-            for row in rows_of("extract")
-            if (row["clips"], row["seconds"]) in QUOTED
-        ],
-    )
-    pairs = ("limit / asm", "asm / asm_bfloat16", "limit_bfloat16 / asm_bfloat16")
-    table(
-        ["forward", "ASM, ms", "limit / ASM", "float32 / bfloat16", "limit / ASM in bfloat16"],
-        [
-            [
-                f"{row['clips']} of {row['tokens']} tokens",
-                f"{row['milliseconds']['asm']:.0f}",
-                *ratio(row, *pairs, places=2),
-            ]
-            for row in rows_of("forward")
-            if row["tokens"] in (64, 512)
-        ],
-    )
-    pairs = ("ast / asm", "ast / asm_stride_10")
-    table(
-        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides"],
-        [
-            [name_case(row), f"{row['milliseconds']['asm']:.0f}", *ratio(row, *pairs)]
-            for row in rows_of("pipeline")
-            if row["stage"] == "pipeline" and (row["clips"], row["seconds"]) in QUOTED
-        ],
-    )
-    names = {"asm_stride_10": "ASM, AST's strides", "asm_stride_10_checkpointing": "and gradient checkpointing"}
-    names |= {"asm": "ASM", "ast": "AST"}
-    table(
-        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "memory, MB"],
-        [
-            [
-                name_case(row),
-                label,
-                row["clips_per_second"][name],
-                *ratio(row, f"{name} / asm_stride_10", places=2),
-                row["megabytes"].get(name, ""),
-            ]
-            for row in rows_of("train")
-            if row["stage"] == "train"
-            for name, label in names.items()
-        ],
-    )
-    names = {"torch": "PyTorch", "torch_compiled": "PyTorch, compiled", "torch_bfloat16": "PyTorch, bfloat16"}
-    names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
-    sizes = {"onnx": "float32", "onnx_int8": "int8"}
-    table(
-        ["exported", "runs in", "ms", "PyTorch's time / this", "MB"],
-        [
-            [
-                f"{row['model']}, {row['clips']} at once",
-                label,
-                f"{row['milliseconds'][name]:.1f}",
-                *ratio(row, f"torch / {name}", places=2),
-                row["file_megabytes"][sizes[name]] if name in sizes else "",
-            ]
-            for row in rows_of("export")
-            for name, label in names.items()
-            if name in row["milliseconds"]
-        ],
-    )
-    return "\n\n".join(tables)
-
-
-def name_case(row: dict) -> str:
-    return f"{row['clips']} of {row['seconds']} s"
-
-
 def describe_machine() -> dict:
     """Describe versions and machine, the processor's name and instructions included."""
     names = Path("/proc/cpuinfo")
@@ -673,10 +503,12 @@ def main():
     if args.plot and "growth" not in [*args.stages, *results]:
         parser.error("--plot draws what the stage growth timed: add it to --stages.")
     bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
+    data = f" --data_dir {Path(args.data_dir).name}" if args.data_dir else ""
     for stage in args.stages:
-        options = (args.checkpoint,) if stage == "export" else ()
+        options, more = ((args.checkpoint,), f" --checkpoint {args.checkpoint}") if stage == "export" else ((), "")
+        command = f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}"
         results[stage] = {
-            "command": f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}",
+            "command": command + data + more,
             "data": f"{args.data_name}, cut into clips one after the other; seed 0 of the models",
             "torchaudio": is_speech_available(),
             "rows": STAGES[stage](bench, *options),

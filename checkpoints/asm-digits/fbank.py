@@ -16,7 +16,7 @@ EPSILON = torch.finfo(torch.float32).eps  # floor of the mel energies, so that s
 
 # Frames that are processed together. On a CPU the working set of a block (frames, spectra, powers: about 7 kB a frame
 # at 16 kHz) must stay in the processor's cache; on an accelerator only memory bounds it.
-FRAMES_PER_BLOCK_CPU = 512
+FRAMES_PER_BLOCK_CPU = 1024
 FRAMES_PER_BLOCK_ACCELERATOR = 65536
 
 # Parts of the filterbank that are multiplied each with the few frequencies that they reach: a third of the product.

@@ -1,13 +1,15 @@
 """What a model costs to run, measured beside AST on the same machine, in turns."""
 
 import statistics
-import time
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+from .timing import time_in_turns
 
 
 @torch.inference_mode()
@@ -51,19 +53,18 @@ def measure_cost(model, feature_extractor, window_samples: int, rounds: int = 5)
     pairs = {"model": (model, feature_extractor), "ast": (ast, rival)}
     clip = np.random.default_rng(0).uniform(-0.1, 0.1, window_samples).astype(np.float32)
     device, training = model.device, model.training
-    times: dict[str, list[float]] = {name: [] for name in pairs}
     result = {}
+
+    def run(network, extractor):
+        network(**extractor(clip, sampling_rate=rate, return_tensors="pt"))
+
     with torch.inference_mode():
         for name, (network, extractor) in pairs.items():
             network.to("cpu").eval()
             inputs = extractor(clip, sampling_rate=rate, return_tensors="pt")
             gmacs = count_multiply_adds(network, inputs) / 1e9
             result[name] = {"parameters": network.num_parameters(), "gmacs": round(gmacs, 4)}
-        for _ in range(rounds):
-            for name, (network, extractor) in pairs.items():
-                start = time.perf_counter()
-                network(**extractor(clip, sampling_rate=rate, return_tensors="pt"))
-                times[name].append(time.perf_counter() - start)
+        times = time_in_turns({name: partial(run, *pair) for name, pair in pairs.items()}, rounds)
     model.to(device).train(training)
     for name, values in times.items():
         result[name]["milliseconds"] = round(1000 * statistics.median(values), 2)

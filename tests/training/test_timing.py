@@ -1,0 +1,51 @@
+import time
+from functools import partial
+
+import pytest
+import torch
+
+from modeling_asm.training.timing import RESET_HIGHEST, measure_memory, time_in_turns
+
+
+def test_ways_take_turns():
+    order = []
+
+    def work(name: str, seconds: float):
+        order.append(name)
+        time.sleep(seconds)
+
+    times = time_in_turns({name: partial(work, name, wait) for name, wait in (("short", 0.03), ("long", 0.06))}, 3)
+    assert [len(values) for values in times.values()] == [3, 3]
+    assert min(times["short"]) >= 0.03
+    assert min(times["long"]) >= 0.06
+    turns = [name for name, before in zip(order, ["", *order]) if name != before]
+    assert turns == ["short", "long"] * 3
+    assert order.count("long") >= 3 * 2  # one of each turn is not counted
+
+
+def test_a_budget_ends_the_rounds_after_two():
+    assert len(time_in_turns({"nothing": list}, 5, least=0, budget=0)["nothing"]) == 2
+
+
+def test_long_calls_are_counted_once():
+    calls = []
+
+    def work():
+        calls.append(time.sleep(1.05))
+
+    time_in_turns({"long": work}, 1)
+    assert len(calls) == 1
+
+
+@pytest.mark.skipif(not RESET_HIGHEST.exists(), reason="Linux tells what a process had at most")
+def test_memory_that_is_given_back_counts():
+    def work():
+        torch.ones(50_000_000).sum()
+
+    assert 180 < measure_memory(work) < 240  # 200: 50 million float32 of 4 bytes; the system counts in steps
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_memory_of_a_gpu():
+    assert measure_memory(lambda: torch.ones(50_000_000, device="cuda"), "cuda") == pytest.approx(200, abs=1)
