@@ -10,7 +10,7 @@
 | forward | default and AST's strides | AST | its matrix products alone |
 | pipeline | from files to labels | AST's stock pipeline | |
 | train | a step; with gradient checkpointing | AST with the same strides | |
-| export | PyTorch eager and compiled | ONNX Runtime, float32 and int8 | |
+| export | PyTorch eager and compiled | ONNX Runtime, float32 and int8; torchao's int8 where it is installed | |
 | growth | forward over length, batch, depth, width | AST | |
 
 The stage pipeline also times reading ahead of the model at size small, and train the `share` of a step at size tiny
@@ -31,6 +31,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -39,6 +40,7 @@ import soundfile
 import soxr
 import torch
 from benchmark_report import format_results, plot
+from compare_exports import quantise_by_torchao
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, AudioClassificationPipeline
 from transformers.utils import is_speech_available, logging
 
@@ -51,7 +53,7 @@ from modeling_asm import (
 )
 from modeling_asm.audio import load_audio
 from modeling_asm.export import export
-from modeling_asm.fbank import FRAMES_PER_BLOCK_CPU, fbank, mel_bands, mel_filters
+from modeling_asm.fbank import fbank, frames_per_block, mel_bands, mel_filters
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.report import write_json
@@ -221,9 +223,8 @@ def extraction_limit(frames: int, device: torch.device, in_bands: bool = False) 
 
     The product is with all filters at once, or in bands, as the extractor does it: a third of the multiplications.
     """
-    blocks = [min(FRAMES_PER_BLOCK_CPU, frames - start) for start in range(0, frames, FRAMES_PER_BLOCK_CPU)]
-    if device.type != "cpu":
-        blocks = [frames]
+    size = frames_per_block(frames, device)
+    blocks = [min(size, frames - start) for start in range(0, frames, size)]
     tapered = torch.randn(max(blocks), 512, device=device)
     spectrum = torch.fft.rfft(tapered)
     power, energies = spectrum.abs().square(), torch.empty(max(blocks), 128, device=device)
@@ -363,7 +364,7 @@ def make_step(name: str, clips: int, seconds: int, device: torch.device) -> Call
 
 
 def step_of(model, clips: int) -> Callable:
-    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-5, fused=True)  # as Trainer's
     inputs = inputs_of(model, clips)
     labels = torch.zeros(clips, dtype=torch.long, device=inputs.device)
 
@@ -416,7 +417,11 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
                 export(model, extractor, file, "features", int8=kind == "int8")
             sessions = {kind: onnxruntime.InferenceSession(file, options) for kind, file in files.items()}
             sizes = {kind: round(file.stat().st_size / 1e6, 2) for kind, file in files.items()}
-        half, compiled = ASMForAudioClassification(model.config).eval().bfloat16(), torch.compile(model)
+        half, compiled = copy.deepcopy(model).bfloat16(), torch.compile(model)
+        torchao = {}
+        if find_spec("torchao"):
+            torchao["torchao_int8"] = quantise_by_torchao(model)
+            torchao["torchao_int8_compiled"] = torch.compile(quantise_by_torchao(model))
         for clips in (1,) if bench.quick else (1, 8):
             inputs = inputs_of(model, clips)
             feed = {"input_values": inputs.numpy()}
@@ -428,6 +433,7 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
             }
             if not bench.quick:
                 ways["torch_compiled"] = without_gradients(compiled, inputs)
+                ways |= {name: without_gradients(other, inputs) for name, other in torchao.items()}
             pairs = [("torch", way) for way in ways if way != "torch"] + [("onnx", "onnx_int8")]
             case = {"model": name, "clips": clips, "seconds": model.config.max_length / 100}
             row = bench.race(ways, pairs, stage="export", **case)

@@ -95,6 +95,7 @@ def format_results(stages: dict) -> str:
         ],
     )
     names = {"torch": "PyTorch", "torch_compiled": "PyTorch, compiled", "torch_bfloat16": "PyTorch, bfloat16"}
+    names |= {"torchao_int8": "torchao, int8", "torchao_int8_compiled": "torchao, int8, compiled"}
     names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
     sizes = {"onnx": "float32", "onnx_int8": "int8"}
     table(

@@ -56,8 +56,8 @@ def main():
         waveforms, labels = read_clips(folders[name], results)
         rows += compare(checkpoint, waveforms, labels, {"checkpoint": checkpoint.name, "data": name})
         if args.output:
-            names = " ".join(folders)
-            command = f"python examples/compare_exports.py --data_dirs {names} --checkpoints ..."
+            command = f"python examples/compare_exports.py --data_dirs {' '.join(folders)}"
+            command += f" --checkpoints {' '.join(args.checkpoints)}"
             write_json({"command": command, "exports": rows, "environment": describe_environment()}, args.output)
     print(format_results({"exports": rows}))
 

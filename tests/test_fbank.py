@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from modeling_asm import fbank as fbank_module
-from modeling_asm.fbank import fbank, frame_sizes, mel_bands, mel_filters, num_frames
+from modeling_asm.fbank import fbank, frame_sizes, frames_per_block, mel_bands, mel_filters, num_frames
 
 
 GOLDEN = load_file(Path(__file__).parent / "assets" / "fbank.safetensors")
@@ -30,7 +30,7 @@ def test_a_row_does_not_depend_on_batch_or_block(batch_size, num_samples, block,
     row %= batch_size
     alone = fbank(waveform[row : row + 1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fbank_module, "FRAMES_PER_BLOCK_CPU", block)
+        patch.setattr(fbank_module, "frames_per_block", lambda *_: block)
         batched = fbank(waveform)
     torch.testing.assert_close(batched[row : row + 1], alone, atol=1e-5, rtol=0)
 
@@ -108,6 +108,13 @@ def test_the_filters_are_kept_for_training():
     with torch.inference_mode():
         fbank(torch.rand(1, 400))
     assert not mel_filters(16000, 128, 512).is_inference()
+
+
+def test_blocks():
+    """Source: measured on two cores; a GPU takes all at once."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [frames_per_block(number, cpu) for number in (98, 4000, 8000)] == [512, 512, 1024]
+    assert frames_per_block(8000, gpu) >= 8000
 
 
 def test_frame_sizes_cut_fractions():

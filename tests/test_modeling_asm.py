@@ -7,8 +7,8 @@ from transformers import AutoModelForAudioClassification, Trainer, TrainingArgum
 import modeling_asm.modeling_asm
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
-from modeling_asm.export import ASMFeatureClassifier
 from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, ASMLayer, aggregate_windows, window_starts
+from modeling_asm.waveform_classifier import ASMFeatureClassifier
 
 
 def count(model_class, **arguments) -> int:

@@ -109,7 +109,7 @@ def test_the_readme_quotes_the_loading(repository):
 def test_the_readme_quotes_the_benchmark(repository):
     """All tables that the script prints of the stages in the results."""
     results, readme = results_of(repository, "benchmark"), (repository / "README.md").read_text(encoding="utf-8")
-    tables = runpy.run_path(str(repository / "examples" / "benchmark.py"))["format_results"](results)
+    tables = runpy.run_path(str(repository / "examples" / "benchmark_report.py"))["format_results"](results)
     assert len(tables.splitlines()) > 2
     for table in tables.split("\n\n"):
         assert table in readme

@@ -14,11 +14,6 @@ PREEMPHASIS = 0.97  # y[t] = x[t] - 0.97 x[t - 1], Kaldi's coefficient
 LOW_FREQUENCY = 20.0  # hertz, lower edge of the first filter; the upper edge of the last is the Nyquist frequency
 EPSILON = torch.finfo(torch.float32).eps  # floor of the mel energies, so that silence is log(1.19e-7) = -15.94
 
-# Frames that are processed together. On a CPU the working set of a block (frames, spectra, powers: about 7 kB a frame
-# at 16 kHz) must stay in the processor's cache; on an accelerator only memory bounds it.
-FRAMES_PER_BLOCK_CPU = 1024
-FRAMES_PER_BLOCK_ACCELERATOR = 65536
-
 # Parts of the filterbank that are multiplied each with the few frequencies that they reach: a third of the product.
 NUM_BANDS = 4
 
@@ -36,6 +31,18 @@ def num_frames(num_samples: int, window: int, shift: int) -> int:
 def fft_length_of(window: int) -> int:
     """Return the length of the Fourier transform of a frame: the next power of two."""
     return 2 ** math.ceil(math.log2(window))
+
+
+def frames_per_block(num_frames: int, device: torch.device) -> int:
+    """Return how many of `num_frames` frames are processed together.
+
+    On a CPU the working set of a block (frames, spectra, powers: about 7 kB a frame at 16 kHz) must stay in the
+    processor's cache, and few frames must not pay for the new pages of large buffers; on an accelerator only memory
+    bounds it.
+    """
+    if device.type != "cpu":
+        return 65536
+    return 512 if num_frames < 4096 else 1024
 
 
 @lru_cache(maxsize=8)
@@ -127,8 +134,8 @@ def fbank(
 
     frames = waveform.unfold(1, window, shift)  # (batch_size, num_frames, window), a view
     batch_size, length = frames.shape[:2]
-    frames_per_block = FRAMES_PER_BLOCK_CPU if device.type == "cpu" else FRAMES_PER_BLOCK_ACCELERATOR
-    rows, columns = max(1, frames_per_block // length), min(length, frames_per_block)
+    block_size = frames_per_block(batch_size * length, device)
+    rows, columns = max(1, block_size // length), min(length, block_size)
     shape = (batch_size, length, num_mel_bins)
     features = waveform.new_empty(shape) if out is None else out
     if features.shape != shape or features.dtype != torch.float32:

@@ -16,7 +16,6 @@ import contextlib
 import copy
 import json
 import logging as python_logging
-import math
 import sys
 import tempfile
 import warnings
@@ -32,9 +31,11 @@ from transformers.utils import logging
 
 from .audio import load_audio
 from .commands import load_pipeline, one_line, quiet_decoder
-from .fbank import EPSILON, PREEMPHASIS, fft_length_of, frame_sizes, mel_filters
+from .fbank import frame_sizes
 from .feature_extraction_asm import ASMFeatureExtractor, as_waveform, check_finite
 from .modeling_asm import ASMForAudioClassification
+from .onnx_asm import ASMOnnxModel
+from .waveform_classifier import ASMFeatureClassifier, ASMWaveformClassifier
 
 
 TOLERANCE = 1e-4  # largest difference of the logits
@@ -42,93 +43,6 @@ INPUTS = ("waveform", "features")
 PACKAGES = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": (), ".pte": ("executorch",)}
 OPSET = 20  # the first with GELU
 PLACES = {"_name_or_path", "name_or_path", "auto_map"}  # fields that tell where a checkpoint was
-
-
-class ASMWaveformClassifier(nn.Module):
-    """A classifier with its feature extraction as one graph of plain operators, for runtimes that have no FFT.
-
-    The spectrum is a product with the matrix of the discrete Fourier transform, in which the window function is
-    contained; everything else is [`fbank`], step by step. Features agree within 1e-4 but for bins whose energy is some
-    100 dB below the frame's, such as those between the lines of a tone.
-
-    Args:
-        model: The model.
-        feature_extractor: Its rate, frames, normalisation and padding.
-    """
-
-    def __init__(self, model: ASMForAudioClassification, feature_extractor: ASMFeatureExtractor):
-        super().__init__()
-        self.model = model
-        self.feature_extractor = feature_extractor
-        rate = feature_extractor.sampling_rate
-        self.window, self.shift = frame_sizes(rate, feature_extractor.frame_length, feature_extractor.frame_shift)
-        fft_length = fft_length_of(self.window)
-        bins = fft_length // 2  # without that of the Nyquist frequency, which no filter reaches
-        turns = torch.outer(torch.arange(self.window), torch.arange(bins)) % fft_length / fft_length
-        angles = 2 * math.pi * turns.double()
-        hann = torch.hann_window(self.window, periodic=False, dtype=torch.float64)
-        transform = torch.cat([angles.cos(), angles.sin()], 1) * hann[:, None]
-        self.register_buffer("transform", transform.float(), persistent=False)  # (window, 2 * bins)
-        filters = mel_filters(rate, feature_extractor.num_mel_bins, fft_length)[:-1]
-        self.register_buffer("filters", filters, persistent=False)  # (bins, num_mel_bins)
-
-    def forward(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
-        """Classify clips of the model's window or shorter.
-
-        Args:
-            waveform: Float32 tensor of shape `(batch_size, nb_max_samples)`, mono, in [-1, 1]. What stands behind the
-                end of a clip does not matter.
-            num_samples: Integer tensor of shape `(batch_size,)`: how many samples are the clip's, from 1 to
-                `nb_max_samples`; what is outside counts as the nearest of these.
-
-        Returns:
-            Logits of shape `(batch_size, num_labels)`.
-        """
-        return self.model(self.extract(waveform, num_samples)).logits
-
-    def extract(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
-        """Return what the feature extractor makes of the clips, `(batch_size, max_length, num_mel_bins)`."""
-        extractor, length = self.feature_extractor, num_samples[:, None].clamp(1, waveform.shape[1])
-        time = torch.arange(waveform.shape[1], device=waveform.device)[None]
-        if extractor.padding_mode == "repeat":
-            waveform = waveform.gather(1, time % length)
-        elif extractor.padding_mode == "reflect":
-            phase = time % (2 * length)
-            waveform = waveform.gather(1, torch.minimum(phase, 2 * length - 1 - phase))
-        else:
-            waveform = torch.where(time < length, waveform, 0.0)
-        frames = self._frame(waveform)
-        frames = frames - frames.mean(-1, keepdim=True)
-        # The window is zero at the first sample, whose neighbour is another frame's.
-        frames = frames - PREEMPHASIS * nn.functional.pad(frames[..., :-1], (1, 0))
-        cosine, sine = (frames @ self.transform).square().chunk(2, -1)
-        features = ((cosine + sine) @ self.filters).clamp(min=EPSILON).log()
-        if extractor.do_normalize:
-            features = (features - extractor.mean) / (2 * extractor.std)
-        if extractor.padding_mode in ("repeat", "reflect"):
-            return features
-        own = 1 + (length.clamp(min=self.window) - self.window) // self.shift  # frames of the clip
-        frame = torch.arange(extractor.max_length, device=waveform.device)[None]
-        return torch.where((frame < own)[..., None], features, extractor.padding_value)
-
-    def _frame(self, waveform: Tensor) -> Tensor:
-        # A frame is some rows of `shift` samples, one after the other.
-        rows, frames = -(-self.window // self.shift), self.feature_extractor.max_length
-        missing = (frames + rows - 1) * self.shift - waveform.shape[1]
-        hops = nn.functional.pad(waveform, (0, missing)).unflatten(1, (frames + rows - 1, self.shift))
-        return torch.cat([hops[:, row : row + frames] for row in range(rows)], -1)[..., : self.window]
-
-
-class ASMFeatureClassifier(nn.Module):
-    """A classifier that returns logits alone."""
-
-    def __init__(self, model: ASMForAudioClassification):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_values: Tensor) -> Tensor:
-        """Map float32 features `(batch_size, max_length, num_mel_bins)` to logits `(batch_size, num_labels)`."""
-        return self.model(input_values).logits
 
 
 def export(
@@ -290,10 +204,8 @@ def input_names(examples: tuple[np.ndarray, ...]) -> list[str]:
 
 def read_onnx(path: Path, examples: list[np.ndarray]) -> np.ndarray:
     """Return what ONNX Runtime computes."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, dict(zip(input_names(examples), examples)))[0]
+    inputs = {name: torch.from_numpy(example) for name, example in zip(input_names(examples), examples)}
+    return ASMOnnxModel(path)(**inputs).logits.numpy()
 
 
 def read_program(path: Path, examples: list[np.ndarray]) -> np.ndarray:
