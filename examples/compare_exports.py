@@ -140,7 +140,7 @@ def run_file(file: Path, inputs: list[np.ndarray]) -> np.ndarray:
 
 def format_results(results: dict) -> str:
     """Format the rows as a Markdown table."""
-    lines = ["| checkpoint | form | MB | accuracy | difference | same label | logits differ by |", "|" + " --- |" * 7]
+    lines = ["| checkpoint | form | megabytes | accuracy | difference | same label | logits differ by |", "|" + " --- |" * 7]
     for row in results["exports"]:
         low, high = row["gain_interval"]
         lines.append(

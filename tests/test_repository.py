@@ -115,6 +115,24 @@ def test_the_readme_quotes_the_benchmark(repository):
         assert table in readme
 
 
+def test_the_readme_quotes_the_exports(repository):
+    """What the script prints of bfloat16 and int8; what it asks of all forms; and int8's least accuracy."""
+    results, readme = results_of(repository, "exports"), (repository / "README.md").read_text(encoding="utf-8")
+    table = runpy.run_path(str(repository / "examples" / "compare_exports.py"))["format_results"](results)
+    rows = [row for row in table.splitlines() if " | bfloat16 | " in row or " | onnx int8 | " in row]
+    assert len(rows) == 8
+    for row in rows:
+        assert row in readme
+    for row in results["exports"]:
+        if row["form"].endswith(" float32"):
+            assert row["largest_difference"] < 1e-4
+            assert row["same_label"] == 1
+        if row["form"] == "bfloat16":
+            assert row["same_label"] >= 0.995
+        if row["form"] == "onnx int8" and row["data"] == "speech_commands":
+            assert row["gain"] >= -0.005
+
+
 @pytest.mark.parametrize(
     ("script", "name", "headings"),
     [("compare_padding", "padding", 1), ("compare_resizing", "resizing", 2), ("few_shot", "few_shot", 2)],
