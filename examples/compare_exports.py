@@ -140,7 +140,8 @@ def run_file(file: Path, inputs: list[np.ndarray]) -> np.ndarray:
 
 def format_results(results: dict) -> str:
     """Format the rows as a Markdown table."""
-    lines = ["| checkpoint | form | megabytes | accuracy | difference | same label | logits differ by |", "|" + " --- |" * 7]
+    headings = ("checkpoint", "form", "megabytes", "accuracy", "difference", "same label", "logits differ by")
+    lines = [f"| {' | '.join(headings)} |", "|" + " --- |" * len(headings)]
     for row in results["exports"]:
         low, high = row["gain_interval"]
         lines.append(
