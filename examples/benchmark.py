@@ -417,11 +417,7 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
                 export(model, extractor, file, "features", int8=kind == "int8")
             sessions = {kind: onnxruntime.InferenceSession(file, options) for kind, file in files.items()}
             sizes = {kind: round(file.stat().st_size / 1e6, 2) for kind, file in files.items()}
-        half, compiled = copy.deepcopy(model).bfloat16(), torch.compile(model)
-        torchao = {}
-        if find_spec("torchao"):
-            torchao["torchao_int8"] = quantise_by_torchao(model)
-            torchao["torchao_int8_compiled"] = torch.compile(quantise_by_torchao(model))
+        half = copy.deepcopy(model).bfloat16()
         for clips in (1,) if bench.quick else (1, 8):
             inputs = inputs_of(model, clips)
             feed = {"input_values": inputs.numpy()}
@@ -431,10 +427,17 @@ def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
                 "torch": without_gradients(model, inputs),
                 "torch_bfloat16": without_gradients(half, inputs.bfloat16()),
             }
+            pairs = [("onnx", "onnx_int8")]
             if not bench.quick:
-                ways["torch_compiled"] = without_gradients(compiled, inputs)
-                ways |= {name: without_gradients(other, inputs) for name, other in torchao.items()}
-            pairs = [("torch", way) for way in ways if way != "torch"] + [("onnx", "onnx_int8")]
+                torch._dynamo.reset()  # each case is compiled for its own shapes
+                ways["torch_compiled"] = without_gradients(torch.compile(model, dynamic=False), inputs)
+                if find_spec("torchao"):
+                    quantised = quantise_by_torchao(model)
+                    ways["torchao_int8"] = without_gradients(quantised, inputs)
+                    compiled = torch.compile(copy.deepcopy(quantised), dynamic=False)
+                    ways["torchao_int8_compiled"] = without_gradients(compiled, inputs)
+                    pairs.append(("torchao_int8_compiled", "onnx_int8"))
+            pairs += [("torch", way) for way in ways if way != "torch"]
             case = {"model": name, "clips": clips, "seconds": model.config.max_length / 100}
             row = bench.race(ways, pairs, stage="export", **case)
             rows.append({**row, "file_megabytes": sizes})
@@ -511,7 +514,8 @@ def main():
     bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
     data = f" --data_dir {Path(args.data_dir).name}" if args.data_dir else ""
     for stage in args.stages:
-        options, more = ((args.checkpoint,), f" --checkpoint {args.checkpoint}") if stage == "export" else ((), "")
+        options = (args.checkpoint,) if stage == "export" else ()
+        more = f" --checkpoint {args.checkpoint}" if stage == "export" and args.checkpoint else ""
         command = f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}"
         results[stage] = {
             "command": command + data + more,

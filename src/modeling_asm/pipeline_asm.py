@@ -21,8 +21,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
 
     A file is decoded in blocks by soundfile, without FFmpeg, mixed down, resampled by soxr, and heard in overlapping
     windows; `batch_size` counts windows, of one file or of several. The result is the stock pipeline's on the same
-    samples, and of a long file no more is kept than the scores of its windows. A GPU that has the model extracts the
-    features, too.
+    samples, and of a long file no more is kept than the scores of its windows. A CUDA GPU that has the model extracts
+    the features, too.
 
     Example:
 

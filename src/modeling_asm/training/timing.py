@@ -30,7 +30,7 @@ def time_in_turns(
         ways: What to call, by name.
         rounds: How many rounds.
         least: Seconds that a way is called for in each round, at least once.
-        budget: Seconds after which no round begins, but for the first two.
+        budget: Seconds for all rounds: beyond the first two, none begins that would be likely to exceed it.
         device: Where the work is done; an accelerator is waited for.
 
     Returns:
@@ -69,7 +69,7 @@ def time_turn(work: Callable[[], object], least: float, device: torch.device) ->
 def measure_memory(work: Callable[[], object], device: str | torch.device = "cpu") -> float | None:
     """Return the MB that a call needs at most beyond what is there before it: on the device, or of the process.
 
-    `None` on a processor without Linux's `/proc`.
+    `None` for a processor's memory where the system does not tell it (only Linux does).
     """
     gc.collect()
     if torch.device(device).type == "cuda":
