@@ -117,6 +117,13 @@ def test_blocks():
     assert frames_per_block(8000, gpu) >= 8000
 
 
+def test_rows_of_a_large_batch_are_those_of_a_clip():
+    """Blocks of another size."""
+    waveform = torch.rand(5, 160_000) - 0.5  # 998 frames each
+    for row, features in zip(waveform, fbank(waveform), strict=True):
+        torch.testing.assert_close(fbank(row[None])[0], features, atol=1e-5, rtol=0)
+
+
 def test_frame_sizes_cut_fractions():
     assert frame_sizes(16000, 25.0, 10.0) == (400, 160)
     assert frame_sizes(22050, 25.0, 10.0) == (551, 220)

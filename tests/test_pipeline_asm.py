@@ -65,13 +65,20 @@ class OnSamples(ASMAudioClassificationPipeline):
 def test_features_that_are_extracted_beside_the_model(classifier, dtype):
     """Clips of less than a frame, of less than a window, of one and of many, in batches."""
     parts = {"model": classifier.model.to(dtype), "feature_extractor": classifier.feature_extractor}
-    clips = [LONG[:length] for length in (1, 300, 2000, 2800, 3000, RATE - 77)]
+    clips = [
+        np.sin(np.arange(length) * 0.1 * (index + 1)).astype(np.float32) * 0.5**index + 0.01 * LONG[:length]
+        for index, length in enumerate((1, 300, 2000, 2800, 3000, RATE - 77))
+    ]
     results, expected = (
         make(**parts)([clip.copy() for clip in clips], top_k=3, batch_size=4, function_to_apply="none")
         for make in (OnSamples, ASMAudioClassificationPipeline)
     )
+    logits = np.array([[scores[label] for label in ("bird", "cat", "dog")] for scores in map(as_scores, expected)])
+    apart = np.abs(logits[:, None] - logits[None]).max(-1)[~np.eye(len(clips), dtype=bool)].min()
+    tolerance = 1e-5 if dtype == torch.float32 else 0.002
+    assert apart > 2 * tolerance  # so that an exchange of clips would be seen
     for result, scores in zip(results, expected, strict=True):
-        assert as_scores(result) == pytest.approx(as_scores(scores), abs=1e-5 if dtype == torch.float32 else 0.02)
+        assert as_scores(result) == pytest.approx(as_scores(scores), abs=tolerance)
 
 
 @pytest.mark.gpu
