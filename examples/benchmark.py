@@ -517,6 +517,7 @@ def main():
         options = (args.checkpoint,) if stage == "export" else ()
         more = f" --checkpoint {args.checkpoint}" if stage == "export" and args.checkpoint else ""
         command = f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}"
+        command += " --quick" if args.quick else ""
         results[stage] = {
             "command": command + data + more,
             "data": f"{args.data_name}, cut into clips one after the other; seed 0 of the models",

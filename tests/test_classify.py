@@ -169,3 +169,9 @@ def test_a_picture_that_cannot_be_written_is_told_before_the_work(run, sound, na
 def test_a_model_that_is_not_there(sound, capsys):
     assert main(["--model", "no-such-model", sound]) == 2
     assert capsys.readouterr().err.startswith("asm-classify: There is no folder 'no-such-model', and from the Hub: ")
+
+
+def test_a_model_that_is_a_file(sound, tmp_path, capsys):
+    (tmp_path / "model.pt2").write_bytes(b"PK")
+    assert main(["--model", str(tmp_path / "model.pt2"), sound]) == 2
+    assert "model.pt2' is a file, expected the folder of a checkpoint" in capsys.readouterr().err

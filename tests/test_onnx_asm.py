@@ -81,9 +81,13 @@ def test_the_code_of_the_readme_runs(repository, tmp_path, monkeypatch, capsys):
     soundfile.write(tmp_path / "recording.wav", LONG, RATE)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = [block for block in blocks if "keywords.onnx" in block]
-    exec(code, {})  # our own document
+    by_pipeline, alone = [block for block in blocks if "keywords.onnx" in block]
+    names = {}
+    exec(by_pipeline, names)  # our own document
     assert "_silence_" in capsys.readouterr().out
+    exec(alone, names)
+    (best,) = names["classifier"](LONG[: names["length"]], top_k=1, function_to_apply="none")
+    assert names["logits"].max() == pytest.approx(best["score"], abs=1e-3)  # the file has 16 bits
 
 
 def test_a_device_and_providers(model, feature_extractor, tmp_path):

@@ -55,41 +55,6 @@ def test_batches_of_the_stock_pipeline_do_not_mix_clips(stock):
         assert as_scores(result) == pytest.approx(as_scores(stock(clip, top_k=3)), abs=1e-5)
 
 
-class OnSamples(ASMAudioClassificationPipeline):
-    """What a GPU does, on a CPU: the features are extracted in batches, where the model is."""
-
-    window_inputs = ("waveform", "num_samples")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_features_that_are_extracted_beside_the_model(classifier, dtype):
-    """Clips of less than a frame, of less than a window, of one and of many, in batches."""
-    parts = {"model": classifier.model.to(dtype), "feature_extractor": classifier.feature_extractor}
-    clips = [
-        np.sin(np.arange(length) * 0.1 * (index + 1)).astype(np.float32) * 0.5**index + 0.01 * LONG[:length]
-        for index, length in enumerate((1, 300, 2000, 2800, 3000, RATE - 77))
-    ]
-    results, expected = (
-        make(**parts)([clip.copy() for clip in clips], top_k=3, batch_size=4, function_to_apply="none")
-        for make in (OnSamples, ASMAudioClassificationPipeline)
-    )
-    logits = np.array([[scores[label] for label in ("bird", "cat", "dog")] for scores in map(as_scores, expected)])
-    apart = np.abs(logits[:, None] - logits[None]).max(-1)[~np.eye(len(clips), dtype=bool)].min()
-    tolerance = 1e-5 if dtype == torch.float32 else 0.002
-    assert apart > 2 * tolerance  # so that an exchange of clips would be seen
-    for result, scores in zip(results, expected, strict=True):
-        assert as_scores(result) == pytest.approx(as_scores(scores), abs=tolerance)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu(checkpoint, classifier):
-    on_gpu = pipeline("asm-audio-classification", model=str(checkpoint), device="cuda")
-    clips = [LONG[:length] for length in (1, 2000, 3000, RATE - 77)]
-    for result, scores in zip(on_gpu(clips, top_k=3, batch_size=4), classifier(clips, top_k=3), strict=True):
-        assert as_scores(result) == pytest.approx(as_scores(scores), abs=1e-3)
-
-
 def test_other_aggregations_by_argument(checkpoint, classifier):
     stock = pipeline("audio-classification", model=str(checkpoint), model_kwargs={"window_aggregation": "max"})
     by_argument = as_scores(classifier(LONG, top_k=3, window_aggregation="max"))

@@ -115,6 +115,28 @@ def test_the_readme_quotes_the_benchmark(repository):
         assert table in readme
 
 
+def test_the_readmes_text_quotes_the_benchmark(repository):
+    """Ratios outside the tables, each with its range."""
+    results, readme = results_of(repository, "benchmark"), (repository / "README.md").read_text(encoding="utf-8")
+
+    def quote(row: dict, pair: str) -> str:
+        low, high = row["ratio_range"][pair]
+        return f"{row['ratio'][pair]:.2f} ({low:.2f} to {high:.2f})"
+
+    ahead, share = results["pipeline"]["rows"][-1], results["train"]["rows"][-1]
+    assert f"it took {quote(ahead, 'asm_read_ahead / asm')} of the time without it" in readme
+    assert f"take {quote(share, 'extraction_and_augmentation / step')} of the time of a step" in readme
+    assert f"(extraction alone {quote(share, 'extraction / step')})" in readme
+    assert f"such a step takes but {share['milliseconds']['step'] / share['clips']:.0f} ms a clip" in readme
+    base, small = results["export"]["rows"][:2], results["export"]["rows"][2:]
+    for rows, pair in (
+        (base, "onnx / onnx_int8"),
+        (small, "onnx / onnx_int8"),
+        (base, "torchao_int8_compiled / onnx_int8"),
+    ):
+        assert " and ".join(quote(row, pair) for row in rows) in readme
+
+
 def test_the_readme_quotes_the_exports(repository):
     """What the script prints of bfloat16 and int8; what it asks of all forms; and int8's least accuracy."""
     results, readme = results_of(repository, "exports"), (repository / "README.md").read_text(encoding="utf-8")

@@ -19,10 +19,15 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
         device: Where to compute, such as `"cpu"` or `"cuda:0"`; by default the first accelerator, if there is one.
 
     Raises:
-        OSError: If there is no such checkpoint.
+        OSError: If there is no such checkpoint, or a file instead of a folder.
         ValueError: If it is not an ASM, or has no weights for a part of the model, which would then be random, or there
             is no such device.
     """
+    if os.path.isfile(checkpoint):
+        raise OSError(
+            f"{checkpoint!r} is a file, expected the folder of a checkpoint, or its name on the Hub. Of exported "
+            "models, `asm-classify` takes those that end on .onnx; the others are for their own runtimes."
+        )
     try:
         model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
     except OSError as error:

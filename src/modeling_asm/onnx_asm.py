@@ -2,14 +2,16 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .configuration_asm import ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
 from .pipeline_asm import ASMAudioClassificationPipeline
+from .windows import read_waveforms
 
 
 class ASMOnnxModel:
@@ -112,8 +114,12 @@ class ASMOnnxClassifier(ASMAudioClassificationPipeline):
     def window_inputs(self) -> tuple[str, ...]:
         return self.model.inputs
 
-    def _classify(self, **windows: torch.Tensor) -> torch.Tensor:
-        return self.model(**windows).logits
+    def _read_windows(self, blocks: Iterable[np.ndarray], shift: int) -> Iterator[dict]:
+        if "waveform" not in self.window_inputs:
+            yield from super()._read_windows(blocks, shift)
+            return
+        for start, end, samples, length in read_waveforms(blocks, self.feature_extractor, shift):
+            yield {"waveform": samples[None], "num_samples": torch.tensor([length]), "start": start, "end": end}
 
 
 __all__ = ["ASMOnnxClassifier"]

@@ -13,7 +13,7 @@ from .configuration_asm import WINDOW_AGGREGATIONS
 from .modeling_asm import aggregate_windows
 from .read_ahead import ReadAhead
 from .sources import open_audio
-from .windows import read_waveforms, read_windows
+from .windows import read_windows
 
 
 class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
@@ -21,8 +21,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
 
     A file is decoded in blocks by soundfile, without FFmpeg, mixed down, resampled by soxr, and heard in overlapping
     windows; `batch_size` counts windows, of one file or of several. The result is the stock pipeline's on the same
-    samples, and of a long file no more is kept than the scores of its windows. A CUDA GPU that has the model extracts
-    the features, too.
+    samples, and of a long file no more is kept than the scores of its windows.
 
     Example:
 
@@ -37,10 +36,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
     [{'start': 0.0, 'end': 1.0, 'scores': [{'score': 0.99, 'label': 'speech'}]}, ...]
     ```"""
 
-    @property
-    def window_inputs(self) -> tuple[str, ...]:
-        """What a window is read as: features, or samples and their number where a GPU extracts the features."""
-        return ("waveform", "num_samples") if self.device.type == "cuda" else ("input_values",)
+    window_inputs = ("input_values",)  # what the model gets of a window
 
     def __call__(self, inputs, **kwargs):
         """Classify one recording or several.
@@ -138,26 +134,13 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             yield {**window, "error": None}
 
     def _read_windows(self, blocks: Iterable[np.ndarray], shift: int) -> Iterator[dict]:
-        if "waveform" in self.window_inputs:
-            for start, end, samples, length in read_waveforms(blocks, self.feature_extractor, shift):
-                yield {"waveform": samples[None], "num_samples": torch.tensor([length]), "start": start, "end": end}
-        else:
-            for start, end, window in read_windows(blocks, self.feature_extractor, shift):
-                yield {"input_values": window[None].to(self.dtype or window.dtype), "start": start, "end": end}
+        for start, end, window in read_windows(blocks, self.feature_extractor, shift):
+            yield {"input_values": window[None].to(self.dtype or window.dtype), "start": start, "end": end}
 
     def _forward(self, model_inputs: dict) -> dict:
         windows = {name: model_inputs.pop(name) for name in list(model_inputs) if name in self.window_inputs}
-        logits = self._classify(**windows)
+        logits = self.model(**windows).logits
         return {"logits": logits.float().tolist(), **model_inputs}  # hours of small tensors would scatter the memory
-
-    def _classify(self, **windows: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a batch of windows."""
-        if "waveform" in windows:
-            samples = [row[:size] for row, size in zip(windows["waveform"], windows["num_samples"].tolist())]
-            rate = self.feature_extractor.sampling_rate
-            features = self.feature_extractor(samples, sampling_rate=rate, return_tensors="pt")["input_values"]
-            windows = {"input_values": features.to(self.model.dtype)}
-        return self.model(**windows).logits
 
     def postprocess(
         self,

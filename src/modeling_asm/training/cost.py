@@ -38,7 +38,7 @@ def measure_cost(model, feature_extractor, window_samples: int, rounds: int = 5)
         model: Any audio classifier.
         feature_extractor: Its feature extractor.
         window_samples: Length of the clip.
-        rounds: How often each is timed; they take turns.
+        rounds: How often each is timed, as [`time_in_turns`] does it: warm, and for a tenth of a second.
 
     Returns:
         For `model` and `ast`: `parameters`, `gmacs` (billions of multiply-adds of a forward pass) and `milliseconds`,
