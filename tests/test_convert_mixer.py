@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -216,13 +217,17 @@ def test_a_model_of_the_hub(mixer_weights, tmp_path):
     (tmp_path / "upload").mkdir()
     save_file(mixer_weights, tmp_path / "upload" / "model.safetensors")
     command = ("-m", "modeling_asm.convert_mixer", "ann/mixer", tmp_path / "start", "--max_length", 32)
-    with running_hub() as hub:
+    with running_hub() as hub, ThreadPoolExecutor() as pool:
+        with running_hub() as gone:
+            (tmp_path / "elsewhere").mkdir()
+        elsewhere = (gone, tmp_path / "elsewhere", *command[:2], "ann/other", tmp_path / "other")
+        waiting = pool.submit(run_with_hub, *elsewhere, check=False)  # the client tries six times, for 23 s
         missing = run_with_hub(hub, tmp_path, *command, check=False)
         run_with_hub(hub, tmp_path, "-c", PUSH, tmp_path / "upload")
         run_with_hub(hub, tmp_path, *command)
+        offline = waiting.result()
     assert "The Hub does not give 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
     card = ModelCard.load(tmp_path / "start" / "README.md")
     assert card.data.base_model == "ann/mixer"
     assert re.search(r"`ann/mixer` at `[0-9a-f]{40}`, SHA-256", card.text)  # the commit that main was
-    offline = run_with_hub(hub, tmp_path, *command[:2], "ann/other", tmp_path / "other", check=False)
     assert "The Hub cannot be reached for 'ann/other'" in offline.stderr and "Traceback" not in offline.stderr
