@@ -10,17 +10,18 @@
 | forward | default and AST's strides | AST | its matrix products alone |
 | pipeline | from files to labels | AST's stock pipeline | |
 | train | a step; with gradient checkpointing | AST with the same strides | |
+| share | extraction and augmentation of a batch | a step at size tiny | |
 | export | PyTorch eager and compiled | ONNX Runtime, float32 and int8; torchao's int8 where it is installed | |
 | growth | forward over length, batch, depth, width | AST | |
 
-The stage pipeline also times reading ahead of the model at size small, and train the `share` of a step at size tiny
-that comes before the model.
+The stage pipeline also times reading ahead of the model at size small.
 
 All ways of a stage take turns within rounds, so that they meet the same noise of the machine; a ratio is the median of
-the rounds' ratios. A round of a way starts with a pause and an uncounted call, because the idle threads of another
-library spin for a while. The clips are cut from the recordings of `--data_dir`, one after the other; without it they
-are white noise. The models have random weights and the sizes of the papers, unless their name says otherwise. Memory is
-what a call needs at most beyond what is there before it. `--device cuda` times on a GPU.
+the rounds' ratios. A turn starts with a pause and an uncounted call, because the idle threads of another library spin
+for a while; where each way's call takes more than a second, none is left uncounted. The clips are cut from the
+recordings of `--data_dir`, one after the other; without it they are white noise. The stages forward, train, export and
+growth need features alone, which are random. The models have random weights and the sizes of the papers, unless their
+name says otherwise. Memory is what a call needs at most beyond what is there before it. `--device cuda` times on a GPU.
 """
 
 import argparse
@@ -54,6 +55,7 @@ from modeling_asm import (
 from modeling_asm.audio import load_audio
 from modeling_asm.export import export
 from modeling_asm.fbank import fbank, frames_per_block, mel_bands, mel_filters
+from modeling_asm.modeling_asm import BYTES_PER_BLOCK
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.report import write_json
@@ -62,6 +64,7 @@ from modeling_asm.training.timing import measure_memory, time_in_turns
 
 RATE = 16000
 BATCHES, LENGTHS = (1, 8, 32), (1, 5, 10)  # clips, seconds of each
+WINDOWS = ((1, 10.26), (8, 10.26), (32, 1.3))  # clips and seconds: 1024 frames, as the paper, and 128
 GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one value changed
     "seconds": (1, 2, 5, 10, 20),
     "clips": (1, 2, 4, 8),
@@ -69,6 +72,7 @@ GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one va
     "width": (192, 384, 768, 1024),
 }
 KALDI_BINS = 80
+SEED = 0  # of models and random features
 BUDGET = 80  # seconds for the rounds of one case, of which there are two at least
 
 
@@ -121,8 +125,8 @@ class Bench:
         """
         first = next(iter(ways))
         pairs = pairs or [(name, first) for name in ways if name != first]
-        megabytes = {name: measure_memory(work, self.device) for name, work in ways.items()}  # warms each way up, too
-        times = time_in_turns(ways, 2 if self.quick else self.rounds, budget=BUDGET, device=self.device)
+        times = time_in_turns(ways, 3 if self.quick else self.rounds, budget=BUDGET, device=self.device)
+        megabytes = {name: measure_memory(work, self.device) for name, work in ways.items()}
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
         row["megabytes"] = {name: value for name, value in megabytes.items() if value is not None}
         for name, values in times.items():
@@ -136,22 +140,22 @@ class Bench:
         return row
 
 
-def frames_of(seconds: int) -> int:
-    return 100 * seconds - 2  # of 25 ms, 10 ms apart, that lie within the clip
+def frames_of(seconds: float) -> int:
+    return round(100 * seconds) - 2  # of 25 ms, 10 ms apart, that lie within the clip
 
 
-def make_asm(seconds: int, stride: int = 16, **options) -> ASMForAudioClassification:
+def make_asm(seconds: float, stride: int = 16, **options) -> ASMForAudioClassification:
     """Make an ASM of the paper's size whose window is as long as the clip."""
     config = ASMConfig(max_length=frames_of(seconds), frequency_stride=stride, time_stride=stride, **options)
     return ASMForAudioClassification(config).eval()
 
 
-def make_ast(seconds: int, **options) -> ASTForAudioClassification:
+def make_ast(seconds: float, **options) -> ASTForAudioClassification:
     """Make an AST of the paper's size, strides of 10, with PyTorch's fused attention."""
     return ASTForAudioClassification(ASTConfig(max_length=frames_of(seconds), **options)).eval()
 
 
-def make_extractors(seconds: int) -> tuple[ASMFeatureExtractor, ASTFeatureExtractor]:
+def make_extractors(seconds: float) -> tuple[ASMFeatureExtractor, ASTFeatureExtractor]:
     frames = frames_of(seconds)
     return ASMFeatureExtractor(max_length=frames), ASTFeatureExtractor(max_length=frames)
 
@@ -242,17 +246,22 @@ def extraction_limit(frames: int, device: torch.device, in_bands: bool = False) 
 
 
 def products(model: ASMForAudioClassification, clips: int) -> Callable:
-    """Return a function that does the matrix products of a forward pass, each on dense operands, and nothing else."""
+    """Return a function that does the matrix products of a forward pass, each on dense operands, and nothing else.
+
+    On a CPU it does them for as many clips at once as a layer, whose hidden units stay in the processor's cache.
+    """
     config, weight = model.config, model.classifier.weight
     sizes = [(config.hidden_size, config.num_patches), (config.hidden_size, config.tokens_mlp_dim)]
     sizes += [(config.num_patches, config.hidden_size), (config.num_patches, config.channels_mlp_dim)]
-    states = [torch.randn(clips, *size).to(weight) for size in sizes]
+    units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
+    cached = max(1, BYTES_PER_BLOCK // (units * weight.element_size())) if weight.device.type == "cpu" else clips
+    blocks = list(zip(*(torch.randn(clips, *size).to(weight).split(cached) for size in sizes)))
     layers = model.audio_spectrogram_mixer.layers
 
     def work():
-        for layer in layers:
+        for layer, block in itertools.product(layers, blocks):
             token, channel = layer.token_mixing, layer.channel_mixing
-            for state, linear in zip(states, (token.fc1, token.fc2, channel.fc1, channel.fc2)):
+            for state, linear in zip(block, (token.fc1, token.fc2, channel.fc1, channel.fc2)):
                 torch.nn.functional.linear(state, linear.weight)
 
     return work
@@ -265,11 +274,8 @@ def forward(bench: Bench) -> list[dict]:
     for clips, seconds in bench.cases():
         models = {"asm": make_asm(seconds), "asm_stride_10": make_asm(seconds, 10), "ast": make_ast(seconds)}
         rows.append(race_models(bench, models, clips, seconds))
-    if not bench.quick:
-        # The paper's window of 1024 frames has 512 tokens, one of 128 frames has 64.
-        for clips, frames in ((1, 1024), (8, 1024), (32, 128)):
-            model = ASMForAudioClassification(ASMConfig(max_length=frames)).eval()
-            rows.append(race_models(bench, {"asm": model}, clips, frames / 100))
+    for clips, seconds in () if bench.quick else WINDOWS:
+        rows.append(race_models(bench, {"asm": make_asm(seconds)}, clips, seconds))
     return rows
 
 
@@ -341,7 +347,7 @@ def read_ahead(bench: Bench, folder: str) -> dict:
 
 
 def train(bench: Bench) -> list[dict]:
-    """Time training steps, forward, backward and AdamW; and, at size tiny, what comes before the model."""
+    """Time training steps: forward, backward and AdamW."""
     rows = []
     for clips, seconds in [(2, 1)] if bench.quick else [(8, 1), (2, 10)]:
         names = ("asm_stride_10", "asm_stride_10_checkpointing", "asm", "ast")
@@ -349,7 +355,7 @@ def train(bench: Bench) -> list[dict]:
         row = bench.race(ways, stage="train", clips=clips, seconds=seconds)
         row["clips_per_second"] = {name: round(1000 * clips / value, 2) for name, value in row["milliseconds"].items()}
         rows.append(row)
-    return [*rows, share(bench)]
+    return rows
 
 
 def make_step(name: str, clips: int, seconds: int, device: torch.device) -> Callable:
@@ -377,7 +383,7 @@ def step_of(model, clips: int) -> Callable:
     return work
 
 
-def share(bench: Bench) -> dict:
+def share(bench: Bench) -> list[dict]:
     """Time extraction and augmentation of a batch of 32 clips of 1 s beside a training step of size tiny."""
     config = ASMConfig(**ASM_SIZES["tiny"].config, num_labels=12)
     extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
@@ -394,7 +400,7 @@ def share(bench: Bench) -> dict:
         "extraction": partial(extractor, waveforms, sampling_rate=RATE, return_tensors="pt"),
         "extraction_and_augmentation": prepare,
     }
-    return bench.race(ways, stage="share", size="tiny", clips=32, seconds=1)
+    return [bench.race(ways, stage="share", size="tiny", clips=32, seconds=1)]
 
 
 def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
@@ -486,7 +492,8 @@ def describe_machine() -> dict:
 
 
 STAGES = {"decode": decode, "extract": extract, "forward": forward, "pipeline": pipelines, "train": train}
-STAGES |= {"export": exports, "growth": growth}
+STAGES |= {"share": share, "export": exports, "growth": growth}
+ON_FEATURES = {"forward", "train", "export", "growth"}  # random ones, that no recording is needed for
 
 
 def main():
@@ -505,7 +512,7 @@ def main():
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     results = {}
     if args.output and Path(args.output).exists():
         results = json.loads(Path(args.output).read_text())
@@ -513,6 +520,7 @@ def main():
         parser.error("--plot draws what the stage growth timed: add it to --stages.")
     bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
     data = f" --data_dir {Path(args.data_dir).name}" if args.data_dir else ""
+    clips = f"{args.data_name}, cut into clips one after the other"
     for stage in args.stages:
         options = (args.checkpoint,) if stage == "export" else ()
         more = f" --checkpoint {args.checkpoint}" if stage == "export" and args.checkpoint else ""
@@ -520,7 +528,8 @@ def main():
         command += " --quick" if args.quick else ""
         results[stage] = {
             "command": command + data + more,
-            "data": f"{args.data_name}, cut into clips one after the other; seed 0 of the models",
+            "data": "random features" if stage in ON_FEATURES else clips,
+            "seed": SEED,
             "torchaudio": is_speech_available(),
             "rows": STAGES[stage](bench, *options),
             "environment": describe_machine(),

@@ -38,41 +38,49 @@ def format_results(stages: dict) -> str:
     def ratio(row: dict, *pairs: str, places: int = 1) -> list[str]:
         cells = []
         for pair in pairs:
-            low, high = row["ratio_range"].get(pair, (1, 1))
-            cells.append(f"{row['ratio'].get(pair, 1):.{places}f} ({low:.{places}f} to {high:.{places}f})")
+            name, beside = pair.split(" / ")
+            if pair in row["ratio"]:
+                values = (f"{value:.{places}f}" for value in (row["ratio"][pair], *row["ratio_range"][pair]))
+                cells.append("{} ({} to {})".format(*values))
+            else:
+                cells.append("1" if name == beside else "")
         return cells
 
     table(
-        ["extraction", "ASM, ms", "AST / ASM", "Kaldi / ASM", "limit / ASM", "limit in bands / ASM"],
+        ["extraction", "ASM, ms", "AST / ASM", "Kaldi / ASM", "limit / ASM", "limit in bands / ASM", "rounds"],
         [
             [
                 name_case(row),
                 f"{row['milliseconds']['asm']:.2f}",
                 *ratio(row, "ast / asm", "kaldi / asm"),
                 *ratio(row, "limit / asm", "limit_in_bands / asm", places=2),
+                row["rounds"],
             ]
             for row in rows_of("extract")
             if (row["clips"], row["seconds"]) in QUOTED
         ],
     )
-    pairs = ("limit / asm", "asm / asm_bfloat16", "limit_bfloat16 / asm_bfloat16")
+    headings = ["AST / ASM", "limit / ASM", "float32 / bfloat16", "limit / ASM in bfloat16"]
+    pairs = ("ast / asm", "limit / asm", "asm / asm_bfloat16", "limit_bfloat16 / asm_bfloat16")
     table(
-        ["forward", "ASM, ms", "limit / ASM", "float32 / bfloat16", "limit / ASM in bfloat16"],
+        ["forward", "tokens", "ASM, ms", *headings, "rounds"],
         [
             [
-                f"{row['clips']} of {row['tokens']} tokens",
+                name_case(row),
+                row["tokens"],
                 f"{row['milliseconds']['asm']:.0f}",
                 *ratio(row, *pairs, places=2),
+                row["rounds"],
             ]
             for row in rows_of("forward")
-            if row["tokens"] in (64, 512)
+            if row["tokens"] in (64, 512) or (row["clips"], row["seconds"]) in QUOTED
         ],
     )
     pairs = ("ast / asm", "ast / asm_stride_10")
     table(
-        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides"],
+        ["files to labels", "ASM, ms", "AST / ASM", "AST / ASM with AST's strides", "rounds"],
         [
-            [name_case(row), f"{row['milliseconds']['asm']:.0f}", *ratio(row, *pairs)]
+            [name_case(row), f"{row['milliseconds']['asm']:.0f}", *ratio(row, *pairs), row["rounds"]]
             for row in rows_of("pipeline")
             if row["stage"] == "pipeline" and (row["clips"], row["seconds"]) in QUOTED
         ],
@@ -80,7 +88,7 @@ def format_results(stages: dict) -> str:
     names = {"asm_stride_10": "ASM, AST's strides", "asm_stride_10_checkpointing": "and gradient checkpointing"}
     names |= {"asm": "ASM", "ast": "AST"}
     table(
-        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "memory, MB"],
+        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "memory, MB", "rounds"],
         [
             [
                 name_case(row),
@@ -88,6 +96,7 @@ def format_results(stages: dict) -> str:
                 row["clips_per_second"][name],
                 *ratio(row, f"{name} / asm_stride_10", places=2),
                 row["megabytes"].get(name, ""),
+                row["rounds"],
             ]
             for row in rows_of("train")
             if row["stage"] == "train"
@@ -99,7 +108,7 @@ def format_results(stages: dict) -> str:
     names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
     sizes = {"onnx": "float32", "onnx_int8": "int8"}
     table(
-        ["exported", "runs in", "ms", "PyTorch's time / this", "MB"],
+        ["exported", "runs in", "ms", "PyTorch's time / this", "MB", "rounds"],
         [
             [
                 f"{row['model']}, {row['clips']} at once",
@@ -107,6 +116,7 @@ def format_results(stages: dict) -> str:
                 f"{row['milliseconds'][name]:.1f}",
                 *ratio(row, f"torch / {name}", places=2),
                 row["file_megabytes"][sizes[name]] if name in sizes else "",
+                row["rounds"],
             ]
             for row in rows_of("export")
             for name, label in names.items()

@@ -123,7 +123,7 @@ def test_the_readmes_text_quotes_the_benchmark(repository):
         low, high = row["ratio_range"][pair]
         return f"{row['ratio'][pair]:.2f} ({low:.2f} to {high:.2f})"
 
-    ahead, share = results["pipeline"]["rows"][-1], results["train"]["rows"][-1]
+    ahead, share = results["pipeline"]["rows"][-1], results["share"]["rows"][0]
     assert f"it took {quote(ahead, 'asm_read_ahead / asm')} of the time without it" in readme
     assert f"take {quote(share, 'extraction_and_augmentation / step')} of the time of a step" in readme
     assert f"(extraction alone {quote(share, 'extraction / step')})" in readme
@@ -189,12 +189,12 @@ def test_the_readme_quotes_the_quickstart(repository):
 
 
 def test_the_benchmark_reaches_what_is_asked_of_it(repository):
-    """Without torchaudio: 5 times ASTFeatureExtractor's throughput at 32 clips of 1 s, 4 times at 8 clips of 10 s."""
+    """Without torchaudio: 8 times ASTFeatureExtractor's throughput at 32 clips of 1 s, 12 times at 8 clips of 10 s."""
     results = json.loads((repository / "examples" / "results" / "benchmark.json").read_text())
     ratios = {(row["clips"], row["seconds"]): row["ratio"]["ast / asm"] for row in results["extract"]["rows"]}
     assert not results["extract"]["torchaudio"]
-    assert ratios[32, 1] >= 5
-    assert ratios[8, 10] >= 4
+    assert ratios[32, 1] >= 8
+    assert ratios[8, 10] >= 12
 
 
 @pytest.mark.parametrize(

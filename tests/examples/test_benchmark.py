@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @pytest.fixture
@@ -31,7 +32,19 @@ def test_asm_is_faster_than_ast(repository, tmp_path):
     assert low < 1.2
     assert high > 0.3
     assert stages["forward"]["command"].endswith(" --device cpu --quick")
+    assert stages["forward"]["data"] == "random features"
+    assert stages["extract"]["data"].startswith("white noise, cut into clips")
     assert forward["megabytes"].keys() <= forward["milliseconds"].keys()
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_the_limit_of_a_forward_pass(benchmark, clips: int):
+    """It has the multiply-adds of the layers, which share out a batch: two of three clips are in the first block."""
+    model = benchmark["make_asm"](10.26)
+    with FlopCounterMode(display=False) as limit, torch.inference_mode():
+        benchmark["products"](model, clips)()
+    tokens, width, token_units, channel_units = 512, 768, 384, 3072
+    assert limit.get_total_flops() == clips * 12 * 2 * 2 * tokens * width * (token_units + channel_units)
 
 
 @pytest.mark.gpu

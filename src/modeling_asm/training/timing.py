@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 
 RESET_HIGHEST = Path("/proc/self/clear_refs")  # Linux: writing 5 makes what the process has the highest it had
 PAUSE = 0.1  # seconds before a way's turn: the idle threads of another library spin for a while
-LONG = 1.0  # seconds of a call before which none is left uncounted
+LONG = 1.0  # seconds of a call after which another begins as warm as it gets
 
 
 def time_in_turns(
@@ -24,7 +25,8 @@ def time_in_turns(
 ) -> dict[str, list[float]]:
     """Time ways of doing something, each once in every round.
 
-    A turn is a pause, an uncounted call (unless calls take more than a second), and calls for at least `least` seconds.
+    Each way is called once before all rounds, which compiles and allocates what it needs. A turn is a pause, an
+    uncounted call (of each way, unless every one takes more than a second), and calls for at least `least` seconds.
 
     Args:
         ways: What to call, by name.
@@ -36,40 +38,39 @@ def time_in_turns(
     Returns:
         For each way the mean seconds of a call, of each round.
     """
+    device = torch.device(device)
+    warm_up = min(time_call(work, device) for work in ways.values()) < LONG
     times: dict[str, list[float]] = {name: [] for name in ways}
     start = time.perf_counter()
     for index in range(rounds):
         if index >= 2 and (time.perf_counter() - start) * (index + 1) / index > budget:
             break
         for name, work in ways.items():
-            times[name].append(time_turn(work, least, torch.device(device)))
+            time.sleep(PAUSE)
+            if warm_up:
+                time_call(work, device)
+            times[name].append(time_call(work, device, least))
     return times
 
 
-def time_turn(work: Callable[[], object], least: float, device: torch.device) -> float:
-    """Return the mean seconds of a call in one turn."""
-
-    def call():
+def time_call(work: Callable[[], object], device: torch.device, least: float = 0.0) -> float:
+    """Return the mean seconds of a call, which is repeated for at least so many seconds."""
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < least:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-
-    time.sleep(PAUSE)
-    start, calls = time.perf_counter(), 0
-    call()
-    if (first := time.perf_counter() - start) > LONG:
-        return first
-    start = time.perf_counter()
-    while calls == 0 or time.perf_counter() - start < least:
-        call()
         calls += 1
     return (time.perf_counter() - start) / calls
 
 
 def measure_memory(work: Callable[[], object], device: str | torch.device = "cpu") -> float | None:
-    """Return the MB that a call needs at most beyond what is there before it: on the device, or of the process.
+    """Return the MB (of 1,000,000 bytes) that a call needs at most beyond what is there before it.
 
-    `None` for a processor's memory where the system does not tell it (only Linux does).
+    They are the device's, or the process's. What a first call alone needs counts, too: call it once before.
+
+    Returns:
+        The MB; or `None` for a processor's memory where the system does not tell it (only Linux does).
     """
     gc.collect()
     if torch.device(device).type == "cuda":
@@ -77,10 +78,12 @@ def measure_memory(work: Callable[[], object], device: str | torch.device = "cpu
         before = torch.cuda.memory_allocated(device)
         work()
         return round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
-    if not RESET_HIGHEST.exists():
+    if not os.access(RESET_HIGHEST, os.W_OK):
         work()
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # memory that was used and is kept would not count
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps memory for later calls, which would not count
+    if trim is not None:
+        trim(0)
     RESET_HIGHEST.write_text("5")
     before = read_memory("VmRSS")
     work()
@@ -89,4 +92,5 @@ def measure_memory(work: Callable[[], object], device: str | torch.device = "cpu
 
 def read_memory(name: str) -> float:
     """Return the MB that Linux keeps under a name: what the process has (`VmRSS`), or had at most (`VmHWM`)."""
-    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1000
+    kibibytes = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)
+    return int(kibibytes) * 1024 / 1e6
