@@ -38,7 +38,7 @@ format: env ## format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-benchmark: env ## time every stage beside transformers' AST: three quarters of an hour (DATA=folder of recordings)
+benchmark: env ## time every stage beside transformers' AST: an hour (DATA=folder of recordings)
 	$(PYTHON) examples/benchmark.py --checkpoint checkpoints/asm-small-keywords $(if $(DATA),--data_dir "$(DATA)") \
 		--output $(BUILD)/benchmark.json --plot $(BUILD)/benchmark.png
 
