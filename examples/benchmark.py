@@ -58,6 +58,7 @@ from modeling_asm.fbank import fbank, frames_per_block, mel_bands, mel_filters
 from modeling_asm.modeling_asm import BYTES_PER_BLOCK
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
+from modeling_asm.training.cost import count_multiply_adds
 from modeling_asm.training.report import write_json
 from modeling_asm.training.timing import measure_memory, time_in_turns
 
@@ -354,8 +355,15 @@ def train(bench: Bench) -> list[dict]:
         ways = {name: make_step(name, clips, seconds, bench.device) for name in names}
         row = bench.race(ways, stage="train", clips=clips, seconds=seconds)
         row["clips_per_second"] = {name: round(1000 * clips / value, 2) for name, value in row["milliseconds"].items()}
+        models = {"asm_stride_10": make_asm(seconds, 10), "asm": make_asm(seconds), "ast": make_ast(seconds)}
+        row["forward_gmacs_per_clip"] = {name: count_gmacs(model) for name, model in models.items()}
         rows.append(row)
     return rows
+
+
+def count_gmacs(model) -> float:
+    """Count the billions of multiply-adds of a forward pass of one clip."""
+    return round(count_multiply_adds(model, {"input_values": inputs_of(model, 1)}) / 1e9, 3)
 
 
 def make_step(name: str, clips: int, seconds: int, device: torch.device) -> Callable:

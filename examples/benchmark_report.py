@@ -88,15 +88,15 @@ def format_results(stages: dict) -> str:
     names = {"asm_stride_10": "ASM, AST's strides", "asm_stride_10_checkpointing": "and gradient checkpointing"}
     names |= {"asm": "ASM", "ast": "AST"}
     table(
-        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "memory, MB", "rounds"],
+        ["training step", "model", "clips a second", "time / that of ASM with AST's strides", "rounds", "memory, MB"],
         [
             [
                 name_case(row),
                 label,
                 row["clips_per_second"][name],
                 *ratio(row, f"{name} / asm_stride_10", places=2),
-                row["megabytes"].get(name, ""),
                 row["rounds"],
+                row["megabytes"].get(name, ""),
             ]
             for row in rows_of("train")
             if row["stage"] == "train"
@@ -108,15 +108,15 @@ def format_results(stages: dict) -> str:
     names |= {"onnx": "ONNX Runtime", "onnx_int8": "ONNX Runtime, int8"}
     sizes = {"onnx": "float32", "onnx_int8": "int8"}
     table(
-        ["exported", "runs in", "ms", "PyTorch's time / this", "MB", "rounds"],
+        ["exported", "runs in", "ms", "PyTorch's time / this", "rounds", "MB"],
         [
             [
                 f"{row['model']}, {row['clips']} at once",
                 label,
                 f"{row['milliseconds'][name]:.1f}",
                 *ratio(row, f"torch / {name}", places=2),
-                row["file_megabytes"][sizes[name]] if name in sizes else "",
                 row["rounds"],
+                row["file_megabytes"][sizes[name]] if name in sizes else "",
             ]
             for row in rows_of("export")
             for name, label in names.items()

@@ -128,6 +128,9 @@ def test_the_readmes_text_quotes_the_benchmark(repository):
     assert f"take {quote(share, 'extraction_and_augmentation / step')} of the time of a step" in readme
     assert f"(extraction alone {quote(share, 'extraction / step')})" in readme
     assert f"such a step takes but {share['milliseconds']['step'] / share['clips']:.0f} ms a clip" in readme
+    short, long = (row["forward_gmacs_per_clip"] for row in results["train"]["rows"])
+    short, long = (f"{row['ast'] / row['asm_stride_10']:.2f} times" for row in (short, long))
+    assert f"AST has {short} the multiply-adds of ASM with its strides for clips of 1 s, and {long} for 10 s" in readme
     base, small = results["export"]["rows"][:2], results["export"]["rows"][2:]
     for rows, pair in (
         (base, "onnx / onnx_int8"),
