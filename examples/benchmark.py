@@ -21,13 +21,15 @@ the rounds' ratios. A turn starts with a pause and an uncounted call, because th
 for a while; where each way's call takes more than a second, none is left uncounted. The clips are cut from the
 recordings of `--data_dir`, one after the other; without it they are white noise. The stages forward, train, export and
 growth need features alone, which are random. The models have random weights and the sizes of the papers, unless their
-name says otherwise. Memory is what a call needs at most beyond what is there before it. `--device cuda` times on a GPU.
+name says otherwise. Memory is what one call needs at most beyond what is there before it, where that can be told.
+`--device cuda` times models and extraction on a GPU; what reads files, and the stage export, works on the CPU.
 """
 
 import argparse
 import copy
 import itertools
 import json
+import shlex
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -129,7 +131,8 @@ class Bench:
         times = time_in_turns(ways, 3 if self.quick else self.rounds, budget=BUDGET, device=self.device)
         megabytes = {name: measure_memory(work, self.device) for name, work in ways.items()}
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
-        row["megabytes"] = {name: value for name, value in megabytes.items() if value is not None}
+        # None: the system does not tell; 0: it works elsewhere, or in memory that it keeps.
+        row["megabytes"] = {name: value for name, value in megabytes.items() if value}
         for name, values in times.items():
             low, middle, high = (float(value) for value in 1000 * np.quantile(values, [0.25, 0.5, 0.75]))
             row["milliseconds"][name], row["quartiles"][name] = round(middle, 3), [round(low, 3), round(high, 3)]
@@ -412,7 +415,7 @@ def share(bench: Bench) -> list[dict]:
 
 
 def exports(bench: Bench, checkpoint: str | None) -> list[dict]:
-    """Time a model in PyTorch and in ONNX Runtime, both on features and two threads or more, and weigh the files."""
+    """Time a model in PyTorch and in ONNX Runtime, on features and as many threads, and weigh the files."""
     import onnxruntime
 
     seconds = 1 if bench.quick else 10
@@ -507,7 +510,7 @@ ON_FEATURES = {"forward", "train", "export", "growth"}  # random ones, that no r
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", help="Folder of recordings; by default white noise.")
-    parser.add_argument("--data_name", default="white noise", help="What the results call the recordings.")
+    parser.add_argument("--data_name", help="What the results call the recordings; by default as their folder.")
     parser.add_argument("--checkpoint", help="A checkpoint whose exports are timed, too.")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="What to time.")
     parser.add_argument("--rounds", type=int, default=7, help="Rounds of each case, where 80 s are enough for them.")
@@ -527,8 +530,10 @@ def main():
     if args.plot and "growth" not in [*args.stages, *results]:
         parser.error("--plot draws what the stage growth timed: add it to --stages.")
     bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
-    data = f" --data_dir {Path(args.data_dir).name}" if args.data_dir else ""
-    clips = f"{args.data_name}, cut into clips one after the other"
+    data = f" --data_dir {Path(args.data_dir).resolve().name}" if args.data_dir else ""
+    data += f" --data_name {shlex.quote(args.data_name)}" if args.data_name else ""
+    name = args.data_name or (Path(args.data_dir).resolve().name if args.data_dir else "white noise")
+    clips = f"{name}, cut into clips one after the other"
     for stage in args.stages:
         options = (args.checkpoint,) if stage == "export" else ()
         more = f" --checkpoint {args.checkpoint}" if stage == "export" and args.checkpoint else ""

@@ -93,13 +93,12 @@ def format_results(stages: dict) -> str:
             [
                 name_case(row),
                 label,
-                row["clips_per_second"][name],
+                f"{row['clips_per_second'][name]:.2f}",
                 *ratio(row, f"{name} / asm_stride_10", places=2),
                 row["rounds"],
-                row["megabytes"].get(name, ""),
+                f"{row['megabytes'][name]:.0f}" if name in row["megabytes"] else "",
             ]
             for row in rows_of("train")
-            if row["stage"] == "train"
             for name, label in names.items()
         ],
     )

@@ -323,7 +323,7 @@ def test_autocast_trains(model, input_values):
 def test_compile_fullgraph(config, input_values, hidden_act):
     """Forward, loss and gradients in training mode, in one graph."""
     torch._dynamo.reset()
-    config.hidden_act, labels = hidden_act, torch.tensor([0, 1, 2, 0])
+    config.hidden_act, config.num_hidden_layers, labels = hidden_act, 1, torch.tensor([0, 1, 2, 0])
     model = ASMForAudioClassification(config).train()
     results = []
     for function in (model, torch.compile(model, fullgraph=True)):

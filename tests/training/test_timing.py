@@ -16,13 +16,13 @@ def test_ways_take_turns():
         order.append(name)
         time.sleep(seconds)
 
-    times = time_in_turns({name: partial(work, name, wait) for name, wait in (("short", 0.03), ("long", 0.06))}, 3)
+    times = time_in_turns({name: partial(work, name, wait) for name, wait in (("short", 0.03), ("long", 0.06))}, 3, 0)
     assert [len(values) for values in times.values()] == [3, 3]
     assert min(times["short"]) >= 0.03
     assert min(times["long"]) >= 0.06
     turns = [name for name, before in zip(order, ["", *order]) if name != before]
     assert turns == ["short", "long"] * (1 + 3)
-    assert order.count("long") >= 1 + 3 * 2  # one before the rounds, and one of each turn, are not counted
+    assert order.count("short") == order.count("long") == 1 + 3 * 2  # the first, and that of each turn, do not count
 
 
 def test_a_budget_ends_the_rounds_after_two():
