@@ -30,6 +30,7 @@ import copy
 import itertools
 import json
 import shlex
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ from modeling_asm.modeling_asm import BYTES_PER_BLOCK
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.cost import count_multiply_adds
+from modeling_asm.training.models import check_checkpoint
 from modeling_asm.training.report import write_json
 from modeling_asm.training.timing import measure_memory, time_in_turns
 
@@ -74,6 +76,7 @@ GROWTH = {  # of a forward pass of one clip of 5 s, 12 layers, width 768, one va
     "layers": (3, 6, 12, 24),
     "width": (192, 384, 768, 1024),
 }
+SUFFIXES = (".flac", ".mp3", ".ogg", ".wav")
 KALDI_BINS = 80
 SEED = 0  # of models and random features
 BUDGET = 80  # seconds for the rounds of one case, of which there are two at least
@@ -95,9 +98,11 @@ class Bench:
         if data_dir is None:
             self.sound = np.random.default_rng(0).uniform(-0.5, 0.5, needed).astype(np.float32)
         else:
-            files = sorted(file for file in Path(data_dir).rglob("*") if file.suffix in (".flac", ".wav"))
+            if not Path(data_dir).is_dir():
+                raise ValueError(f"There is no data folder {data_dir!r}.")
+            files = sorted(file for file in Path(data_dir).rglob("*") if file.suffix.lower() in SUFFIXES)
             if not files:
-                raise SystemExit(f"{data_dir} has no .flac or .wav files.")
+                raise ValueError(f"{data_dir!r} has no files that end on one of {', '.join(SUFFIXES)}.")
             sounds, total = [], 0
             for file in itertools.cycle(files):
                 if total >= needed:
@@ -128,7 +133,7 @@ class Bench:
         """
         first = next(iter(ways))
         pairs = pairs or [(name, first) for name in ways if name != first]
-        times = time_in_turns(ways, 3 if self.quick else self.rounds, budget=BUDGET, device=self.device)
+        times = time_in_turns(ways, self.rounds, budget=BUDGET, device=self.device)
         megabytes = {name: measure_memory(work, self.device) for name, work in ways.items()}
         row = {**case, "rounds": len(times[first]), "milliseconds": {}, "quartiles": {}, "ratio": {}, "ratio_range": {}}
         # None: the system does not tell; 0: it works elsewhere, or in memory that it keeps.
@@ -507,7 +512,8 @@ STAGES |= {"share": share, "export": exports, "growth": growth}
 ON_FEATURES = {"forward", "train", "export", "growth"}  # random ones, that no recording is needed for
 
 
-def main():
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line, and end where it asks for what cannot be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", help="Folder of recordings; by default white noise.")
     parser.add_argument("--data_name", help="What the results call the recordings; by default as their folder.")
@@ -515,21 +521,40 @@ def main():
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="What to time.")
     parser.add_argument("--rounds", type=int, default=7, help="Rounds of each case, where 80 s are enough for them.")
     parser.add_argument("--device", default="cpu", help="Where models and extraction run: cpu or cuda.")
-    parser.add_argument("--quick", action="store_true", help="Time the smallest cases only.")
+    parser.add_argument("--quick", action="store_true", help="Time the smallest cases only, of three rounds.")
     parser.add_argument("--output", help="JSON file to write; stages that are not timed keep what it has of them.")
     parser.add_argument("--plot", help="PNG of how the cost grows.")
     args = parser.parse_args()
+    args.results = {}
+    if args.output and Path(args.output).exists():
+        args.results = json.loads(Path(args.output).read_text())
+    if args.plot and "growth" not in [*args.stages, *args.results]:
+        parser.error("--plot draws what the stage growth timed: add it to --stages.")
+    for file in filter(None, (args.output, args.plot)):
+        if not Path(file).absolute().parent.is_dir():
+            parser.error(f"There is no folder for {file!r}: make it first.")
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}, expected one or more.")
+    try:
+        torch.zeros(1, device=args.device)
+    except (AssertionError, RuntimeError) as error:
+        parser.error(f"The device {args.device!r} cannot be used: {error}")
+    return args
 
+
+def main():
+    args = parse_arguments()
+    try:
+        if args.checkpoint:
+            check_checkpoint(args.checkpoint)
+        bench = Bench(args.data_dir, args.device, 3 if args.quick else args.rounds, args.quick)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    results = args.results
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(SEED)
-    results = {}
-    if args.output and Path(args.output).exists():
-        results = json.loads(Path(args.output).read_text())
-    if args.plot and "growth" not in [*args.stages, *results]:
-        parser.error("--plot draws what the stage growth timed: add it to --stages.")
-    bench = Bench(args.data_dir, args.device, args.rounds, args.quick)
     data = f" --data_dir {Path(args.data_dir).resolve().name}" if args.data_dir else ""
     data += f" --data_name {shlex.quote(args.data_name)}" if args.data_name else ""
     name = args.data_name or (Path(args.data_dir).resolve().name if args.data_dir else "white noise")
@@ -537,7 +562,7 @@ def main():
     for stage in args.stages:
         options = (args.checkpoint,) if stage == "export" else ()
         more = f" --checkpoint {args.checkpoint}" if stage == "export" and args.checkpoint else ""
-        command = f"python examples/benchmark.py --stages {stage} --rounds {args.rounds} --device {args.device}"
+        command = f"python examples/benchmark.py --stages {stage} --rounds {bench.rounds} --device {args.device}"
         command += " --quick" if args.quick else ""
         results[stage] = {
             "command": command + data + more,

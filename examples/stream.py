@@ -22,6 +22,7 @@ import torch
 from modeling_asm import ASMStreamingClassifier
 from modeling_asm.audio import AudioFileError, stream_audio
 from modeling_asm.training.cards import describe_environment
+from modeling_asm.training.models import check_checkpoint
 from modeling_asm.training.report import write_json
 
 
@@ -42,13 +43,14 @@ def main():
     if args.benchmark:
         return benchmark(args)
     rate = RATE if args.microphone else None
-    classifier = ASMStreamingClassifier.from_pretrained(args.model, hop=args.hop, sampling_rate=rate, top_k=1)
     try:
+        check_checkpoint(args.model)
+        classifier = ASMStreamingClassifier.from_pretrained(args.model, hop=args.hop, sampling_rate=rate, top_k=1)
         for window in listen(classifier, record() if args.microphone else play(args.file, classifier.sampling_rate)):
             (best,) = window["scores"]
             if best["score"] >= args.threshold:
                 print(f"{window['end']:8.2f} s  {best['label']}  {best['score']:.2f}", flush=True)
-    except AudioFileError as error:
+    except (OSError, AudioFileError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print()

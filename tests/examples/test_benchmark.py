@@ -74,6 +74,31 @@ def test_other_stages_are_kept(repository, recordings, tmp_path):
     assert {"processor_name", "threads", "torch", "transformers"} <= results["decode"]["environment"].keys()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data_dir", "nowhere"), "There is no data folder 'nowhere'."),
+        (("--data_dir", "texts"), "'texts' has no files that end on one of .flac, .mp3, .ogg, .wav."),
+        (("--data_dir", "damaged"), "1.WAV' is an empty file."),
+        (("--output", "nowhere/b.json"), "There is no folder for 'nowhere/b.json': make it first."),
+        (("--rounds", 0), "--rounds is 0, expected one or more."),
+        (("--device", "meta:x"), "The device 'meta:x' cannot be used: "),
+        (("--checkpoint", "texts/note.txt"), "'texts/note.txt' is a file, expected the folder of a checkpoint"),
+        (("--plot", "growth.png", "--stages", "decode"), "add it to --stages."),
+    ],
+)
+def test_wrong_arguments(benchmark, tmp_path, monkeypatch, capsys, arguments, message):
+    """Each says what is wrong before anything is timed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("texts/note.txt", "damaged/1.WAV"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        benchmark["main"]()
+    assert message in " ".join([*capsys.readouterr().err.split(), str(stop.value)])
+
+
 def test_a_race_gives_ratios_of_rounds(benchmark):
     bench = benchmark["Bench"](None, "cpu", 3, False)
     ways = {"short": partial(time.sleep, 0.06), "long": partial(time.sleep, 0.12)}

@@ -20,6 +20,12 @@ def test_a_bad_file(run_script, checkpoint):
     assert "is not there" in run_script("stream.py", "--model", checkpoint, "--file", "nowhere.wav").error
 
 
+def test_a_model_that_is_a_file(run_script, tmp_path):
+    (tmp_path / "model.onnx").touch()
+    outcome = run_script("stream.py", "--model", tmp_path / "model.onnx", "--file", "nowhere.wav")
+    assert "model.onnx' is a file, expected the folder of a checkpoint" in outcome.error
+
+
 def test_the_benchmark(run_script, checkpoint, tmp_path):
     assert (
         run_script("stream.py", "--model", checkpoint, "--hop", 1, "--benchmark", tmp_path / "out.json").error is None

@@ -209,6 +209,12 @@ def test_a_checkpoint_that_is_not_there(name):
         sampling_rate_of(ModelArguments(model_name_or_path=name))
 
 
+def test_a_checkpoint_that_is_a_file(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(NotADirectoryError, match=r"model.onnx' is a file, expected the folder of a checkpoint"):
+        sampling_rate_of(ModelArguments(model_name_or_path=str(tmp_path / "model.onnx")))
+
+
 def test_a_new_model_of_another_architecture_and_shape(clips):
     overrides = "{hidden_size: 24, num_hidden_layers: 1, num_attention_heads: 2, num_mel_bins: 24, patch_size: 8}"
     args = ModelArguments(model_type="audio-spectrogram-transformer", config_overrides=overrides)

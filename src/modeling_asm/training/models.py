@@ -110,7 +110,9 @@ def checkpoint_name(name: str) -> str:
 
 
 def check_checkpoint(name: str):
-    """Raise `FileNotFoundError` where a name is that of a folder, for the Hub has none such, and it is not there."""
+    """Raise an `OSError` where a name is a file's, or such as only a folder has, which is not there."""
+    if Path(name).is_file():
+        raise NotADirectoryError(f"{name!r} is a file, expected the folder of a checkpoint, or its name on the Hub.")
     if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
         raise FileNotFoundError(
             f"There is no checkpoint {name!r}: give its folder, or its name on the Hub, owner/name."
