@@ -28,7 +28,7 @@ quickstart: env ## speak a small data set, train on it, and classify a file: les
 	$(PYTHON) -m modeling_asm.classify --model $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
 test: env ## run all tests, offline (ASM_DATA=folder of the recorded sets adds those that need them; JOBS=processes)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: env ## check style
 	$(PYTHON) -m ruff check .
