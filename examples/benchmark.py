@@ -56,13 +56,12 @@ from modeling_asm import (
     ASMForAudioClassification,
 )
 from modeling_asm.audio import load_audio
+from modeling_asm.commands import check_checkpoint
 from modeling_asm.export import export
 from modeling_asm.fbank import fbank, frames_per_block, mel_bands, mel_filters
-from modeling_asm.modeling_asm import BYTES_PER_BLOCK
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.cards import describe_environment
 from modeling_asm.training.cost import count_multiply_adds
-from modeling_asm.training.models import check_checkpoint
 from modeling_asm.training.report import write_json
 from modeling_asm.training.timing import measure_memory, time_in_turns
 
@@ -262,10 +261,10 @@ def products(model: ASMForAudioClassification, clips: int) -> Callable:
     config, weight = model.config, model.classifier.weight
     sizes = [(config.hidden_size, config.num_patches), (config.hidden_size, config.tokens_mlp_dim)]
     sizes += [(config.num_patches, config.hidden_size), (config.num_patches, config.channels_mlp_dim)]
-    units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
-    cached = max(1, BYTES_PER_BLOCK // (units * weight.element_size())) if weight.device.type == "cpu" else clips
-    blocks = list(zip(*(torch.randn(clips, *size).to(weight).split(cached) for size in sizes)))
     layers = model.audio_spectrogram_mixer.layers
+    cached = len(layers[0].split_batch(weight.new_empty(clips, config.num_patches, config.hidden_size))[0])
+    at_once = cached if weight.device.type == "cpu" else clips
+    blocks = list(zip(*(torch.randn(clips, *size).to(weight).split(at_once) for size in sizes)))
 
     def work():
         for layer, block in itertools.product(layers, blocks):
@@ -525,11 +524,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", help="JSON file to write; stages that are not timed keep what it has of them.")
     parser.add_argument("--plot", help="PNG of how the cost grows.")
     args = parser.parse_args()
-    args.results = {}
-    if args.output and Path(args.output).exists():
-        args.results = json.loads(Path(args.output).read_text())
-    if args.plot and "growth" not in [*args.stages, *args.results]:
-        parser.error("--plot draws what the stage growth timed: add it to --stages.")
     for file in filter(None, (args.output, args.plot)):
         if not Path(file).absolute().parent.is_dir():
             parser.error(f"There is no folder for {file!r}: make it first.")
@@ -543,14 +537,17 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main():
-    args = parse_arguments()
+    args, results = parse_arguments(), {}
+    if args.output and Path(args.output).exists():
+        results = json.loads(Path(args.output).read_text())
+    if args.plot and "growth" not in [*args.stages, *results]:
+        sys.exit("--plot draws what the stage growth timed: add it to --stages.")
     try:
         if args.checkpoint:
             check_checkpoint(args.checkpoint)
         bench = Bench(args.data_dir, args.device, 3 if args.quick else args.rounds, args.quick)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    results = args.results
     warnings.filterwarnings("ignore", message="At least one mel filter")  # Kaldi's too; AST says so at each start
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -32,7 +32,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 import modeling_asm  # noqa: F401  registers the model with transformers
 from modeling_asm.audio import AudioFileError
-from modeling_asm.commands import check_weights
+from modeling_asm.commands import check_checkpoint, check_weights
 from modeling_asm.feature_extraction_asm import ASMFeatureExtractor
 from modeling_asm.modeling_asm import aggregate_windows
 from modeling_asm.sources import open_audio
@@ -41,7 +41,7 @@ from modeling_asm.training.clips import columns_to_rows, extract_features
 from modeling_asm.training.data import DataArguments, load_audio_dataset
 from modeling_asm.training.decoding import clip_name, fingerprint
 from modeling_asm.training.labels import MULTI, REGRESSION
-from modeling_asm.training.models import check_checkpoint, window_samples
+from modeling_asm.training.models import window_samples
 from modeling_asm.training.report import format_table, write_json
 from modeling_asm.training.runs import UNFINISHED, CheckpointError, check_processes, clear_unfinished, open_run, saving
 from modeling_asm.windows import read_windows

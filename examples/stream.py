@@ -21,8 +21,8 @@ import torch
 
 from modeling_asm import ASMStreamingClassifier
 from modeling_asm.audio import AudioFileError, stream_audio
+from modeling_asm.commands import check_checkpoint
 from modeling_asm.training.cards import describe_environment
-from modeling_asm.training.models import check_checkpoint
 from modeling_asm.training.report import write_json
 
 

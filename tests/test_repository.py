@@ -192,12 +192,27 @@ def test_the_readme_quotes_the_quickstart(repository):
 
 
 def test_the_benchmark_reaches_what_is_asked_of_it(repository):
-    """Without torchaudio: 8 times ASTFeatureExtractor's throughput at 32 clips of 1 s, 12 times at 8 clips of 10 s."""
-    results = json.loads((repository / "examples" / "results" / "benchmark.json").read_text())
-    ratios = {(row["clips"], row["seconds"]): row["ratio"]["ast / asm"] for row in results["extract"]["rows"]}
+    """Extraction without torchaudio, forward passes, files to labels, training with AST's strides, and int8."""
+    results = results_of(repository, "benchmark")
+    ratios = {(row["clips"], row["seconds"]): row["ratio"] for row in results["extract"]["rows"]}
     assert not results["extract"]["torchaudio"]
-    assert ratios[32, 1] >= 8
-    assert ratios[8, 10] >= 12
+    assert ratios[32, 1]["ast / asm"] >= 8
+    assert ratios[8, 10]["ast / asm"] >= 12
+    assert all(ratio["kaldi / asm"] >= 1 for ratio in ratios.values())
+    assert all(ratios[case]["limit / asm"] >= 0.5 for case in ((32, 1), (8, 10)))
+    for row in results["forward"]["rows"]:
+        if row["tokens"] in (512, 64):
+            assert row["ratio"]["limit / asm"] >= 0.85
+            assert row["ratio"]["limit_bfloat16 / asm_bfloat16"] >= 0.75
+            assert row["ratio"]["asm / asm_bfloat16"] >= 2
+    ratios = {(row["clips"], row["seconds"]): row["ratio"] for row in results["pipeline"]["rows"][:-1]}
+    assert ratios[8, 10]["ast / asm"] >= 4
+    assert ratios[8, 10]["ast / asm_stride_10"] >= 1.3
+    assert all(row["ratio"]["ast / asm_stride_10"] >= 1.3 for row in results["train"]["rows"])
+    for row in results["export"]["rows"]:
+        if row["model"] == "base":
+            assert row["ratio"]["torch / onnx_int8"] >= 2.5
+            assert row["file_megabytes"]["int8"] / row["file_megabytes"]["float32"] < 0.26
 
 
 @pytest.mark.parametrize(

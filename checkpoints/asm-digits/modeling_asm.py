@@ -181,9 +181,13 @@ class ASMLayer(GradientCheckpointingLayer):
         parts = [part for child in self.children() for part in child.modules()]
         if any(part._forward_hooks or part._forward_pre_hooks for part in parts):  # they expect the whole batch
             return self.mix(hidden_states)
-        units = max(self.token_units, hidden_states.shape[1] * self.channels_mlp_dim)
-        blocks = hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))
+        blocks = self.split_batch(hidden_states)
         return torch.cat([self.mix(block) for block in blocks]) if len(blocks) > 1 else self.mix(hidden_states)
+
+    def split_batch(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
+        """Split examples into blocks whose hidden units stay in the processor's cache, of one example at least."""
+        units = max(self.token_units, hidden_states.shape[1] * self.channels_mlp_dim)
+        return hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))
 
     def mix(self, hidden_states: Tensor) -> Tensor:
         """Do the same to all examples at once."""

@@ -23,11 +23,7 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
         ValueError: If it is not an ASM, or has no weights for a part of the model, which would then be random, or there
             is no such device.
     """
-    if os.path.isfile(checkpoint):
-        raise OSError(
-            f"{checkpoint!r} is a file, expected the folder of a checkpoint, or its name on the Hub. Of exported "
-            "models, `asm-classify` takes those that end on .onnx; the others are for their own runtimes."
-        )
+    check_checkpoint(checkpoint)
     try:
         model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
     except OSError as error:
@@ -46,6 +42,19 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
         raise ValueError(f"The device {device!r} cannot be used: {error}") from error
     feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
     return ASMAudioClassificationPipeline(model=model, feature_extractor=feature_extractor, device=device)
+
+
+def check_checkpoint(name: str):
+    """Raise an `OSError` where a name is a file's, or such as only a folder has, which is not there."""
+    if os.path.isfile(name):
+        raise NotADirectoryError(
+            f"{name!r} is a file, expected the folder of a checkpoint, or its name on the Hub. Of exported models, "
+            "`asm-classify` takes those that end on .onnx; the others are for their own runtimes."
+        )
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not os.path.isdir(name):
+        raise FileNotFoundError(
+            f"There is no checkpoint {name!r}: give its folder, or its name on the Hub, owner/name."
+        )
 
 
 def check_weights(checkpoint: str, loading: dict):

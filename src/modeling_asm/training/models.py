@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor
+from ..commands import check_checkpoint
 from ..fbank import frame_sizes, num_frames
 from ..feature_extraction_asm import PADDING_MODES
 from .clips import measure_features
@@ -107,16 +108,6 @@ class ModelArguments:
 def checkpoint_name(name: str) -> str:
     """Return what to call a checkpoint: the name of its folder, without those that hold it, or its name on the Hub."""
     return Path(name).resolve().name if Path(name).exists() else name
-
-
-def check_checkpoint(name: str):
-    """Raise an `OSError` where a name is a file's, or such as only a folder has, which is not there."""
-    if Path(name).is_file():
-        raise NotADirectoryError(f"{name!r} is a file, expected the folder of a checkpoint, or its name on the Hub.")
-    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"There is no checkpoint {name!r}: give its folder, or its name on the Hub, owner/name."
-        )
 
 
 def sampling_rate_of(args: ModelArguments) -> int:

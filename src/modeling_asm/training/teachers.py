@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
-from .models import check_checkpoint, checkpoint_name
+from ..commands import check_checkpoint
+from .models import checkpoint_name
 from .runs import SETTINGS_FILE, finished_results
 
 
