@@ -7,6 +7,7 @@ import tempfile
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.update(HF_DATASETS_CACHE=tempfile.mkdtemp(prefix="modeling_asm-tests-"))
 
+import importlib
 import runpy
 import shutil
 import signal
@@ -20,11 +21,22 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import Dataset
 from hypothesis import HealthCheck, settings
 from safetensors.torch import load_file
-from transformers import set_seed
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    set_seed,
+)
 
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm.training.data.decoding import decode_audio
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 
 
 settings.register_profile(
@@ -39,7 +51,7 @@ def pytest_sessionfinish():
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "examples"))  # as for a script that stands there: `residual_cnn`
+sys.path.insert(0, str(REPOSITORY / "research"))  # as for a script in that folder, which may import its neighbours
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +102,13 @@ def checkpoint(model, feature_extractor, tmp_path) -> Path:
 
 
 @pytest.fixture
+def stemmed(config) -> ASMForAudioClassification:
+    """Two convolutions in front of the patches."""
+    config.stem_channels = (3, 5)
+    return ASMForAudioClassification(config)
+
+
+@pytest.fixture
 def input_values(config) -> torch.Tensor:
     return torch.randn(4, config.max_length, config.num_mel_bins)
 
@@ -122,38 +141,60 @@ def tones(tmp_path) -> Path:
 
 
 class Outcome(NamedTuple):
-    """What a script printed, and why it ended early: its last words, or `None`."""
+    """What a command printed, and its error message, or `None`."""
 
     stdout: str
     error: str | None
 
 
 @pytest.fixture
-def run_script(monkeypatch, capsys) -> Callable[..., Outcome]:
-    """Run a script of `examples` in this process, as its users do in theirs."""
+def run(monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run a command (`"train"` is `asm-train`), or a script of examples or research, in this process."""
 
-    def run(name: str, *arguments) -> Outcome:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    def call(name: str, *arguments) -> Outcome:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", [name, *words])
         capsys.readouterr()
         try:
-            runpy.run_path(str(REPOSITORY / "examples" / name), run_name="__main__")
-            error = None
+            if name.endswith(".py"):
+                runpy.run_path(str(script_path(name)), run_name="__main__")
+                status = 0
+            else:
+                status = importlib.import_module(f"modeling_asm.commands.{name}").main(words)
         except SystemExit as stop:
-            error = None if stop.code in (None, 0) else str(stop.code)
-        return Outcome(capsys.readouterr().out, error)
+            status = stop.code
+        printed = capsys.readouterr()
+        error = status if isinstance(status, str) else printed.err if status else None
+        return Outcome(printed.out, error)
 
-    return run
+    return call
+
+
+def script_path(name: str) -> Path:
+    """Return a script of `examples` or `research`."""
+    return next(path for folder in ("examples", "research") if (path := REPOSITORY / folder / name).is_file())
+
+
+def command_words(name: str) -> list[str]:
+    """Return what follows `python` to run a command or a script."""
+    return [str(script_path(name))] if name.endswith(".py") else ["-m", f"modeling_asm.commands.{name}"]
+
+
+@pytest.fixture
+def words_of() -> Callable[[str], list[str]]:
+    """See [`command_words`]."""
+    return command_words
 
 
 @pytest.fixture
 def launch() -> Callable[..., subprocess.CompletedProcess]:
-    """Run a script of `examples` in two processes that talk over gloo, by `accelerate launch`."""
+    """Run a command or a script in two processes that talk over gloo, by `accelerate launch`."""
     accelerate = ("-m", "accelerate.commands.launch", "--config_file")
     config = str(REPOSITORY / "examples" / "accelerate" / "two_cpus.yaml")
 
-    def run(name: str, *arguments) -> subprocess.CompletedProcess:
-        script = str(REPOSITORY / "examples" / name)
-        command = [sys.executable, *accelerate, config, "--main_process_port", "0", script, *map(str, arguments)]
+    def call(name: str, *arguments) -> subprocess.CompletedProcess:
+        launched = [*command_words(name), *map(str, arguments)]
+        command = [sys.executable, *accelerate, config, "--main_process_port", "0", *launched]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         process = subprocess.Popen(command, env=environment, **pipes)
@@ -164,7 +205,43 @@ def launch() -> Callable[..., subprocess.CompletedProcess]:
                 os.killpg(process.pid, signal.SIGKILL)
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
-    return run
+    return call
+
+
+@pytest.fixture
+def clips(tones) -> Dataset:
+    """The tones, decoded."""
+    return decode_audio(load_audio_dataset(DataArguments(str(tones)))["train"], 16000)[0]
+
+
+@pytest.fixture
+def ast(tmp_path) -> Path:
+    """A tiny AST of three classes, as a checkpoint."""
+    config = ASTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_length=32)
+    config.num_labels = 3
+    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
+    ASTFeatureExtractor(max_length=32).save_pretrained(tmp_path / "ast")
+    return tmp_path / "ast"
+
+
+@pytest.fixture
+def wav2vec2(tmp_path) -> Path:
+    """A tiny wav2vec2 of two classes, as a checkpoint."""
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+    )
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path / "wav2vec2")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "wav2vec2")
+    return tmp_path / "wav2vec2"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,10 @@ It proves that the real clients are driven rightly, not that the real Hub accept
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -317,3 +320,19 @@ ROUTES = [
         Handler.download,
     ),
 ]
+
+
+def run_with_hub(hub, folder, *arguments, token=True, check=True, **variables) -> subprocess.CompletedProcess:
+    """Run Python with an environment that knows the stand-in, and a cache of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= hub.environment(folder / "hf_home", **({} if token else {"token": None}))
+    process = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment | {"OMP_NUM_THREADS": "1"} | variables,
+        cwd=folder,
+        timeout=300,
+    )
+    assert not check or process.returncode == 0, process.stdout + process.stderr
+    return process

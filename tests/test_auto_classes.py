@@ -1,7 +1,6 @@
 """What `import modeling_asm` registers, and what travels with a checkpoint to machines that do not have it."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
+from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING, run_without_package
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -23,55 +23,6 @@ from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassificati
 
 
 WAVEFORM = np.sin(np.arange(4000) / 20).astype(np.float32)
-
-
-def run_without_package(code: str, folder, tmp_path) -> dict:
-    """Run code in a fresh process that cannot import modeling_asm, and return the JSON that it prints."""
-    blocked = tmp_path / "blocked" / "modeling_asm"
-    blocked.mkdir(parents=True, exist_ok=True)
-    (blocked / "__init__.py").write_text("raise ImportError('modeling_asm is not installed here')\n")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(blocked.parent),
-        "HF_HOME": str(tmp_path / "hf_home"),
-        "HF_MODULES_CACHE": str(tmp_path / "modules"),
-    }
-    code = "import json, sys\nfolder = sys.argv[1]\n" + code
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
-        timeout=300,
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.strip().splitlines()[-1])
-
-
-EVERY_AUTO_CLASS = """
-import numpy as np, torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
-try:
-    import modeling_asm
-    sys.exit("the package is there")
-except ImportError:
-    pass
-waveform = np.sin(np.arange(4000) / 20).astype(np.float32)
-trust = {"trust_remote_code": True}
-config = AutoConfig.from_pretrained(folder, **trust)
-feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **trust)
-inputs = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt")
-with torch.no_grad():
-    cut = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt", truncation=True)
-    base = AutoModel.from_pretrained(folder, **trust).eval()(**cut).pooler_output
-    head = AutoModelForAudioClassification.from_pretrained(folder, **trust).eval()(**inputs).logits
-scores = pipeline("audio-classification", model=folder, **trust)(waveform, top_k=3)
-"""
-PRINT = """
-print(json.dumps({"config": type(config).__name__, "num_patches": config.num_patches, "base": base.tolist(),
-                  "head": head.tolist(), "scores": scores, "feature_extractor": type(feature_extractor).__name__}))
-"""
 
 
 def check(answer: dict, checkpoint):
@@ -137,12 +88,7 @@ def test_a_checkpoint_names_its_code(checkpoint):
     }
     preprocessor = json.loads((checkpoint / "preprocessor_config.json").read_text())
     assert preprocessor["auto_map"] == {"AutoFeatureExtractor": "feature_extraction_asm.ASMFeatureExtractor"}
-    assert {file.name for file in checkpoint.glob("*.py")} == {
-        "configuration_asm.py",
-        "fbank.py",
-        "feature_extraction_asm.py",
-        "modeling_asm.py",
-    }
+    assert {file.stem for file in checkpoint.glob("*.py")} == set(TRAVELLING)
 
 
 def test_a_checkpoint_loads_where_the_package_is_missing(checkpoint, tmp_path):

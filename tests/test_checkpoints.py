@@ -9,13 +9,13 @@ import soundfile
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from test_auto_classes import EVERY_AUTO_CLASS, PRINT, run_without_package
+from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING, run_without_package
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 from modeling_asm.audio import load_audio
-from modeling_asm.training.cards import write_model_card
-from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.splits import SplitArguments, choose_test
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.data.splits import SplitArguments, choose_test
+from modeling_asm.training.report.cards import write_model_card
 
 
 SAFE = ".safetensors"
@@ -34,6 +34,7 @@ def test_small_and_safe(folder):
 
 
 def test_its_code_is_the_packages(folder, repository):
+    assert {file.stem for file in folder.glob("*.py")} == set(TRAVELLING)
     for file in folder.glob("*.py"):
         assert file.read_text() == (repository / "src" / "modeling_asm" / file.name).read_text(), file.name
 
@@ -52,7 +53,7 @@ def test_the_card_tells_the_results(folder, repository):
 
 def test_the_card_is_the_templates(folder, repository, tmp_path):
     results = json.loads((folder / "results.json").read_text())
-    write_model_card(tmp_path, repository / "model_cards" / "card_template.md", results, folder.name)
+    write_model_card(tmp_path, results, folder.name)
     assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
 
 

@@ -116,9 +116,9 @@ def test_round_trip_through_json(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"stem_channels": [8, 0]}, "`stem_channels` must be integers above 0"),
-        ({"stem_channels": [8] * 5}, "`patch_size` of 16 mel bins is no multiple of 32"),
-        ({"stem_channels": [8, 8], "num_mel_bins": 66}, "`num_mel_bins` of 66 mel bins is no multiple of 4"),
+        ({"stem_channels": [8, 0]}, "`stem_channels` must be positive integers"),
+        ({"stem_channels": [8] * 5}, "`patch_size` of 16 mel bins is not a multiple of 32"),
+        ({"stem_channels": [8, 8], "num_mel_bins": 66}, "`num_mel_bins` of 66 mel bins is not a multiple of 4"),
         ({"stem_channels": [8, 8], "frequency_stride": 10}, "`frequency_stride` of 10 mel bins.*fewer convolutions"),
     ],
     ids=["width", "patch", "band", "stride"],

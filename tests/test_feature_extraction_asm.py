@@ -254,9 +254,9 @@ def test_a_missing_sampling_rate_warns(caplog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_mel_bins": 0}, "`num_mel_bins` must be an integer above 0, got 0"),
-        ({"max_length": 2.5}, r"`max_length` must be an integer above 0, got 2\.5"),
-        ({"sampling_rate": -1}, "`sampling_rate` must be an integer above 0, got -1"),
+        ({"num_mel_bins": 0}, "`num_mel_bins` must be a positive integer, got 0"),
+        ({"max_length": 2.5}, r"`max_length` must be a positive integer, got 2\.5"),
+        ({"sampling_rate": -1}, "`sampling_rate` must be a positive integer, got -1"),
         ({"std": 0}, "`std` must be above 0, got 0"),
         ({"padding_mode": "noise"}, r"`padding_mode` must be one of .*'silence'.*, got 'noise'"),
         ({"frame_shift": 0.01}, "`frame_shift` of 0.01 ms is 0 samples at 16000 Hz, expected at least 1"),

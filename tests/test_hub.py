@@ -1,15 +1,13 @@
 """The way to the Hub and back, by the unpatched clients, against the stand-in of hub.py: each in its own process."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hub import TOKEN, running_hub
-from test_auto_classes import EVERY_AUTO_CLASS, PRINT
+from hub import run_with_hub as run
+from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING
 
 
 PUSH_TONES = """
@@ -30,6 +28,7 @@ splits = DatasetDict(train=dataset.select(range(30)), test=dataset.select(range(
 splits.push_to_hub(sys.argv[1], private=len(sys.argv) > 2)
 """
 
+TRAIN, PREDICT = ("-m", "modeling_asm.commands.train"), ("-m", "modeling_asm.commands.predict")
 QUICK = ["--use_cpu", "--per_device_train_batch_size", "5", "--measure_cost", "false", "--resamples", "20"]
 TONES = ["--dataset_name", "ann/tones", "--label_column", "pitch"]
 
@@ -39,22 +38,6 @@ def hub(tmp_path_factory):
     with running_hub() as hub:
         run(hub, tmp_path_factory.mktemp("push"), "-c", PUSH_TONES, "ann/tones")
         yield hub
-
-
-def run(hub, folder, *arguments, token=True, check=True, **variables) -> subprocess.CompletedProcess:
-    """Run Python with an environment that knows the stand-in, and a cache of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= hub.environment(folder / "hf_home", **({} if token else {"token": None}))
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment | {"OMP_NUM_THREADS": "1"} | variables,
-        cwd=folder,
-        timeout=300,
-    )
-    assert not check or process.returncode == 0, process.stdout + process.stderr
-    return process
 
 
 def stranger(hub, folder, name, package: bool, revision=None) -> dict:
@@ -71,19 +54,18 @@ def stranger(hub, folder, name, package: bool, revision=None) -> dict:
 
 @pytest.fixture(scope="module")
 def published(hub, tmp_path_factory, pytestconfig):
-    """A model that `train.py` trained on a data set of the Hub, and published."""
+    """A model that `asm-train` trained on a data set of the Hub, and published."""
     folder = tmp_path_factory.mktemp("train")
-    script = pytestconfig.rootpath / "examples" / "train.py"
     arguments = [*TONES, *QUICK, "--num_train_epochs", "12", "--output_dir", folder / "model", "--dev_fraction", "0.2"]
     arguments += ["--push_to_hub", "--hub_model_id", "ann/tones-tiny", "--licence", "cc0-1.0"]
-    process = run(hub, folder, script, *arguments, "--hub_token", TOKEN)
+    process = run(hub, folder, *TRAIN, *arguments, "--hub_token", TOKEN)
     assert "Published: ann/tones-tiny" in process.stdout
     return folder
 
 
 def test_a_run_leaves_a_whole_repository(hub, published):
     files = hub.files("ann/tones-tiny")
-    code = {"configuration_asm.py", "fbank.py", "feature_extraction_asm.py", "modeling_asm.py"}
+    code = {f"{name}.py" for name in TRAVELLING}
     assert {
         "model.safetensors",
         "config.json",
@@ -111,14 +93,15 @@ def test_a_run_leaves_a_whole_repository(hub, published):
 
 
 def test_the_plain_loop_leaves_one_too(hub, tmp_path, repository):
-    arguments = [*TONES, "--num_train_epochs", "2", "--use_cpu", "--output_dir", tmp_path / "loop", "--push_to_hub"]
-    process = run(hub, tmp_path, repository / "examples" / "train_accelerate.py", *arguments)
-    assert "Published: ann/loop" in process.stdout
+    arguments = [*TONES, "--num_train_epochs", "2", "--use_cpu", "--output_dir", tmp_path / "loop"]
+    run(hub, tmp_path, repository / "examples" / "train_accelerate.py", *arguments)
+    push = "import sys; from modeling_asm.training.report.publishing import push_to_hub; push_to_hub(*sys.argv[1:])"
+    run(hub, tmp_path, "-c", push, tmp_path / "loop", "ann/loop")
     files = hub.files("ann/loop")
     assert {"model.safetensors", "preprocessor_config.json", "fbank.py", "LICENSE", "results.json"} <= set(files)
     assert not [name for name in files if "/" in name]
-    assert 'model="ann/loop"' in files["README.md"].decode()
-    assert "Written by `examples/train_accelerate.py`" in files["README.md"].decode()
+    assert 'model="loop"' in files["README.md"].decode()
+    assert "from `results.json` by `examples/train_accelerate.py`" in files["README.md"].decode()
     assert stranger(hub, tmp_path, "ann/loop", package=True)["config"] == "ASMConfig"
 
 
@@ -134,7 +117,7 @@ def test_a_stranger_loads_and_classifies(hub, published, tmp_path, package):
 def test_the_base_model_of_the_next_is_named(hub, published, tmp_path, repository):
     arguments = [*TONES, *QUICK, "--num_train_epochs", "1", "--output_dir", tmp_path / "tuned"]
     arguments += ["--model_name_or_path", "ann/tones-tiny", "--streaming", "--max_steps", "3"]
-    run(hub, tmp_path, repository / "examples" / "train.py", *arguments)
+    run(hub, tmp_path, *TRAIN, *arguments)
     results = json.loads((tmp_path / "tuned" / "results.json").read_text())
     assert results["model"]["base_model"] == "ann/tones-tiny"
     assert results["training"]["steps"] == 3
@@ -145,7 +128,7 @@ def test_the_base_model_of_the_next_is_named(hub, published, tmp_path, repositor
 def test_predictions_of_a_stream(hub, published, tmp_path, repository):
     arguments = ["--model", "ann/tones-tiny", "--dataset_name", "ann/tones", "--streaming", "--split", "train"]
     arguments += ["--output_dir", tmp_path / "out", "--rows_per_file", "8", "--use_cpu"]
-    run(hub, tmp_path, repository / "examples" / "predict.py", *arguments)
+    run(hub, tmp_path, *PREDICT, *arguments)
     rows = [row for file in sorted((tmp_path / "out").glob("rows-*")) for row in pq.read_table(file).to_pylist()]
     assert [row["row"] for row in rows] == list(range(30))
     assert rows[3]["file"] == "3.wav"
@@ -227,7 +210,7 @@ def test_a_push_that_fails_in_the_midst(hub, published, tmp_path):
     assert process.returncode == 1
     message = process.stderr.strip().splitlines()[-1]
     assert message.startswith("The upload to 'ann/broken' failed: ")
-    assert "Nothing of it is visible there, and 'model' is whole: try again later." in message
+    assert "The repository is unchanged, and 'model' is complete. Try again later." in message
     assert hub.files("ann/broken") == {".gitattributes": b""}
     assert hub.uploads  # the weights had arrived
     assert run(hub, tmp_path, "-c", push, published / "model").stdout == "ann/broken\n"
@@ -237,7 +220,7 @@ def test_a_push_that_fails_in_the_midst(hub, published, tmp_path):
 def test_without_a_token(hub, published, tmp_path, repository):
     """Private data and models, and a push: each says what is missing, before anything is trained."""
     run(hub, tmp_path, "-c", PUSH_TONES, "ann/secret", "private")
-    script = repository / "examples" / "train.py"
+    script = TRAIN
     base = ["--label_column", "pitch", *QUICK, "--output_dir", tmp_path / "model", "--num_train_epochs", "1"]
     for arguments, words in (
         (["--dataset_name", "ann/secret"], "'ann/secret' doesn't exist on the Hub or cannot be accessed"),
@@ -246,7 +229,7 @@ def test_without_a_token(hub, published, tmp_path, repository):
             "Cannot write to 'ann/new' on the Hub",
         ),
     ):
-        process = run(hub, tmp_path, script, *base, *arguments, token=False, check=False)
+        process = run(hub, tmp_path, *script, *base, *arguments, token=False, check=False)
         assert process.returncode == 1
         assert words in process.stderr
         assert "Traceback" not in process.stderr
@@ -254,7 +237,7 @@ def test_without_a_token(hub, published, tmp_path, repository):
     create = "from huggingface_hub import create_repo; create_repo('ann/hidden', private=True)"
     run(hub, tmp_path, "-c", create)
     model = ["--dataset_name", "ann/tones", "--model_name_or_path", "ann/hidden"]
-    process = run(hub, tmp_path, script, *base, *model, token=False, check=False)
+    process = run(hub, tmp_path, *script, *base, *model, token=False, check=False)
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
     assert "ann/hidden" in process.stderr

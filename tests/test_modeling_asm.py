@@ -1,14 +1,9 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import AutoModelForAudioClassification, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
-import modeling_asm.modeling_asm
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
-from modeling_asm.configuration_asm import HIDDEN_ACTS
-from modeling_asm.modeling_asm import ASMAconC, ASMDropPath, ASMLayer, aggregate_windows, window_starts
-from modeling_asm.waveform_classifier import ASMFeatureClassifier
+from modeling_asm.modeling_asm import ASMDropPath
 
 
 def count(model_class, **arguments) -> int:
@@ -92,77 +87,6 @@ def test_rows_are_independent(model, input_values):
     torch.testing.assert_close(model(input_values).logits[1:2], model(input_values[1:2]).logits)
 
 
-@pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
-def test_blocks_of_examples_give_what_the_whole_batch_gives(config, input_values, monkeypatch, hidden_act):
-    """Parity of the layers' way through the cache with the plain one, whatever is left for the last block."""
-    config.hidden_act = hidden_act
-    model = ASMForAudioClassification(config).eval()
-    calls, mix = [], ASMLayer.mix
-    monkeypatch.setattr(ASMLayer, "mix", lambda layer, states: calls.append(len(states)) or mix(layer, states))
-    units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
-    monkeypatch.setattr(modeling_asm.modeling_asm, "BYTES_PER_BLOCK", 3 * 4 * units)
-    with torch.no_grad():
-        logits = model(input_values).logits
-    assert calls == [3, 1] * config.num_hidden_layers
-    calls.clear()
-    torch.testing.assert_close(logits, model(input_values).logits, atol=1e-6, rtol=1e-5)
-    assert calls == [4] * config.num_hidden_layers  # with gradients, the whole batch at once
-
-    sizes, layer = [], model.audio_spectrogram_mixer.layers[0]
-    layer.channel_mixing.fc1.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
-    with torch.no_grad():
-        model(input_values)
-    assert sizes == [4]  # so does whoever looks on
-    with torch.no_grad():
-        traced = torch.jit.trace(ASMFeatureClassifier(model), input_values[:3], check_trace=False)
-        torch.testing.assert_close(traced(input_values), logits, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
-def test_activations(config, input_values, hidden_act):
-    """Sources: torch's own; x tanh(log(1 + exp(x))) for Mish; Acon-C starts as Swish."""
-    config.hidden_act = hidden_act
-    x = torch.linspace(-4, 4, config.channels_mlp_dim)
-    expected = {"gelu": torch.nn.functional.gelu(x), "mish": x * torch.tanh(torch.log1p(x.exp()))}
-    model = ASMForAudioClassification(config)
-    activation_fn = model.audio_spectrogram_mixer.layers[0].channel_mixing.activation_fn
-    torch.testing.assert_close(activation_fn(x), expected.get(hidden_act, x / (1 + torch.exp(-x))))
-    model(input_values, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-def test_swish_is_silu_and_acon_c_starts_there(config, input_values):
-    logits = {}
-    for hidden_act in ("swish", "silu", "acon_c", "mish"):
-        torch.manual_seed(0)
-        config.hidden_act = hidden_act
-        logits[hidden_act] = ASMForAudioClassification(config)(input_values).logits
-    assert torch.equal(logits["swish"], logits["silu"])
-    torch.testing.assert_close(logits["acon_c"], logits["swish"])
-    assert not torch.allclose(logits["mish"], logits["swish"], atol=1e-7)
-
-
-def test_acon_c_formula_and_random_start():
-    """Source: equation of Acon-C in https://arxiv.org/abs/2009.04759."""
-    activation = ASMAconC(2)
-    with torch.no_grad():
-        activation.p1.copy_(torch.tensor([1.5, -0.5]))
-        activation.p2.copy_(torch.tensor([0.25, 2.0]))
-        activation.beta.copy_(torch.tensor([2.0, 0.5]))
-    x = torch.tensor([[1.0, -2.0]])
-    first = 1.25 * 1.0 / (1 + torch.exp(torch.tensor(-2.0 * 1.25))) + 0.25
-    second = -2.5 * -2.0 / (1 + torch.exp(torch.tensor(-0.5 * 5.0))) + 2.0 * -2.0
-    torch.testing.assert_close(activation(x), torch.stack([first, second])[None])
-
-    config = ASMConfig(hidden_act="acon_c", acon_c_init="random", num_hidden_layers=1, max_length=64)
-    mlp = ASMModel(config).layers[0].channel_mixing.activation_fn
-    assert mlp.p1.shape == (3072,)
-    for parameter in (mlp.p1, mlp.p2):
-        assert abs(parameter.mean()) < 0.1
-        assert abs(parameter.std() - 1) < 0.1
-    assert (mlp.beta == 1).all()
-
-
 def test_initialisation(config):
     config.hidden_size, config.channels_mlp_dim = 256, 512
     model = ASMModel(config)
@@ -227,34 +151,6 @@ def test_regression_with_one_label(config, input_values):
     expected = torch.nn.functional.mse_loss(model(input_values).logits[:, 0], values)
     torch.testing.assert_close(model(input_values, labels=values).loss, expected)
     assert config.problem_type == "regression"
-
-
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-
-
-@pytest.mark.parametrize(
-    ("problem_type", "labels", "message"),
-    [
-        pytest.param(None, torch.tensor([0, 1, 2, 3]), "contains 3, but `num_labels`=3 allows 0 to 2", id="too-high"),
-        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), "contains -1, but `num_labels`=3", id="negative"),
-        pytest.param(SINGLE, torch.zeros(4, 3).long(), r"\(4, 3\), but class indices must have.*\(4,\)", id="one-hot"),
-        pytest.param(SINGLE, torch.zeros(4), r"\(4,\), but class probabilities must have.*\(4, 3\)", id="soft"),
-        pytest.param(MULTI, torch.zeros(4), r"\(4,\), but multi_label_classification must have.*\(4, 3\)", id="many"),
-        pytest.param(MULTI, torch.full((4, 3), 7.0), "contains 7.0, but multi-label targets are between 0", id="seven"),
-        pytest.param(REGRESSION, torch.zeros(4), r"\(4,\), but regression must have.*\(4, 3\)", id="regression"),
-    ],
-)
-def test_labels_that_do_not_fit(config, model, input_values, problem_type, labels, message):
-    config.problem_type = problem_type
-    with pytest.raises(ValueError, match=message):
-        model(input_values, labels=labels)
-
-
-def test_integer_labels_of_any_width_and_loss(config, model, input_values):
-    classes, many = torch.tensor([0, 1, 2, 0]), torch.randint(2, (4, 3))
-    assert model(input_values, labels=classes.int()).loss == model(input_values, labels=classes).loss
-    config.problem_type = MULTI
-    assert model(input_values, labels=many).loss == model(input_values, labels=many.float()).loss
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression", "single_label_classification"])
@@ -397,169 +293,10 @@ def test_the_same_on_a_gpu(model, input_values):
     torch.testing.assert_close(logits.cpu(), expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("problem_type", "scores"),
-    [
-        (None, lambda logits: logits.softmax(-1)),
-        ("multi_label_classification", torch.sigmoid),
-        ("regression", lambda logits: logits),
-    ],
-)
-def test_windows_of_a_long_clip_are_averaged(model, problem_type, scores):
-    """16 frames a window, 8 to the next: 37 frames are heard in windows from 0, 8, 16 and, at the end, 21."""
-    model.eval()
-    model.config.problem_type = problem_type
-    long = torch.randn(1, 37, 24)
-    with torch.no_grad():
-        windows = torch.cat([model(long[:, start : start + 16]).logits for start in (0, 8, 16, 21)])
-        torch.testing.assert_close(scores(model(long).logits)[0], scores(windows).mean(0))
-        model.config.window_aggregation = "max"
-        best = scores(windows).amax(0)
-        best = best / best.sum() if problem_type is None else best
-        torch.testing.assert_close(scores(model(long).logits)[0], best)
-        model.config.window_aggregation = "logits"
-        torch.testing.assert_close(model(long).logits[0], windows.mean(0))
-        model.config.window_overlap = 0
-        assert window_starts(37, 16, model.config.window_shift) == [0, 16, 21]
-
-
-@pytest.mark.parametrize("aggregation", ["mean", "max", "logits"])
-@pytest.mark.parametrize("problem_type", [None, "multi_label_classification", "regression"])
-def test_windows_that_agree_have_the_logits_of_one(problem_type, aggregation):
-    """So that a sigmoid over a softmax's logits, or the logits themselves, do not jump beyond one window."""
-    logits = torch.tensor([2.0, -1.0, 0.5])
-    torch.testing.assert_close(aggregate_windows(logits.expand(4, 3), aggregation, problem_type), logits)
-
-
-def test_one_label_without_a_problem_type_is_a_regression():
-    assert aggregate_windows(torch.tensor([[1.0], [3.0]])).tolist() == [2.0]
-    assert aggregate_windows(torch.tensor([[1.0], [3.0]]), "max").tolist() == [3.0]
-
-
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4), row=st.integers(0, 3))
-def test_a_clip_in_a_padded_batch_is_heard_as_if_alone(lengths, row):
-    torch.manual_seed(0)
-    config = ASMConfig(
-        hidden_size=8, num_hidden_layers=1, tokens_mlp_dim=4, channels_mlp_dim=8, patch_size=4, frequency_stride=4,
-        time_stride=4, max_length=16, num_mel_bins=8, num_labels=3,
-    )  # fmt: skip
-    model, row = ASMForAudioClassification(config).eval(), row % len(lengths)
-    frames = max(16, *lengths)
-    batch, mask = torch.full((len(lengths), frames, 8), 7.0), torch.zeros(len(lengths), frames, dtype=torch.long)
-    for index, length in enumerate(lengths):
-        batch[index, :length] = torch.randn(length, 8)
-        mask[index, :length] = 1
-    with torch.no_grad():
-        alone = model(batch[row : row + 1, : max(16, lengths[row])]).logits
-        torch.testing.assert_close(model(batch, attention_mask=mask).logits[row : row + 1], alone, atol=1e-5, rtol=0)
-
-
 def test_training_on_windows(model):
     loss = model(torch.randn(2, 40, 24), labels=torch.tensor([0, 2])).loss
     loss.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
-
-
-GEOMETRY = {"max_length": 16, "num_mel_bins": 24, "patch_size": (8, 4), "frequency_stride": 8, "time_stride": 4}
-
-
-def test_the_same_geometry_leaves_every_bit(model):
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert model.resize_spectrogram(**GEOMETRY) is model
-    assert model.resize_spectrogram(max_length=17) is model  # another window, the same patches
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-CHANGES = {
-    "longer": {"max_length": 32},
-    "shorter": {"max_length": 8},
-    "more-bins": {"num_mel_bins": 40},
-    "denser": {"time_stride": 1, "frequency_stride": 4},
-    "patch": {"patch_size": (12, 6), "frequency_stride": 12},
-}
-
-
-@pytest.mark.parametrize("stretch", [False, True])
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_resized_model_runs_saves_and_loads(model, tmp_path, change, stretch):
-    model.eval().resize_spectrogram(**CHANGES[change], stretch=stretch).save_pretrained(tmp_path)
-    again = ASMForAudioClassification.from_pretrained(tmp_path).eval()
-    config = again.config
-    assert (config.patch_grid, config.patch_shape) == (model.config.patch_grid, model.config.patch_shape)
-    assert again.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.shape == (8, config.num_patches)
-    input_values = torch.randn(2, config.max_length, config.num_mel_bins)
-    torch.testing.assert_close(again(input_values).logits, model(input_values).logits)
-
-
-def test_what_was_learnt_of_a_moment_stays_there(model):
-    """Twice the window and back: every bit returns, and on the way the new patches have no say."""
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.resize_spectrogram(max_length=32)
-    fc1 = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.unflatten(1, (3, 8))
-    old = before["audio_spectrogram_mixer.layers.0.token_mixing.fc1.weight"].unflatten(1, (3, 4))
-    assert torch.equal(fc1[..., :4], old)
-    assert (fc1[..., 4:] == 0).all()
-    model.resize_spectrogram(max_length=16)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize("change", [{"time_stride": 1}, {"num_mel_bins": 72}, {"frequency_stride": 2}], ids=str)
-def test_there_and_back_again_loses_little(model, change):
-    """Less than a fifth of smooth weights' size, as trained ones are; white noise has no neighbours to ask."""
-    smooth = torch.cos(torch.arange(4) / 4) * torch.arange(1, 4)[:, None]
-    for layer in model.audio_spectrogram_mixer.layers:
-        layer.token_mixing.fc1.weight.data[:] = smooth.flatten()
-    before = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.clone()
-    model.resize_spectrogram(**change)
-    model.resize_spectrogram(**{name: GEOMETRY[name] for name in change})
-    after = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight
-    assert (after - before).norm() / before.norm() < 0.2
-
-
-@pytest.mark.parametrize("change", [{"time_stride": 1}, {"frequency_stride": 4}, {"num_mel_bins": 48}], ids=str)
-@pytest.mark.parametrize("stretch", [False, True])
-def test_pre_activations_keep_their_size(model, change, stretch):
-    """Tokens that are alike everywhere: the sums over more of them are the same, but for the grid's edges."""
-    mixing = model.audio_spectrogram_mixer.layers[0].token_mixing
-    mixing.fc1.weight.data.uniform_(0.5, 1.0)
-    before = mixing.fc1.weight.sum(1)
-    model.resize_spectrogram(**change, stretch=stretch)
-    ratio = mixing.fc1.weight.sum(1) / before
-    assert (ratio > 0.7).all()
-    assert (ratio < 1.3).all()
-
-
-def test_a_resized_patch_gives_the_token_of_the_original(model):
-    """Source: https://arxiv.org/abs/2212.08013, equation 4: exact where the patch grows."""
-    projection, patches = model.audio_spectrogram_mixer.patch_embeddings.projection, torch.randn(5, 1, 8, 4)
-    before = projection(patches)
-    model.resize_spectrogram(patch_size=(16, 8))
-    larger = torch.nn.functional.interpolate(patches, size=(16, 8), mode="bilinear", antialias=True)
-    torch.testing.assert_close(projection(larger), before, atol=1e-4, rtol=0)
-
-
-def test_a_new_window_without_the_call_names_it(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    for load in (ASMForAudioClassification.from_pretrained, AutoModelForAudioClassification.from_pretrained):
-        with pytest.raises(RuntimeError, match=r"another geometry.*\.resize_spectrogram\(max_length="):
-            load(tmp_path, max_length=32)
-    with pytest.raises(ValueError, match="resize_spectrogram"):
-        model(torch.zeros(1, 12, 24))
-
-
-def test_an_impossible_geometry_leaves_the_model_alone(model):
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="does not fit"):
-        model.resize_spectrogram(max_length=2)
-    assert model.config.max_length == 16
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-@pytest.fixture
-def stemmed(config) -> ASMForAudioClassification:
-    """Two convolutions in front of the patches."""
-    config.stem_channels = (3, 5)
-    return ASMForAudioClassification(config)
 
 
 def test_a_stem_keeps_the_grid(stemmed, input_values, tmp_path):
@@ -581,15 +318,6 @@ def test_a_stem_starts_with_running_statistics_that_change_nothing(stemmed):
         if isinstance(module, torch.nn.BatchNorm2d):
             assert (module.weight == 1).all() and (module.bias == 0).all()
             assert (module.running_mean == 0).all() and (module.running_var == 1).all()
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_model_with_a_stem_is_resized(stemmed, change):
-    stemmed.eval().resize_spectrogram(**CHANGES[change])
-    config = stemmed.config
-    input_values = torch.randn(2, config.max_length, config.num_mel_bins)
-    outputs = stemmed.audio_spectrogram_mixer(input_values)
-    assert outputs.last_hidden_state.shape == (2, config.num_patches, config.hidden_size)
 
 
 def test_without_a_stem_there_are_no_weights_of_one(model):

@@ -1,7 +1,6 @@
 import io
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -214,24 +213,17 @@ def test_without_ffmpeg_torchaudio_and_torchcodec(checkpoint, tmp_path):
     assert process.stdout.split()[-1] in ("bird", "cat", "dog")
 
 
-def test_reading_ahead_changes_nothing(classifier, tmp_path, monkeypatch):
-    readers, preprocess = set(), ASMAudioClassificationPipeline.preprocess
-
-    def watched(*args, **kwargs):
-        readers.add(threading.current_thread().name)
-        yield from preprocess(*args, **kwargs)
-
-    monkeypatch.setattr(ASMAudioClassificationPipeline, "preprocess", watched)
-    soundfile.write(tmp_path / "long.wav", LONG, RATE)
-    recordings = [LONG[:500], str(tmp_path / "long.wav"), str(tmp_path / "none.wav"), LONG[:3000]]
-    options = {"batch_size": 2, "on_error": "return"}
-    expected = classifier(recordings, **options)
-    assert readers == {threading.current_thread().name}  # the model is on a CPU
-    readers.clear()
-    assert classifier(recordings, read_ahead=3, **options) == expected
-    assert readers == {"read-ahead"}
-    assert classifier(str(tmp_path / "long.wav"), read_ahead=1) == expected[1]
-    with pytest.raises(AudioFileError):
-        classifier(recordings, read_ahead=1)
-    with pytest.raises(ValueError, match="`read_ahead` must be at least 0 batches, got -1"):
-        classifier(LONG, read_ahead=-1)
+def test_what_cannot_be_read_does_not_reach_the_model(classifier, tmp_path, monkeypatch):
+    """Neither in a batch with readable windows nor alone: the model sees the windows that there are."""
+    sizes, forward = [], classifier.model.forward
+    monkeypatch.setattr(
+        classifier.model, "forward", lambda input_values: sizes.append(len(input_values)) or forward(input_values)
+    )
+    missing, short = str(tmp_path / "none.wav"), LONG[:500]
+    answers = classifier([short, missing, short, missing], batch_size=3, on_error="return")
+    assert [isinstance(answer, dict) for answer in answers] == [False, True, False, True]
+    assert sizes == [2]
+    assert answers[0] == answers[2] == classifier(short)
+    sizes.clear()
+    assert "none.wav' is missing" in classifier(missing, on_error="return")["error"]
+    assert sizes == []

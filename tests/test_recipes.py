@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from hub import running_hub
-from test_hub import run
+from hub import run_with_hub, running_hub
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -106,17 +105,17 @@ LOCAL = {
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_local(run_script, tmp_path, name):
+def test_local(run, tmp_path, name):
     write, expected = LOCAL[name]
     write(tmp_path / "data")
     recipe, folder = RECIPES / f"{name}.yaml", tmp_path / "out"
     options = QUICK if "config_overrides" in recipe.read_text() else SHORT
-    outcome = run_script("train.py", recipe, "--data_dir", tmp_path / "data", "--output_dir", folder, *options)
+    outcome = run("train", recipe, "--data_dir", tmp_path / "data", "--output_dir", folder, *options)
     assert outcome.error is None
     results = json.loads((folder / "results.json").read_text())
     runs = results.get("runs", [{"test_split": results["data"]["test_split"], "clips": results["data"]["clips"]}])
     assert {run["test_split"]: run["clips"]["test"] for run in runs} == expected
-    assert results["command"].startswith(f"python examples/train.py recipes/{name}.yaml --data_dir data")
+    assert results["command"].startswith(f"asm-train recipes/{name}.yaml --data_dir data")
     if name == "speech_commands_v2_35":
         assert runs[0]["clips"] == {"train": 70, "dev": 35, "test": 35}
         assert len(results["data"]["labels"]) == 35
@@ -216,15 +215,15 @@ def test_of_the_hub(hub, repository, tmp_path, name):
     described, arguments, tested, clips = HUB[name]
     recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     source, config = recipe["dataset_name"], recipe.get("dataset_config", "")
-    run(hub, tmp_path, "-c", PUSH, source, config, json.dumps(described))
+    run_with_hub(hub, tmp_path, "-c", PUSH, source, config, json.dumps(described))
     if "dataset_revision" in recipe:  # there, and nowhere else
         repository_there = hub.repositories["datasets", source]
         oid = repository_there.refs["main"]
         repository_there.refs[recipe["dataset_revision"]] = oid
         repository_there.commit({"README.md": b"---\n---\n"})
-    script = repository / "examples" / "train.py"
     workers = ("--dataloader_num_workers", 0) if name == "audioset" else ()
-    run(hub, tmp_path, script, RECIPES / f"{name}.yaml", "--output_dir", tmp_path / "out", *SHORT, *arguments, *workers)
+    words = ("-m", "modeling_asm.commands.train", RECIPES / f"{name}.yaml", "--output_dir", tmp_path / "out")
+    run_with_hub(hub, tmp_path, *words, *SHORT, *arguments, *workers)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     runs = results.get("runs", [{"test_split": results["data"]["test_split"], "clips": results["data"]["clips"]}])
     assert [part["test_split"] for part in runs] == tested

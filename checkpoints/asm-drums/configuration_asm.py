@@ -6,6 +6,7 @@
 import difflib
 import functools
 from dataclasses import fields
+from typing import NamedTuple
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -17,8 +18,9 @@ logger = logging.get_logger(__name__)
 
 HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
 ACON_C_INITS = ("swish", "random")
+TOKEN_MIXINGS = ("mlp",)  # each has its class in mixing.py
 WINDOW_AGGREGATIONS = ("mean", "max", "logits")
-# What transformers passes or saves beside the fields; any other name is taken for a slip.
+# Names that transformers passes or saves in addition to the fields; any other unknown name is taken for a typo.
 ACCEPTED_NAMES = (
     "attn_implementation",
     "auto_map",
@@ -31,7 +33,7 @@ PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label
 
 
 def _raise_value_errors(cls: type) -> type:
-    """Let a `strict` dataclass raise `ValueError`, as configurations always did: strict's own errors are none."""
+    """Make a `strict` dataclass raise `ValueError`, as configurations always have; its own errors are not."""
 
     def wrap(method):
         @functools.wraps(method)
@@ -53,37 +55,38 @@ def _raise_value_errors(cls: type) -> type:
 class ASMConfig(PreTrainedConfig):
     r"""Configuration of [`ASMModel`] and [`ASMForAudioClassification`].
 
-    The defaults are the paper's model: AST's input (10.24 s of 128 mel bins, cut into 16x16 patches) and Mixer-B's
-    encoder. The paper's text leaves the stride, the widths of the MLPs, the epsilon and the adapted Acon-C start open;
-    the defaults for these are MLP-Mixer's (https://arxiv.org/abs/2105.01601), and for Acon-C this project's.
+    The defaults describe the paper's model: AST's input (10.24 s of 128 mel bins, cut into 16x16 patches) and the
+    encoder of Mixer-B. The paper does not state the stride, the MLP widths, the epsilon or the adapted initialisation
+    of Acon-C. Their defaults are those of MLP-Mixer (https://arxiv.org/abs/2105.01601); for Acon-C, this project's.
 
     Args:
         hidden_size: Width of a token, in channels.
         num_hidden_layers: Number of Mixer layers.
-        tokens_mlp_dim: Hidden width of the MLP that mixes along the tokens.
-        channels_mlp_dim: Hidden width of the MLP that mixes along the channels.
-        hidden_act: Activation in both MLPs: `"gelu"`, `"mish"`, `"silu"` (or `"swish"`, the same) or `"acon_c"`.
-        acon_c_init: Start of Acon-C's `p1`, `p2`: `"swish"` (1 and 0, so that it begins as Swish) or `"random"` (both
-            from a standard normal distribution, as in https://arxiv.org/abs/2009.04759).
-        hidden_dropout_prob: Dropout probability after each of the two products of an MLP.
-        drop_path_rate: Stochastic depth: probability of skipping a residual branch of the last layer; it grows
+        token_mixing: How a layer mixes tokens: `"mlp"`, the paper's token-mixing MLP.
+        tokens_mlp_dim: Hidden width of the token-mixing MLP.
+        channels_mlp_dim: Hidden width of the channel-mixing MLP.
+        hidden_act: Activation in both MLPs: `"gelu"`, `"mish"`, `"silu"` (or its synonym `"swish"`) or `"acon_c"`.
+        acon_c_init: Initial values of Acon-C's `p1` and `p2`: `"swish"` (1 and 0, so that it starts as Swish) or
+            `"random"` (both from a standard normal distribution, as in https://arxiv.org/abs/2009.04759).
+        hidden_dropout_prob: Dropout probability after each of the two linear maps of an MLP.
+        drop_path_rate: Stochastic depth: probability of skipping a residual branch of the last layer. It grows
             linearly from 0 at the first layer.
         layer_norm_eps: Epsilon of the LayerNorms.
         initializer_range: Standard deviation of the normal distribution that initialises the weights.
-        patch_size: Side of a square patch, or its (mel bins, frames).
-        frequency_stride: Step from one patch to the next along frequency, in mel bins.
-        time_stride: Step from one patch to the next along time, in frames.
-        max_length: Number of frames of the model's window; 100 frames are about 1 s.
+        patch_size: Side of a square patch, or a pair (mel bins, frames).
+        frequency_stride: Distance between neighbouring patches along frequency, in mel bins.
+        time_stride: Distance between neighbouring patches along time, in frames.
+        max_length: Length of the model's window, in frames; 100 frames are about 1 s.
         num_mel_bins: Number of mel bins of the input.
-        stem_channels: Widths of 3x3 convolutions in front of the patches, each of which halves the mel bins and keeps
-            the frames; with them, patch sizes and strides along frequency are multiples of 2 to the power of their
-            number. The paper's model has none.
-        window_overlap: Share of a window that the next one hears again, where a clip is longer than one window.
-        window_aggregation: How the windows of a clip become one answer: the `"mean"` of their scores (probabilities,
-            or a regression's values), the `"max"` of them, or the mean of their `"logits"`.
+        stem_channels: Output channels of 3x3 convolutions before the patches. Each halves the mel bins and keeps the
+            frames, so with `n` of them, `num_mel_bins`, the patch height and `frequency_stride` must be multiples of
+            `2**n`. The paper's model has none.
+        window_overlap: Fraction of a window that overlaps with the next, when a clip is longer than one window.
+        window_aggregation: How the windows of a clip become one prediction: `"mean"` of their scores (probabilities,
+            or the values of a regression), their `"max"`, or the mean of their `"logits"`.
 
     Raises:
-        ValueError: If a field has the wrong type or an impossible value; the message names the field.
+        ValueError: If a field has the wrong type or an impossible value. The message names the field.
 
     Example:
 
@@ -100,6 +103,7 @@ class ASMConfig(PreTrainedConfig):
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
+    token_mixing: str = "mlp"
     tokens_mlp_dim: int = 384
     channels_mlp_dim: int = 3072
     hidden_act: str = "gelu"
@@ -142,13 +146,17 @@ class ASMConfig(PreTrainedConfig):
 
     @property
     def num_patches(self) -> int:
-        """Number of tokens: patches of the whole grid."""
+        """Number of tokens: all patches of the grid."""
         return self.patch_grid[0] * self.patch_grid[1]
 
     @property
     def window_shift(self) -> int:
-        """Number of frames from one window of a long clip to the next."""
-        return max(round(self.max_length * (1 - self.window_overlap)), 1)
+        """Distance between the windows of a long clip, in frames."""
+        return self.shift_of_overlap(self.window_overlap)
+
+    def shift_of_overlap(self, overlap: float) -> int:
+        """Return the distance, in frames, between windows that overlap by this fraction of a window."""
+        return max(round(self.max_length * (1 - overlap)), 1)
 
     def validate_ranges(self):
         """Check that sizes are positive, probabilities are below 1 and scales are not negative."""
@@ -178,25 +186,68 @@ class ASMConfig(PreTrainedConfig):
                 )
 
     def validate_stem(self):
-        """Check that the convolutions of the stem halve bands, patches and steps without a remainder."""
+        """Check that the stem can halve mel bins, patch height and stride without a remainder."""
         if any(channels < 1 for channels in self.stem_channels):
-            raise ValueError(f"`stem_channels` must be integers above 0, got {self.stem_channels}.")
+            raise ValueError(f"`stem_channels` must be positive integers, got {self.stem_channels}.")
         step = 2 ** len(self.stem_channels)
         sides = (self.num_mel_bins, self.patch_shape[0], self.frequency_stride)
         for name, size in zip(("num_mel_bins", "patch_size", "frequency_stride"), sides):
             if size % step:
                 raise ValueError(
-                    f"`{name}` of {size} mel bins is no multiple of {step}, by which the {len(self.stem_channels)} "
-                    "convolutions of `stem_channels` divide them. Change it, or take fewer convolutions."
+                    f"`{name}` of {size} mel bins is not a multiple of {step}, which the {len(self.stem_channels)} "
+                    "convolutions of `stem_channels` need. Change it, or use fewer convolutions."
                 )
 
     def validate_choices(self):
-        """Check the fields that take one word out of a few."""
+        """Check the fields that take one of a few values."""
         choices = {"hidden_act": HIDDEN_ACTS, "acon_c_init": ACON_C_INITS, "problem_type": PROBLEM_TYPES}
-        choices |= {"window_aggregation": WINDOW_AGGREGATIONS}
+        choices |= {"window_aggregation": WINDOW_AGGREGATIONS, "token_mixing": TOKEN_MIXINGS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
 
 
-__all__ = ["ASMConfig"]
+class ASMSize(NamedTuple):
+    """A named size: keyword arguments for [`ASMConfig`], and the parameters of the [`ASMModel`] they give."""
+
+    config: dict
+    parameters: int
+
+
+# "tiny" and "small" are for clips of about a second and little data. "tiny" suits few speakers: 40 mel bins, which do
+# not resolve the pitch of a voice, in overlapping patches of half the band. "small" has patches of the whole band and
+# three frames, as keyword spotters do, and a deeper encoder. "base" is the paper's model, with a window of 10.24 s.
+ASM_SIZES = {
+    "tiny": ASMSize(
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "tokens_mlp_dim": 64,
+            "channels_mlp_dim": 512,
+            "patch_size": (20, 16),
+            "frequency_stride": 10,
+            "time_stride": 4,
+            "max_length": 98,
+            "num_mel_bins": 40,
+        },
+        parameters=603_004,
+    ),
+    "small": ASMSize(
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 10,
+            "tokens_mlp_dim": 64,
+            "channels_mlp_dim": 512,
+            "patch_size": (64, 3),
+            "frequency_stride": 64,
+            "time_stride": 2,
+            "max_length": 98,
+            "num_mel_bins": 64,
+        },
+        parameters=1_409_760,
+    ),
+    "base": ASMSize({}, parameters=61_634_304),
+}
+
+
+__all__ = ["ASM_SIZES", "ASMConfig", "ASMSize"]

@@ -1,56 +1,26 @@
 # Copyright 2026 The modeling_asm authors.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer in the Transformer's place."""
-
-import math
+"""Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer instead of a Transformer."""
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_asm import ASMConfig
-
-
-WINDOWS_PER_BLOCK = 32  # windows of a long clip that the model gets at once, so that its memory stays bounded
-
-# Bytes of hidden units that a layer computes together without gradients on a CPU: they stay in the processor's cache.
-BYTES_PER_BLOCK = 2**24
-
-
-class ASMAconC(nn.Module):
-    """Acon-C of https://arxiv.org/abs/2009.04759: `(p1 - p2) x sigmoid(beta (p1 - p2) x) + p2 x`, learnt per unit.
-
-    It starts as Swish (`p1 = beta = 1`, `p2 = 0`), or with `config.acon_c_init = "random"` from random `p1` and `p2`.
-
-    Args:
-        num_units: Number of hidden units, each with its own `p1`, `p2` and `beta`.
-    """
-
-    def __init__(self, num_units: int):
-        super().__init__()
-        self.p1 = nn.Parameter(torch.ones(num_units))
-        self.p2 = nn.Parameter(torch.zeros(num_units))
-        self.beta = nn.Parameter(torch.ones(num_units))
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map `(..., num_units)` to the same shape and dtype."""
-        difference = (self.p1 - self.p2) * hidden_states
-        return difference * torch.sigmoid(self.beta * difference) + self.p2 * hidden_states
+from .cpu_blocks import run_layer
+from .mixing import TOKEN_MIXING_CLASSES, ASMAconC, ASMChannelMixing
+from .resizing import projection_geometry, resize_projection, resize_tokens
+from .targets import check_labels, infer_problem_type
+from .windowing import cut_windows, predict_clip, run_in_blocks
 
 
 class ASMStem(nn.Sequential):
-    """Convolutions in front of the patches, as in https://arxiv.org/abs/2106.14881; no part of the paper's model.
+    """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
 
-    Each is 3x3 with batch normalisation and GELU, and halves the mel bins; frames stay.
+    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
     """
 
     def __init__(self, config: ASMConfig):
@@ -68,7 +38,7 @@ class ASMStem(nn.Sequential):
 
 
 class ASMPatchEmbeddings(nn.Module):
-    """Cut a spectrogram, or what the stem makes of it, into patches and project each linearly to a token."""
+    """Cut a spectrogram, or the output of the stem, into patches, and project each linearly to a token."""
 
     def __init__(self, config: ASMConfig):
         super().__init__()
@@ -81,64 +51,28 @@ class ASMPatchEmbeddings(nn.Module):
     def forward(self, input_values: Tensor) -> Tensor:
         """Map float `(batch_size, max_length, num_mel_bins)` to `(batch_size, num_patches, hidden_size)`.
 
-        Tokens run along time first, then along frequency, from low to high. Any float dtype is cast to the weights'.
+        Tokens are ordered by frequency, low to high, and by time within a frequency. Input of any float dtype is cast
+        to the dtype of the weights.
 
         Raises:
-            ValueError: If frames or mel bins are not the configuration's, on which the token mixing is built.
+            ValueError: If the number of frames or mel bins is not the configuration's, which fixes the token mixing.
         """
         if input_values.ndim != 3 or input_values.shape[1:] != (self.max_length, self.num_mel_bins):
             raise ValueError(
                 f"`input_values` has shape {tuple(input_values.shape)}, but the model is configured for "
                 f"(batch_size, {self.max_length}, {self.num_mel_bins}): `max_length`={self.max_length} frames and "
-                f"`num_mel_bins`={self.num_mel_bins}. Set both alike in the feature extractor and in the ASMConfig, "
-                "cut longer clips by `feature_extractor(..., truncation=True)`, or fit trained weights to the input by "
-                "`model.resize_spectrogram(max_length=..., num_mel_bins=...)`."
+                f"`num_mel_bins`={self.num_mel_bins}. Use the same values in the feature extractor and the ASMConfig, "
+                "cut longer clips with `feature_extractor(..., truncation=True)`, or fit trained weights to the input "
+                "with `model.resize_spectrogram(max_length=..., num_mel_bins=...)`."
             )
-        spectrogram = (
-            input_values.to(self.projection.weight.dtype).transpose(1, 2).unsqueeze(1)
-        )  # (batch, 1, mel, time)
-        return self.projection(self.stem(spectrogram)).flatten(2).transpose(1, 2).contiguous()
+        spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)  # (batch_size, mel, time)
+        patches = self.projection(self.stem(spectrogram.unsqueeze(1)))  # (batch_size, hidden_size, *patch_grid)
+        return patches.flatten(2).transpose(1, 2).contiguous()
 
-    @torch.no_grad()
     def resize(self, config: ASMConfig):
-        """Take over another geometry; see [`ASMPreTrainedModel.resize_spectrogram`]."""
-        weight, geometry = self.projection.weight, projection_geometry(config)
-        old, new = self.projection.kernel_size, geometry["kernel_size"]
-        if old != new:
-            inverse = torch.linalg.pinv(resize_pictures(old, new)).to(weight)
-            weight = (weight.flatten(2) @ inverse).unflatten(2, new)
-            self.projection.weight = nn.Parameter(weight, requires_grad=self.projection.weight.requires_grad)
-        self.projection.kernel_size, self.projection.stride = new, geometry["stride"]
+        """Fit the projection to another geometry: see [`ASMPreTrainedModel.resize_spectrogram`]."""
+        resize_projection(self.projection, config)
         self.max_length, self.num_mel_bins = config.max_length, config.num_mel_bins
-
-
-class ASMMLP(nn.Module):
-    """Two linear maps with an activation between them, along the last axis."""
-
-    def __init__(self, config: ASMConfig, size: int, hidden_size: int):
-        super().__init__()
-        self.fc1 = nn.Linear(size, hidden_size)
-        self.activation_fn = ASMAconC(hidden_size) if config.hidden_act == "acon_c" else ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(hidden_size, size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map `(..., size)` to the same shape."""
-        hidden_states = self.dropout(self.activation_fn(self.fc1(hidden_states)))
-        return self.dropout(self.fc2(hidden_states))
-
-    @torch.no_grad()
-    def resize(self, matrix: Tensor, density: float):
-        """Take over another grid of tokens; see [`resize_tokens`] for the arguments."""
-        matrix = matrix.to(self.fc1.weight)
-        resized = {
-            (self.fc1, "weight"): self.fc1.weight @ matrix.T / density,
-            (self.fc2, "weight"): matrix @ self.fc2.weight,
-            (self.fc2, "bias"): matrix @ self.fc2.bias,
-        }
-        for (module, name), value in resized.items():
-            setattr(module, name, nn.Parameter(value, requires_grad=getattr(module, name).requires_grad))
-        self.fc1.in_features = self.fc2.out_features = matrix.shape[0]
 
 
 class ASMDropPath(nn.Module):
@@ -149,7 +83,7 @@ class ASMDropPath(nn.Module):
         self.drop_prob = drop_prob
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Zero whole rows of `(batch_size, ...)`, and scale the others so that the expectation stays."""
+        """Zero whole rows of `(batch_size, ...)`, and scale the others so that the expectation is unchanged."""
         if self.drop_prob == 0.0 or not self.training:
             return hidden_states
         shape = (hidden_states.shape[0],) + (1,) * (hidden_states.ndim - 1)
@@ -161,44 +95,24 @@ class ASMDropPath(nn.Module):
 
 
 class ASMLayer(GradientCheckpointingLayer):
-    """A Mixer layer: one MLP mixes along the tokens, one along the channels, each a normalised residual branch."""
+    """A Mixer layer: mix the tokens, then the channels, each in a residual branch after a LayerNorm."""
 
     def __init__(self, config: ASMConfig, drop_path_prob: float = 0.0):
         super().__init__()
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.token_mixing = ASMMLP(config, config.num_patches, config.tokens_mlp_dim)
+        self.token_mixing = TOKEN_MIXING_CLASSES[config.token_mixing](config)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.channel_mixing = ASMMLP(config, config.hidden_size, config.channels_mlp_dim)
+        self.channel_mixing = ASMChannelMixing(config)
         self.drop_path = ASMDropPath(drop_path_prob)
-        self.token_units = config.hidden_size * config.tokens_mlp_dim  # hidden units of an example
-        self.channels_mlp_dim = config.channels_mlp_dim
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map `(batch_size, num_patches, hidden_size)` to the same shape."""
-        graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # it shall take any batch size
-        if graph or self.training or torch.is_grad_enabled() or hidden_states.device.type != "cpu":
-            return self.mix(hidden_states)
-        parts = [part for child in self.children() for part in child.modules()]
-        if any(part._forward_hooks or part._forward_pre_hooks for part in parts):  # they expect the whole batch
-            return self.mix(hidden_states)
-        blocks = self.split_batch(hidden_states)
-        return torch.cat([self.mix(block) for block in blocks]) if len(blocks) > 1 else self.mix(hidden_states)
-
-    def split_batch(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
-        """Split examples into blocks whose hidden units stay in the processor's cache, of one example at least."""
-        units = max(self.token_units, hidden_states.shape[1] * self.channels_mlp_dim)
-        return hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))
-
-    def mix(self, hidden_states: Tensor) -> Tensor:
-        """Do the same to all examples at once."""
-        tokens = self.layernorm_before(hidden_states).transpose(1, 2)  # (batch_size, hidden_size, num_patches)
-        hidden_states = hidden_states + self.drop_path(self.token_mixing(tokens).transpose(1, 2))
-        channels = self.layernorm_after(hidden_states)
-        return hidden_states + self.drop_path(self.channel_mixing(channels))
+        hidden_states = hidden_states + self.drop_path(self.token_mixing(self.layernorm_before(hidden_states)))
+        return hidden_states + self.drop_path(self.channel_mixing(self.layernorm_after(hidden_states)))
 
 
 class ASMPreTrainedModel(PreTrainedModel):
-    """Weight initialisation, and what transformers asks of every model."""
+    """Weight initialisation, resizing, and the attributes that transformers expects of every model."""
 
     config: ASMConfig
     base_model_prefix = "audio_spectrogram_mixer"
@@ -207,10 +121,9 @@ class ASMPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["ASMPatchEmbeddings", "ASMLayer"]
     _can_compile_fullgraph = True
-    _can_record_outputs = {"hidden_states": ASMLayer}
 
     def __init__(self, config: ASMConfig, *args, **kwargs):
-        config.validate()  # fields may have been set since the configuration was made
+        config.validate()  # fields may have been set since the configuration was created
         super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
@@ -218,24 +131,24 @@ class ASMPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, ASMAconC):
             if self.config.acon_c_init == "random":
-                init.normal_(module.p1)
-                init.normal_(module.p2)
+                nn.init.normal_(module.p1)
+                nn.init.normal_(module.p2)
             else:
-                init.ones_(module.p1)
-                init.zeros_(module.p2)
-            init.ones_(module.beta)
+                nn.init.ones_(module.p1)
+                nn.init.zeros_(module.p2)
+            nn.init.ones_(module.beta)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """Load as any model of transformers; where the weights have another geometry, name the call that fits them."""
+        """Load a checkpoint as any model of transformers; an error about shapes names the call that resizes them."""
         try:
             return super().from_pretrained(*args, **kwargs)
         except RuntimeError as error:
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\nWhere token mixing or the patch projection differs, the weights have another geometry than "
-                "the configuration. Load the checkpoint as it is, then fit it to the new one: "
+                f"{error}\nIf token mixing or the patch projection differs, the weights have another geometry than the "
+                "configuration. Load the checkpoint unchanged, then resize it: "
                 "`from_pretrained(checkpoint).resize_spectrogram(max_length=..., num_mel_bins=...)`."
             ) from error
 
@@ -248,29 +161,28 @@ class ASMPreTrainedModel(PreTrainedModel):
         time_stride: int | None = None,
         stretch: bool = False,
     ) -> "ASMPreTrainedModel":
-        """Fit the weights to spectrograms of another geometry, in place; what is `None` stays as it is.
+        """Fit the weights to spectrograms of another geometry, in place. Arguments left at `None` do not change.
 
-        Token mixing has weights for each patch. New ones are interpolated where the new patches lie: along frequency in
-        the band, which stays the same, and along time in frames from the window's start, so that what was learnt of a
-        moment stays there; beyond the old window they are 0. Where patches become denser, the weights that sum over
-        them are scaled down, so that pre-activations keep their size. Where the patch changes, its projection gives a
-        resized patch the token of the original (by the pseudo-inverse of https://arxiv.org/abs/2212.08013).
-        The feature extractor needs the same `max_length` and `num_mel_bins`.
+        Token mixing has weights for each patch. They are interpolated at the positions of the new patches: along
+        frequency within the band, which stays the same, and along time in frames from the start of the window, so that
+        a frame keeps its weights. Beyond the old window they are 0. Where patches become denser, the weights that sum
+        over them are scaled down, so that pre-activations keep their size. If the patch size changes, a resized patch
+        gives the token of the original. The feature extractor needs the same `max_length` and `num_mel_bins`.
 
         Args:
-            max_length: Number of frames of the new window.
+            max_length: Length of the new window, in frames.
             num_mel_bins: Number of mel bins.
-            patch_size: Side of a square patch, or its (mel bins, frames).
-            frequency_stride: Step from one patch to the next along frequency, in mel bins.
-            time_stride: Step from one patch to the next along time, in frames.
-            stretch: Whether the new window holds what the old one held, only slower or faster; for another
-                `frame_shift` of the feature extractor.
+            patch_size: Side of a square patch, or a pair (mel bins, frames).
+            frequency_stride: Distance between patches along frequency, in mel bins.
+            time_stride: Distance between patches along time, in frames.
+            stretch: Whether the new window holds what the old one held, only slower or faster; for a feature extractor
+                with another `frame_shift`.
 
         Returns:
-            The model itself. The same geometry leaves its weights as they are, bit by bit.
+            The model itself. The same geometry leaves its weights unchanged, bit by bit.
 
         Raises:
-            ValueError: If the geometry is impossible; the model is then unchanged.
+            ValueError: If the geometry is impossible. The model is then unchanged.
 
         Example:
 
@@ -290,22 +202,25 @@ class ASMPreTrainedModel(PreTrainedModel):
         for layer in self.base_model.layers:
             layer.token_mixing.resize(matrix, density)
         for name, value in changes.items():
-            setattr(old, name, value)  # the parts of the model share this configuration
+            setattr(old, name, value)  # all parts of the model share this configuration
         return self
 
     def save_pretrained(self, save_directory, **kwargs):
-        """Save as any model of transformers; with the code, name both classes in `auto_map`, not this one alone."""
+        """Save as any model of transformers does; if the code is saved too, `auto_map` names both model classes."""
         if self.is_remote_code():
             classes = {"AutoModel": ASMModel, "AutoModelForAudioClassification": ASMForAudioClassification}
             auto_map = {auto_class: f"modeling_asm.{cls.__name__}" for auto_class, cls in classes.items()}
             self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **auto_map}
         return super().save_pretrained(save_directory, **kwargs)
 
+    def _returns_dict(self, return_dict: bool | None) -> bool:
+        return self.config.return_dict if return_dict is None else return_dict
+
 
 class ASMModel(ASMPreTrainedModel):
-    """The bare Mixer: patch embeddings, layers, a final LayerNorm, and the mean over the tokens.
+    """The Mixer without a head: patch embeddings, layers, a final LayerNorm, and the mean over the tokens.
 
-    Token mixing knows the positions, so there is no position embedding, and no class or distillation token.
+    Token mixing depends on position, so there is no position embedding. There is no class or distillation token.
     """
 
     def __init__(self, config: ASMConfig):
@@ -321,39 +236,49 @@ class ASMModel(ASMPreTrainedModel):
     def get_input_embeddings(self) -> ASMPatchEmbeddings:
         return self.patch_embeddings
 
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutputWithPooling:
+    def forward(
+        self,
+        input_values: Tensor,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling | tuple[Tensor, ...]:
         """Encode a batch of spectrograms.
 
         Args:
             input_values: Float tensor of shape `(batch_size, max_length, num_mel_bins)`: normalised log-mel features,
-                as [`ASMFeatureExtractor`] makes them.
-            output_hidden_states: Whether to return the output of each layer, before the final LayerNorm, too.
+                as [`ASMFeatureExtractor`] returns them.
+            output_hidden_states: Whether to also return the output of each layer, before the final LayerNorm.
             return_dict: Whether to return an output object instead of a tuple.
 
         Returns:
             `last_hidden_state` of shape `(batch_size, num_patches, hidden_size)`, after the final LayerNorm;
-            `pooler_output` of shape `(batch_size, hidden_size)`, its mean over the patches; and, on demand,
-            `hidden_states`: the patch embeddings and each layer's output, `num_hidden_layers + 1` tensors.
+            `pooler_output` of shape `(batch_size, hidden_size)`, its mean over the patches; and, if requested,
+            `hidden_states`: the patch embeddings and the output of each layer, `num_hidden_layers + 1` tensors.
 
         Raises:
-            ValueError: If `input_values` does not have the configuration's frames and mel bins.
+            ValueError: If `input_values` does not have the configuration's number of frames and mel bins.
         """
         hidden_states = self.patch_embeddings(input_values)
+        recorded = [hidden_states]
         for layer in self.layers:
-            hidden_states = layer(hidden_states)
+            hidden_states = run_layer(layer, hidden_states)
+            recorded.append(hidden_states)
         last_hidden_state = self.layernorm(hidden_states)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=last_hidden_state, pooler_output=last_hidden_state.mean(dim=1)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        outputs = BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=last_hidden_state.mean(dim=1),
+            hidden_states=tuple(recorded) if wanted else None,
         )
+        return outputs if self._returns_dict(return_dict) else outputs.to_tuple()
 
 
 class ASMForAudioClassification(ASMPreTrainedModel):
     """ASM with a linear classifier on the mean of its tokens."""
 
-    # The losses are means over the batch: a Trainer must divide them by its accumulation steps itself. Because
-    # `forward` takes `**kwargs`, it would otherwise believe that they are divided by `num_items_in_batch` already.
+    # The losses are means over the batch, so Trainer has to divide them by its accumulation steps. Because `forward`
+    # takes `**kwargs`, it would otherwise assume that they are already divided by `num_items_in_batch`.
     accepts_loss_kwargs = False
 
     def __init__(self, config: ASMConfig):
@@ -363,179 +288,75 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    @can_return_tuple
     def forward(
         self,
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SequenceClassifierOutput:
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Classify a batch of spectrograms.
 
-        Where there are more frames than `config.max_length`, the model hears each clip in windows of that length,
-        `config.window_shift` frames apart and the last one at the clip's end, and `config.window_aggregation` makes
-        one answer of them: with `"mean"`, the logits are such that their softmax (of several labels: sigmoid) is the
-        mean of the windows'.
+        If there are more frames than `config.max_length`, each clip is classified in windows of that length,
+        `config.window_shift` frames apart with the last one at the end of the clip, and `config.window_aggregation`
+        combines them. With `"mean"`, the softmax (for several labels: sigmoid) of the logits is the mean of the
+        windows' scores.
 
         Args:
             input_values: Float tensor of shape `(batch_size, num_frames, num_mel_bins)`: normalised log-mel features,
-                as [`ASMFeatureExtractor`] makes them, of `max_length` frames or more.
-            attention_mask: Integer tensor of shape `(batch_size, num_frames)`, 1 where a frame is the clip's and 0
-                where it is padding. It matters only beyond `max_length` frames; without it all frames are heard.
+                as [`ASMFeatureExtractor`] returns them, of at least `max_length` frames.
+            attention_mask: Integer tensor of shape `(batch_size, num_frames)`, 1 for frames of the clip and 0 for
+                padding. It matters only beyond `max_length` frames. Without it, all frames are part of the clip.
             labels: Targets of the loss that `config.problem_type` names. `"single_label_classification"`:
                 cross-entropy with class indices, integers of shape `(batch_size,)` in `[0, num_labels - 1]` (-100 is
-                left out), or with the classes' probabilities, floats of shape `(batch_size, num_labels)`, as mixup
-                makes them. `"multi_label_classification"`: binary cross-entropy with floats of shape
-                `(batch_size, num_labels)`. `"regression"`: mean squared error with floats of the logits' shape, or of
-                shape `(batch_size,)` where there is one label. Without a problem type, the first labels decide as
-                everywhere in transformers.
+                ignored), or with class probabilities, floats of shape `(batch_size, num_labels)`, as mixup produces.
+                `"multi_label_classification"`: binary cross-entropy with floats of shape `(batch_size, num_labels)`.
+                `"regression"`: mean squared error with floats of the logits' shape, or of shape `(batch_size,)` if
+                there is one label. Without a problem type, the first labels decide, as everywhere in transformers.
+            output_hidden_states: Whether to also return the output of each layer; only for clips of one window.
+            return_dict: Whether to return an output object instead of a tuple.
 
         Returns:
-            `loss`, a scalar, where labels were given; `logits` of shape `(batch_size, num_labels)`; and
-            `hidden_states` on demand, if there is one window.
+            `loss`, a scalar, if there are labels; `logits` of shape `(batch_size, num_labels)`; and `hidden_states`,
+            if requested.
 
         Raises:
-            ValueError: If `input_values` has fewer frames than the configuration, or other mel bins, or the labels do
-                not fit the problem type or lie outside the range.
+            ValueError: If `input_values` has fewer frames than the configuration or another number of mel bins, or if
+                the labels do not fit the problem type.
         """
         longest, num_mel_bins = self.config.max_length, self.config.num_mel_bins
         if input_values.ndim == 3 and input_values.shape[1] > longest and input_values.shape[2] == num_mel_bins:
             logits, hidden_states = self._classify_windows(input_values, attention_mask), None
         else:
-            outputs = self.audio_spectrogram_mixer(input_values, return_dict=True, **kwargs)
-            logits, hidden_states = self.classifier(outputs.pooler_output), outputs.hidden_states
-        loss = None if labels is None else self._compute_loss(logits, labels, **kwargs)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+            encoded = self.audio_spectrogram_mixer(
+                input_values, output_hidden_states=output_hidden_states, return_dict=True
+            )
+            logits, hidden_states = self.classifier(encoded.pooler_output), encoded.hidden_states
+        loss = None if labels is None else self._compute_loss(logits, labels)
+        outputs = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+        return outputs if self._returns_dict(return_dict) else outputs.to_tuple()
 
     def _classify_windows(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
         batch_size, longest = input_values.shape[:2]
         lengths = [longest] * batch_size if attention_mask is None else attention_mask.sum(1).tolist()
-        size, shift = self.config.max_length, self.config.window_shift
-        starts = [window_starts(length, size, shift) for length in lengths]
-        windows = [(row, start) for row in range(batch_size) for start in starts[row]]
-        logits = []
-        for first in range(0, len(windows), WINDOWS_PER_BLOCK):
-            block = [
-                input_values[row, start : start + size] for row, start in windows[first : first + WINDOWS_PER_BLOCK]
-            ]
-            logits.append(self.classifier(self.audio_spectrogram_mixer(torch.stack(block)).pooler_output))
-        clips = torch.cat(logits).split([len(row) for row in starts])
-        options = (self.config.window_aggregation, self.config.problem_type)
-        return torch.stack([aggregate_windows(clip, *options) for clip in clips])
+        clips = cut_windows(input_values, lengths, self.config.max_length, self.config.window_shift)
+        pooled = run_in_blocks(self._pool, [window for clip in clips for window in clip])
+        logits = self.classifier(pooled).split([len(clip) for clip in clips])
+        return torch.stack([predict_clip(clip, self.config) for clip in logits])
 
-    def _compute_loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
-        labels, top = labels.to(logits.device), self.num_labels - 1
-        if self.config.problem_type is None:
-            integers = not labels.is_floating_point()
-            several = "single_label_classification" if integers else "multi_label_classification"
-            self.config.problem_type = "regression" if self.num_labels == 1 else several
-        problem_type = self.config.problem_type
-        if problem_type == "single_label_classification" and labels.is_floating_point():
-            check_shape(labels, logits.shape, "class probabilities")
-            return nn.functional.cross_entropy(logits.float(), labels.float())
-        if problem_type == "single_label_classification":
-            check_shape(labels, logits.shape[:1], "class indices")
-            check_range(labels, 0, top, f"`num_labels`={top + 1} allows 0 to {top}, and -100 for none", ignored=-100)
-            labels = labels.long()
-        else:
-            labels = labels.to(logits.dtype)
-            labels = labels[:, None] if self.num_labels == 1 and labels.ndim == 1 else labels
-            check_shape(labels, logits.shape, problem_type)
-        if problem_type == "multi_label_classification":
-            check_range(labels, 0, 1, "multi-label targets are between 0 and 1")
-        return self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+    def _pool(self, input_values: Tensor) -> Tensor:
+        return self.audio_spectrogram_mixer(input_values, return_dict=True).pooler_output
 
-
-def projection_geometry(config: ASMConfig) -> dict[str, tuple[int, int]]:
-    """Return size and step of a patch in rows and columns of what the stem leaves of a spectrogram."""
-    rows, (patch_bins, patch_frames) = 2 ** len(config.stem_channels), config.patch_shape
-    return {
-        "kernel_size": (patch_bins // rows, patch_frames),
-        "stride": (config.frequency_stride // rows, config.time_stride),
-    }
-
-
-def resize_tokens(old: ASMConfig, new: ASMConfig, stretch: bool = False) -> tuple[Tensor, float]:
-    """Return how values at the patches of one geometry are interpolated at those of another.
-
-    Returns:
-        Float64 tensor of shape `(new.num_patches, old.num_patches)`, linear along both axes, smoothed where patches
-        become sparser; and how many new patches there are in the place of an old one.
-    """
-    matrices, density = [], 1.0
-    for axis, (size, stride) in enumerate([("num_mel_bins", "frequency_stride"), ("max_length", "time_stride")]):
-        relative = axis == 0 or stretch  # positions in the band, or in frames
-        positions, steps = [], []
-        for config in (old, new):
-            unit = getattr(config, size) if relative else 1
-            steps.append(getattr(config, stride) / unit)
-            centres = torch.arange(config.patch_grid[axis], dtype=torch.float64, device="cpu") * steps[-1]
-            positions.append(centres + config.patch_shape[axis] / 2 / unit)
-        if relative:
-            positions[1] = positions[1].clamp(positions[0][0], positions[0][-1])
-        width = max(steps)
-        weights = (1 - (positions[1][:, None] - positions[0]).abs() / width).clamp(min=0)
-        inside = (positions[1] >= positions[0][0]) & (positions[1] <= positions[0][-1])
-        matrices.append(weights / torch.where(inside, weights.sum(1), width / steps[0])[:, None])
-        density *= steps[0] / steps[1]
-    return torch.kron(*matrices), density
-
-
-def resize_pictures(old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Return the matrix `(pixels of new, pixels of old)`, in float64, that resizes a flattened picture bilinearly."""
-    pictures = torch.eye(math.prod(old), dtype=torch.float64, device="cpu").unflatten(1, (1, *old))
-    return nn.functional.interpolate(pictures, size=new, mode="bilinear", antialias=True).flatten(1).T
-
-
-def window_starts(num_frames: int, max_length: int, shift: int) -> list[int]:
-    """Return the first frames of the windows of a clip: `shift` frames apart, and the last one at the clip's end."""
-    last = max(num_frames - max_length, 0)
-    return [*range(0, last, shift), last]
-
-
-def aggregate_windows(logits: Tensor, aggregation: str = "mean", problem_type: str | None = None) -> Tensor:
-    """Make one answer of a clip's windows.
-
-    Args:
-        logits: Float tensor of shape `(num_windows, num_labels)`.
-        aggregation: See `window_aggregation` of [`ASMConfig`].
-        problem_type: Tells whether scores are a softmax, sigmoids or the logits themselves.
-
-    Returns:
-        Logits of shape `(num_labels,)`, whose scores are those of the clip.
-    """
-    if len(logits) == 1:
-        return logits[0]
-    if aggregation == "logits":
-        return logits.mean(0)
-    several, mean = problem_type == "multi_label_classification", aggregation == "mean"
-    regression = problem_type == "regression" or (problem_type is None and logits.shape[1] == 1)
-    if regression or (several and not mean):
-        return logits.mean(0) if mean else logits.amax(0)
-    if several:  # the logit of the mean of p is log(mean of p) - log(mean of 1 - p)
-        on, off = nn.functional.logsigmoid(logits.float()), nn.functional.logsigmoid(-logits.float())
-        return (on.logsumexp(0) - off.logsumexp(0)).to(logits.dtype)
-    sums = logits.float().logsumexp(-1, keepdim=True)  # what softmax takes away; its mean keeps the logits' level
-    log_scores = logits.float() - sums
-    log_scores = log_scores.logsumexp(0) - math.log(len(logits)) if mean else log_scores.amax(0)
-    return (log_scores + sums.mean()).to(logits.dtype)
-
-
-def check_shape(labels: Tensor, shape: torch.Size, kind: str):
-    """Raise `ValueError` where labels do not have the shape that the loss needs."""
-    if labels.shape != shape:
-        raise ValueError(f"`labels` has shape {tuple(labels.shape)}, but {kind} must have shape {tuple(shape)}.")
-
-
-def check_range(labels: Tensor, low: int, high: int, allowed: str, ignored: int | None = None):
-    """Raise `ValueError` where a label is outside the range; compiled graphs, which cannot look, skip this."""
-    if torch.compiler.is_compiling():
-        return
-    wrong = (labels < low) | (labels > high)
-    outside = labels[wrong if ignored is None else wrong & (labels != ignored)]
-    if outside.numel() > 0:
-        raise ValueError(f"`labels` contains {outside[0].item()}, but {allowed}.")
+    def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        config, labels = self.config, labels.to(logits.device)
+        if config.problem_type is None:
+            config.problem_type = infer_problem_type(labels, self.num_labels)
+        labels = check_labels(labels, logits, config.problem_type)
+        if config.problem_type == "single_label_classification" and labels.is_floating_point():
+            return nn.functional.cross_entropy(logits.float(), labels)
+        return self.loss_function(labels=labels, pooled_logits=logits, config=config)
 
 
 __all__ = ["ASMConfig", "ASMForAudioClassification", "ASMModel", "ASMPreTrainedModel"]

@@ -21,23 +21,23 @@ logger = logging.get_logger(__name__)
 
 FIELDS = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift")
 FIELDS += ("padding_mode", "padding_value", "do_normalize", "mean", "std")
-# What the base class takes and transformers saves beside the fields; any other name is taken for a slip.
+# Names that the base class takes or transformers saves in addition to the fields; any other is taken for a typo.
 ACCEPTED_NAMES = {"feature_size", "return_attention_mask", "padding_side", "processor_class", "feature_extractor_type"}
 ACCEPTED_NAMES |= {"auto_map", "image_processor_type", "name_or_path"}
 
 PADDING_MODES = ("zero", "mean", "silence", "repeat", "reflect")
 
-MAX_CHANNELS = 8  # an array of more rows than that, none longer than that, has the channels on its last axis
+MAX_CHANNELS = 8  # more rows than this, none longer than this: the channels are on the last axis
 
-# Integer PCM: the value that stands for zero, and the one that stands for full scale.
+# Integer PCM: the values of zero and of full scale.
 PCM_SCALES = {torch.uint8: (128, 128), torch.int16: (0, 2**15), torch.int32: (0, 2**31)}
 
 
 class ASMFeatureExtractor(SequenceFeatureExtractor):
     r"""Turn mono waveforms into the `input_values` of [`ASMModel`].
 
-    A clip shorter than the model's window of `max_length` frames is filled up behind its end; a longer one keeps all
-    its frames, and [`ASMForAudioClassification`] averages its scores over windows of them:
+    A clip shorter than the model's window of `max_length` frames is padded at its end. A longer one keeps all its
+    frames, and [`ASMForAudioClassification`] averages its scores over windows:
 
     ```
     waveform        |~~~~~~~~~ clip ~~~~~~~~~|
@@ -54,25 +54,25 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
     | `"mean"` | the mean of the training clips | 0 |
     | `"silence"` | digital silence | -1.278 |
 
-    Use the one that the model was trained with. The README compares them.
+    Use the mode that the model was trained with.
 
     Args:
         num_mel_bins: Number of mel bins.
         sampling_rate: Samples per second that the waveforms must have, in hertz.
-        max_length: Number of frames of the model's window. Shorter clips are padded at their end.
+        max_length: Length of the model's window, in frames. Shorter clips are padded at their end.
         frame_length: Length of the analysis window, in milliseconds.
-        frame_shift: Step from one window to the next, in milliseconds.
-        padding_mode: What fills the window behind the end of a short clip: see the table. By default `"repeat"`, which
-            did best at mixed lengths; or, where a `padding_value` is given, that value.
-        padding_value: Value of those frames in the units of the output, instead of that of `"zero"`, `"mean"` or
-            `"silence"`; by default the table's, which follows `mean` and `std`.
+        frame_shift: Distance between analysis windows, in milliseconds.
+        padding_mode: What fills the window after a short clip: see the table. The default is `"repeat"`, which did
+            best at mixed lengths, or `padding_value` if that is given.
+        padding_value: Value of the padded frames in the units of the output, instead of the table's, which follows
+            `mean` and `std`.
         do_normalize: Whether to return `(features - mean) / (2 * std)` instead of log-mel energies.
-        mean: Mean of the log-mel energies of the training clips; the default is AudioSet's, as in AST.
+        mean: Mean of the log-mel energies of the training clips. The default is AudioSet's, as in AST.
         std: Their standard deviation.
 
     Raises:
-        ValueError: If a size or a rate is no integer above 0, a frame is too short, `std` is not above 0, or there is
-            no such `padding_mode`.
+        ValueError: If a size or rate is not a positive integer, a frame is too short, `std` is not positive, or
+            `padding_mode` is unknown.
     """
 
     model_input_names = ["input_values", "attention_mask"]
@@ -112,7 +112,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def padding_value(self) -> float:
-        """Value of padded frames; where none was set, that of `padding_mode`, which follows `mean` and `std`."""
+        """Value of padded frames: the one that was set, or that of `padding_mode`, which follows `mean` and `std`."""
         if self._padding_value is not None:
             return self._padding_value
         energy = {"zero": 0.0, "mean": self.mean}.get(self.padding_mode, math.log(EPSILON))
@@ -123,7 +123,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         self._padding_value = value
 
     def to_dict(self) -> dict:
-        """Return the fields as they were set: a `padding_value` of `None` stays one."""
+        """Return the fields as they were set: a `padding_value` of `None` stays `None`."""
         fields = super().to_dict()
         fields["padding_value"] = fields.pop("_padding_value")
         return fields
@@ -132,13 +132,12 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         for name in ("num_mel_bins", "sampling_rate", "max_length"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be an integer above 0, got {value!r}.")
+                raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
         if self.padding_mode not in PADDING_MODES:
             raise ValueError(f"`padding_mode` must be one of {PADDING_MODES}, got {self.padding_mode!r}.")
         if not self.std > 0:
             raise ValueError(f"`std` must be above 0, got {self.std}.")
-        sizes = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
-        for name, samples in zip(("frame_length", "frame_shift"), sizes):
+        for name, samples in zip(("frame_length", "frame_shift"), self.frame_samples):
             least = 2 if name == "frame_length" else 1
             if samples < least:
                 raise ValueError(
@@ -147,23 +146,38 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
                 )
 
     @property
+    def frame_samples(self) -> tuple[int, int]:
+        """Length and shift of a frame, in samples."""
+        return frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
+
+    @property
     def nb_max_samples(self) -> int:
         """Number of samples in the model's window: those of `max_length` frames."""
-        window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
+        window, shift = self.frame_samples
         return window + (self.max_length - 1) * shift
 
     @property
     def seconds_per_frame(self) -> float:
-        """Seconds from one frame to the next: `frame_shift` in whole samples."""
-        return frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)[1] / self.sampling_rate
+        """Seconds between frames: `frame_shift` in whole samples."""
+        return self.frame_samples[1] / self.sampling_rate
+
+    @property
+    def units_per_decibel(self) -> float:
+        """How much a feature grows when the sound gets one decibel louder."""
+        return units_per_decibel(self.std if self.do_normalize else None)
+
+    def window_times(self, start: int) -> tuple[float, float]:
+        """Return start and end, in seconds, of the window whose first frame is `start`."""
+        first = start * self.frame_samples[1]
+        return first / self.sampling_rate, (first + self.nb_max_samples) / self.sampling_rate
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict, **kwargs):
-        """Make a feature extractor of saved fields; `kwargs` win, and those from before `padding_mode` keep AST's."""
+        """Build from saved fields, which `kwargs` override; those saved before `padding_mode` existed keep AST's."""
         saved = dict(feature_extractor_dict)
         if "padding_mode" not in saved:
             saved |= {"padding_mode": "zero", "return_attention_mask": True}
-        if "padding_mode" in kwargs:  # another one: the saved one's value is not meant
+        if "padding_mode" in kwargs:  # a new mode: the value saved for the old one no longer applies
             saved["padding_value"] = None
         return super().from_dict(saved, **kwargs)
 
@@ -183,23 +197,24 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         Args:
             raw_speech: One clip (a sequence of numbers, or an array or tensor of shape `(num_samples,)`) or several (a
                 sequence of clips, or an array or tensor of shape `(batch_size, num_samples)`; never channels). Floating
-                point samples are in [-1, 1]; `uint8`, `int16` and `int32` are PCM and are scaled to it. A clip shorter
-                than one frame is filled up with zeros to one frame, where its own samples do not do so.
-            sampling_rate: Samples per second of `raw_speech`; give it, so that a wrong rate is an error.
-            return_tensors: `"pt"` for a torch tensor, `"np"` for a NumPy array, `None` for a list of NumPy arrays.
-            device: Where to compute, and to leave the result of `return_tensors="pt"`; by default where the clips are.
-            truncation: Whether to cut longer clips at the end of the window, `max_length` frames.
-            return_attention_mask: Whether to return the mask; by default the feature extractor's own choice.
+                point samples are in [-1, 1]; `uint8`, `int16` and `int32` are PCM and are scaled to that range. A clip
+                shorter than one frame is padded to one frame: with zeros, or as `padding_mode` says.
+            sampling_rate: Samples per second of `raw_speech`. Pass it, so that a wrong rate is an error.
+            return_tensors: `"pt"` for torch tensors, `"np"` for NumPy arrays, `None` for lists of NumPy arrays.
+            device: Where to compute, and where to leave the result of `return_tensors="pt"`; by default the device of
+                the clips.
+            truncation: Whether to cut longer clips after `max_length` frames.
+            return_attention_mask: Whether to return the mask; by default the setting of the feature extractor.
 
         Returns:
             `input_values`, float32 of shape `(batch_size, num_frames, num_mel_bins)`, and `attention_mask`, int64 of
-            shape `(batch_size, num_frames)`, 1 where a frame is the clip's. `num_frames` is `max_length` or, without
-            `truncation`, that of the longest clip where that is more.
+            shape `(batch_size, num_frames)`, 1 for frames of the clip. `num_frames` is `max_length` or, without
+            `truncation`, that of the longest clip if that is more.
 
         Raises:
-            ValueError: If the sampling rate is another one, a clip has more than one channel, no samples, or samples
-                that are not finite.
-            TypeError: If a clip is not numbers.
+            ValueError: If the sampling rate is wrong, or a clip has several channels, no samples, or samples that are
+                not finite.
+            TypeError: If a clip does not consist of numbers.
         """
         self._check_sampling_rate(sampling_rate)
         if return_tensors not in (None, "np", "pt"):
@@ -219,7 +234,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature(outputs)
 
     def extract_frames(self, waveform: Tensor, out: Tensor | None = None) -> Tensor:
-        """Extract the whole frames of a waveform, without padding: what `input_values` has where the mask is 1.
+        """Extract the whole frames of a waveform, without padding: `input_values` where the mask is 1.
 
         Args:
             waveform: Float32 tensor of shape `(batch_size, num_samples)`, in [-1, 1], of at least one frame.
@@ -233,7 +248,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         return features.sub_(self.mean).div_(2 * self.std) if self.do_normalize else features
 
     def _extract(self, waveforms: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-        window, shift = frame_sizes(self.sampling_rate, self.frame_length, self.frame_shift)
+        window, shift = self.frame_samples
         own = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
         waveforms = [fill_up(waveform, self.nb_max_samples, self.padding_mode) for waveform in waveforms]
         filled = [num_frames(max(len(waveform), window), window, shift) for waveform in waveforms]
@@ -254,7 +269,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
     def _check_sampling_rate(self, sampling_rate: int | None):
         if sampling_rate is None:
             logger.warning_once(
-                "Give `sampling_rate` to the feature extractor: without it, audio of another rate than "
+                "Pass `sampling_rate` to the feature extractor: without it, audio at another rate than "
                 f"{self.sampling_rate} Hz goes unnoticed and is classified wrongly."
             )
         elif sampling_rate != self.sampling_rate:
@@ -265,6 +280,11 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             )
 
 
+def units_per_decibel(std: float | None) -> float:
+    """Return how much a natural-log power feature grows per decibel; `std` is that of AST's normalisation, if any."""
+    return math.log(10) / 10 / (1 if std is None else 2 * std)
+
+
 def split_batch(raw_speech) -> list:
     """Split the input of the feature extractor into single clips, unconverted."""
     if isinstance(raw_speech, (np.ndarray, Tensor)):
@@ -272,7 +292,7 @@ def split_batch(raw_speech) -> list:
             raise ValueError(
                 f"`raw_speech` of shape {tuple(raw_speech.shape)} has three axes, but only mono audio is supported: "
                 "(num_samples,) or (batch_size, num_samples). Mix the channels down: `raw_speech.mean(axis)` with "
-                "the channels' axis."
+                "the axis of the channels."
             )
         clips = list(raw_speech) if raw_speech.ndim == 2 else [raw_speech]
     elif isinstance(raw_speech, (list, tuple)):
@@ -329,15 +349,15 @@ def as_samples(tensor: Tensor, name: str) -> Tensor:
         return tensor.detach().float()
     if tensor.dtype not in PCM_SCALES:
         raise TypeError(
-            f"{name} holds {tensor.dtype} samples, whose full scale is not known. Expected floating point samples "
-            f"in [-1, 1], or PCM of {', '.join(str(dtype) for dtype in PCM_SCALES)}."
+            f"{name} holds {tensor.dtype} samples, whose full scale is unknown. Expected floating point samples "
+            f"in [-1, 1], or PCM of type {', '.join(str(dtype) for dtype in PCM_SCALES)}."
         )
     zero, full_scale = PCM_SCALES[tensor.dtype]
     return (tensor.float() - zero) / full_scale
 
 
 def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:
-    """Lengthen a waveform to `num_samples` by its own samples, where `padding_mode` says so."""
+    """Lengthen a waveform to `num_samples` with its own samples, if `padding_mode` says so."""
     if len(waveform) >= num_samples or padding_mode not in ("repeat", "reflect"):
         return waveform
     period = waveform if padding_mode == "repeat" else torch.cat([waveform, waveform.flip(0)])
@@ -345,8 +365,8 @@ def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:
 
 
 def check_finite(batch: Tensor):
-    """Raise `ValueError` where a row of `(batch_size, num_samples)` is not finite throughout."""
-    if batch.sum().isfinite():  # the fast way; a sum can be infinite without any sample being so
+    """Raise `ValueError` if a sample of `(batch_size, num_samples)` is not finite."""
+    if batch.sum().isfinite():  # fast; a sum can overflow although all samples are finite
         return
     finite = torch.isfinite(batch)
     if not finite.all():

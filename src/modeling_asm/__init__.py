@@ -1,26 +1,33 @@
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102) for the Hugging Face ecosystem.
 
-Importing the package registers its classes with transformers' Auto classes, and marks them so that their code travels
-with every checkpoint that they save.
+Importing the package registers its classes with transformers' Auto classes, and marks them so that every checkpoint
+they save includes their code.
 """
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_asm import ASMConfig
+from . import renamed
+from .configuration_asm import ASM_SIZES, ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification, ASMModel
 from .pipeline_asm import ASMAudioClassificationPipeline
-from .sizes import ASM_SIZES
+from .residual_cnn import ResidualCNNConfig, ResidualCNNForAudioClassification
 from .streaming import ASMStreamingClassifier
 
 
 __version__ = "0.1.0"
 
+renamed.install()
+
 AutoConfig.register(ASMConfig.model_type, ASMConfig, exist_ok=True)
 AutoFeatureExtractor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
 AutoModel.register(ASMConfig, ASMModel, exist_ok=True)
 AutoModelForAudioClassification.register(ASMConfig, ASMForAudioClassification, exist_ok=True)
+
+AutoConfig.register(ResidualCNNConfig.model_type, ResidualCNNConfig, exist_ok=True)
+AutoFeatureExtractor.register(ResidualCNNConfig, ASMFeatureExtractor, exist_ok=True)
+AutoModelForAudioClassification.register(ResidualCNNConfig, ResidualCNNForAudioClassification, exist_ok=True)
 
 ASMConfig.register_for_auto_class()
 ASMFeatureExtractor.register_for_auto_class()
@@ -42,4 +49,6 @@ __all__ = [
     "ASMForAudioClassification",
     "ASMModel",
     "ASMStreamingClassifier",
+    "ResidualCNNConfig",
+    "ResidualCNNForAudioClassification",
 ]

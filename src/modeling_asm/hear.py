@@ -1,4 +1,4 @@
-"""Embeddings by the interface of HEAR (https://hearbenchmark.com/hear-api.html): of whole sounds, and along time.
+"""Embeddings of whole sounds and along time, through HEAR's API (https://hearbenchmark.com/hear-api.html).
 
 model = load_model("my-model")
 embeddings = get_scene_embeddings(audio, model)  # (n_sounds, model.scene_embedding_size)
@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from transformers import AutoFeatureExtractor
 
 from .feature_extraction_asm import ASMFeatureExtractor
-from .modeling_asm import WINDOWS_PER_BLOCK, ASMModel, window_starts
+from .modeling_asm import ASMModel
+from .windowing import cut_windows, run_in_blocks
 
 
-TIMESTAMP_HOP = 50.0  # milliseconds from one timestamp to the next, the largest step that HEAR advises
+TIMESTAMP_HOP = 50.0  # milliseconds between timestamps, the largest step that HEAR recommends
 
 
 class ASMEmbedding(nn.Module):
-    """A Mixer with its feature extractor, and what HEAR asks of a model.
+    """A Mixer with its feature extractor, and the attributes that HEAR expects of a model.
 
     Args:
-        model: The bare Mixer.
+        model: The Mixer without a head.
         feature_extractor: Its feature extractor.
     """
 
@@ -33,8 +34,7 @@ class ASMEmbedding(nn.Module):
     @torch.no_grad()
     def forward(self, windows: list[Tensor]) -> Tensor:
         """Embed windows of shape `(max_length, num_mel_bins)`; return `(num_windows, hidden_size)`."""
-        blocks = [windows[first : first + WINDOWS_PER_BLOCK] for first in range(0, len(windows), WINDOWS_PER_BLOCK)]
-        return torch.cat([self.model(torch.stack(block)).pooler_output.float() for block in blocks])
+        return run_in_blocks(lambda block: self.model(block).pooler_output.float(), windows)
 
 
 def load_model(model_file_path: str) -> ASMEmbedding:
@@ -51,11 +51,11 @@ def load_model(model_file_path: str) -> ASMEmbedding:
 
 
 def get_scene_embeddings(audio: Tensor, model: ASMEmbedding) -> Tensor:
-    """Embed whole sounds: the mean over windows, which overlap by the configuration's `window_overlap`.
+    """Embed whole sounds: the mean over windows that overlap by the configuration's `window_overlap`.
 
     Args:
         audio: Float32 tensor of shape `(n_sounds, n_samples)`, in [-1, 1], at `model.sample_rate`.
-        model: What [`load_model`] returned.
+        model: The result of [`load_model`].
 
     Returns:
         Float32 tensor of shape `(n_sounds, model.scene_embedding_size)`, on the audio's device.
@@ -66,21 +66,21 @@ def get_scene_embeddings(audio: Tensor, model: ASMEmbedding) -> Tensor:
     check_audio(audio)
     config = model.model.config
     inputs = model.feature_extractor(audio, sampling_rate=model.sample_rate, return_tensors="pt").input_values
-    starts = window_starts(inputs.shape[1], config.max_length, config.window_shift)
-    windows = [sound[start : start + config.max_length] for sound in inputs for start in starts]
-    return model(windows).unflatten(0, (len(audio), len(starts))).mean(1)
+    sounds = cut_windows(inputs, [inputs.shape[1]] * len(inputs), config.max_length, config.window_shift)
+    embeddings = model([window for windows in sounds for window in windows])
+    return embeddings.unflatten(0, (len(audio), len(sounds[0]))).mean(1)
 
 
 def get_timestamp_embeddings(audio: Tensor, model: ASMEmbedding) -> tuple[Tensor, Tensor]:
-    """Embed sounds along time: at each timestamp, the window that has it in its middle, with zeros beyond the ends.
+    """Embed sounds along time: at each timestamp, the window centred on it, with zeros beyond the ends.
 
     Args:
         audio: Float32 tensor of shape `(n_sounds, n_samples)`, in [-1, 1], at `model.sample_rate`.
-        model: What [`load_model`] returned.
+        model: The result of [`load_model`].
 
     Returns:
         Float32 tensors of shape `(n_sounds, n_timestamps, model.timestamp_embedding_size)` and
-        `(n_sounds, n_timestamps)`, the embeddings and their times in milliseconds, every 50 of them.
+        `(n_sounds, n_timestamps)`: the embeddings, and their times in milliseconds, 50 ms apart.
 
     Raises:
         ValueError: If the audio has another shape.
@@ -99,7 +99,7 @@ def get_timestamp_embeddings(audio: Tensor, model: ASMEmbedding) -> tuple[Tensor
 
 
 def check_audio(audio: Tensor):
-    """Raise `ValueError` where audio is not what HEAR hands over."""
+    """Raise `ValueError` if audio does not have the shape and type that HEAR passes."""
     if audio.ndim != 2 or not audio.is_floating_point() or 0 in audio.shape:
         raise ValueError(
             f"The audio is {audio.dtype} of shape {tuple(audio.shape)}, expected floats of (n_sounds, n_samples)."

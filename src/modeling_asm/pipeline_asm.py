@@ -1,6 +1,7 @@
-"""A pipeline for recordings of any length, rate and number of channels, with the time of each window's scores."""
+"""A pipeline for recordings of any length, rate and number of channels, with scores for each window on request."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,20 +9,27 @@ from transformers import AudioClassificationPipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines.base import ChunkPipeline
 
-from .audio import AudioFileError
+from .audio.files import AudioFileError
+from .audio.sources import open_audio
+from .audio.windows import read_windows
 from .configuration_asm import WINDOW_AGGREGATIONS
-from .modeling_asm import aggregate_windows
-from .read_ahead import ReadAhead
-from .sources import open_audio
-from .windows import read_windows
+from .windowing import predict_clip
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a recording that a window covers, in seconds."""
+
+    start: float
+    end: float
 
 
 class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline):
-    """Audio classification with [`ASMForAudioClassification`], on whole files of any length.
+    """Audio classification with [`ASMForAudioClassification`], for whole files of any length.
 
-    A file is decoded in blocks by soundfile, without FFmpeg, mixed down, resampled by soxr, and heard in overlapping
-    windows; `batch_size` counts windows, of one file or of several. The result is the stock pipeline's on the same
-    samples, and of a long file no more is kept than the scores of its windows.
+    Files are decoded by soundfile in blocks (no FFmpeg), mixed down, resampled by soxr, and classified in overlapping
+    windows. `batch_size` counts windows, which may belong to several files. The result equals that of the stock
+    pipeline on the same samples. Of a long file, only the scores of its windows are kept in memory.
 
     Example:
 
@@ -39,30 +47,27 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
     window_inputs = ("input_values",)  # what the model gets of a window
 
     def __call__(self, inputs, **kwargs):
-        """Classify one recording or several.
+        """Classify one or several recordings.
 
         Args:
-            inputs: A recording, as [`open_audio`] takes it: path, URL, bytes, file object, array, dictionary; or a
-                list, generator or data set of recordings (of datasets' rows, the column `audio`).
-            top_k: How many labels to return, best first, as in the stock pipeline.
-            function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` says.
-            return_timestamps: Whether to return the windows one by one instead of one answer for the whole file.
-            window_overlap: Share of a window that the next one hears again; by default the configuration's.
-            window_aggregation: How the windows become one answer: see [`ASMConfig`], whose value is the default.
-            on_error: `"raise"`, or `"return"` a dictionary with the key `error` in the place of the result of a
-                recording that cannot be read, so that the others are classified all the same.
-            batch_size: How many windows the model gets at once.
-            read_ahead: How many batches a thread makes while the model computes: it goes through `inputs`, decodes and
-                extracts. By default 2 where the model is on an accelerator, and 0 on a CPU, all of whose cores the
-                model has use for itself.
+            inputs: A recording, as [`open_audio`] takes it (a path, URL, bytes, file object, array or dictionary), or
+                a list, generator or data set of recordings. Of a data set's rows, the column `audio` is used.
+            top_k: Number of labels to return, best first, as in the stock pipeline.
+            function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies.
+            return_timestamps: Whether to return each window instead of one result for the whole file.
+            window_overlap: Fraction of a window that overlaps with the next; by default the configuration's.
+            window_aggregation: How windows become one result: see [`ASMConfig`], whose value is the default.
+            on_error: `"raise"`, or `"return"` to get a dictionary with the key `error` in place of the result of a
+                recording that cannot be read, so that the others are still classified.
+            batch_size: Number of windows that the model gets at once.
 
         Returns:
-            For each recording a list of dictionaries with `label` and `score`; with `return_timestamps`, a list of
+            For each recording, a list of dictionaries with `label` and `score`; with `return_timestamps`, a list of
             dictionaries with `start` and `end`, in seconds, and `scores`, such a list.
 
         Raises:
             AudioFileError: If a file or URL cannot be read.
-            ValueError: If an argument or a waveform is impossible.
+            ValueError: If an argument or a waveform is invalid.
         """
         # A data set of datasets, or a column of one.
         if hasattr(inputs, "column_name") or (hasattr(inputs, "features") and hasattr(inputs, "column_names")):
@@ -70,13 +75,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
-        self,
-        return_timestamps=None,
-        window_overlap=None,
-        window_aggregation=None,
-        on_error=None,
-        read_ahead=None,
-        **kwargs,
+        self, return_timestamps=None, window_overlap=None, window_aggregation=None, on_error=None, **kwargs
     ):
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
         if window_overlap is not None:
@@ -87,10 +86,6 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             if on_error not in ("raise", "return"):
                 raise ValueError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
             preprocess["on_error"] = on_error
-        if read_ahead is not None:
-            if read_ahead < 0:
-                raise ValueError(f"`read_ahead` must be at least 0 batches, got {read_ahead}.")
-            preprocess["read_ahead"] = read_ahead
         if return_timestamps is not None:
             postprocess["return_timestamps"] = return_timestamps
         if window_aggregation is not None:
@@ -101,21 +96,13 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             postprocess["window_aggregation"] = window_aggregation
         return preprocess, forward, postprocess
 
-    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, *params):
-        """Return the results one by one, where asked for with a thread that reads ahead of the model."""
-        preprocess_params = dict(preprocess_params)
-        read_ahead = preprocess_params.pop("read_ahead", 0 if self.device.type == "cpu" else 2)
-        results = super().get_iterator(inputs, num_workers, batch_size, preprocess_params, *params)
-        if read_ahead > 0:
-            batches = results.loader  # below the scores, which are made of the model's answers to these
-            batches.loader = ReadAhead(batches.loader, read_ahead)
-        return results
-
     def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:
-        """Yield the windows of a recording, each with its times."""
+        """Yield the windows of a recording, each with its [`Span`]; the error of an unreadable one ends them."""
+        config = self.model.config
+        shift = config.window_shift if window_overlap is None else config.shift_of_overlap(window_overlap)
         pending = None
         try:
-            for window in self._windows(inputs, window_overlap):
+            for window in self._read_windows(open_audio(inputs, self.feature_extractor.sampling_rate), shift):
                 if pending is not None:
                     yield {**pending, "is_last": False}
                 pending = window
@@ -123,24 +110,24 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         except (AudioFileError, TypeError, ValueError) as error:
             if on_error == "raise":
                 raise
+            # A batch needs a row of the same shape here, which `_forward` does not pass on to the model.
             nothing = next(self._read_windows([np.zeros(1, np.float32)], shift=1))
-            yield {**nothing, "error": str(error), "is_last": True}
-
-    def _windows(self, inputs, window_overlap: float | None) -> Iterator[dict]:
-        extractor, config = self.feature_extractor, self.model.config
-        overlap = config.window_overlap if window_overlap is None else window_overlap
-        shift = max(round(config.max_length * (1 - overlap)), 1)
-        for window in self._read_windows(open_audio(inputs, extractor.sampling_rate), shift):
-            yield {**window, "error": None}
+            yield {**nothing, "span": str(error), "is_last": True}
 
     def _read_windows(self, blocks: Iterable[np.ndarray], shift: int) -> Iterator[dict]:
         for start, end, window in read_windows(blocks, self.feature_extractor, shift):
-            yield {"input_values": window[None].to(self.dtype or window.dtype), "start": start, "end": end}
+            yield {"input_values": window[None].to(self.dtype or window.dtype), "span": Span(start, end)}
 
     def _forward(self, model_inputs: dict) -> dict:
-        windows = {name: model_inputs.pop(name) for name in list(model_inputs) if name in self.window_inputs}
-        logits = self.model(**windows).logits
-        return {"logits": logits.float().tolist(), **model_inputs}  # hours of small tensors would scatter the memory
+        inputs = {name: model_inputs.pop(name) for name in list(model_inputs) if name in self.window_inputs}
+        span = model_inputs["span"]
+        readable = [isinstance(item, Span) for item in (span if isinstance(span, list) else [span])]
+        rows = [[0.0] * self.model.config.num_labels] * len(readable)
+        if any(readable):
+            logits = self.model(**{name: value[readable] for name, value in inputs.items()}).logits
+            answers = iter(logits.float().tolist())  # hours of small tensors would fragment the memory
+            rows = [next(answers) if known else row for known, row in zip(readable, rows)]
+        return {"logits": rows, **model_inputs}
 
     def postprocess(
         self,
@@ -150,22 +137,16 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         return_timestamps: bool = False,
         window_aggregation: str | None = None,
     ) -> list[dict] | dict:
-        """Return the scores of each window, or of all together, or the error that the reading ended with."""
-        if model_outputs[-1]["error"] is not None:
-            return {"error": model_outputs[-1]["error"]}
+        """Return the scores of the recording, or of each window, or the error that ended the reading."""
+        spans = [window["span"] for window in model_outputs]
+        if not isinstance(spans[-1], Span):
+            return {"error": spans[-1]}
 
         def score(logits: torch.Tensor) -> list[dict]:
-            return AudioClassificationPipeline.postprocess(
-                self, SequenceClassifierOutput(logits=logits), top_k, function_to_apply
-            )
+            outputs = SequenceClassifierOutput(logits=logits[None])
+            return AudioClassificationPipeline.postprocess(self, outputs, top_k, function_to_apply)
 
-        rows = torch.tensor([window["logits"] for window in model_outputs]).reshape(len(model_outputs), 1, -1)
+        logits = torch.tensor([window["logits"] for window in model_outputs]).reshape(len(spans), -1)
         if return_timestamps:
-            return [
-                {"start": window["start"], "end": window["end"], "scores": score(logits)}
-                for window, logits in zip(model_outputs, rows)
-            ]
-        config = self.model.config
-        return score(
-            aggregate_windows(rows[:, 0], window_aggregation or config.window_aggregation, config.problem_type)[None]
-        )
+            return [{"start": span.start, "end": span.end, "scores": score(row)} for span, row in zip(spans, logits)]
+        return score(predict_clip(logits, self.model.config, window_aggregation))

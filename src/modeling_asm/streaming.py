@@ -1,34 +1,35 @@
-"""Classification of a stream: chunks of any size go in as they come, scores for each hop come out."""
+"""Classify a stream: push chunks of any size, and get the scores of each hop."""
 
 import numpy as np
 import soxr
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from .audio import SAMPLING_RATES
+from .audio.files import SAMPLING_RATES
+from .audio.windows import FrameStream, WindowStream
 from .feature_extraction_asm import ASMFeatureExtractor, as_samples, as_tensor
 from .modeling_asm import ASMForAudioClassification
-from .pipeline_asm import ASMAudioClassificationPipeline
-from .windows import FrameStream, WindowStream
+from .pipeline_asm import ASMAudioClassificationPipeline, Span
 
 
 class ASMStreamingClassifier:
-    """Classify audio while it is recorded: a window of the model, then one more for each hop.
+    """Classify audio while it is recorded: first one window of the model, then one more for each hop.
 
-    Each frame of the filterbank is computed once, and only what later windows need is kept, so it can run for ever. A
-    window's scores are those that [`ASMAudioClassificationPipeline`] gives for its samples alone, whatever the chunks.
+    Each frame of the filterbank is computed once, and only what later windows need is kept, so a stream may run
+    forever. The scores of a window equal those of [`ASMAudioClassificationPipeline`] for its samples alone, whatever
+    the chunks.
 
     Args:
         model: The model.
         feature_extractor: Its feature extractor.
-        hop: Seconds from one window to the next; rounded to whole frames, at least one.
-        sampling_rate: Samples per second of the chunks, in hertz; by default the feature extractor's. Another one is
-            resampled, which holds back a part of what came last, more of it at lower rates.
-        top_k: How many labels to return, best first; `None` for all.
-        function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` says.
+        hop: Distance between windows, in seconds, rounded to whole frames.
+        sampling_rate: Samples per second of the chunks, in hertz; by default the feature extractor's. Other rates are
+            resampled, which holds back some of the latest samples, more at lower rates.
+        top_k: Number of labels to return, best first; `None` for all.
+        function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies.
 
     Raises:
-        ValueError: If the hop or the sampling rate is impossible.
+        ValueError: If the hop or the sampling rate is invalid.
 
     Example:
 
@@ -64,12 +65,12 @@ class ASMStreamingClassifier:
 
     @classmethod
     def from_pretrained(cls, checkpoint: str, **arguments) -> "ASMStreamingClassifier":
-        """Load model and feature extractor from a folder or the Hub; the arguments are those of the class."""
+        """Load model and feature extractor from a folder or the Hub. Further arguments are those of the class."""
         model = AutoModelForAudioClassification.from_pretrained(checkpoint)
         return cls(model, AutoFeatureExtractor.from_pretrained(checkpoint), **arguments)
 
     def reset(self):
-        """Forget what was heard, and start again at 0 seconds."""
+        """Forget all samples, and start again at 0 s."""
         rate = self.feature_extractor.sampling_rate
         self.frames = FrameStream(self.feature_extractor)
         hop = max(round(self.hop * rate / self.frames.shift), 1)
@@ -82,16 +83,16 @@ class ASMStreamingClassifier:
         """Take the next samples, and return the windows that they complete: none, one or several.
 
         Args:
-            chunk: Array or tensor of shape `(num_samples,)` or `(num_samples, num_channels)`, of any length, none
-                included: floats in [-1, 1], or PCM of `uint8`, `int16` or `int32`.
+            chunk: Array or tensor of shape `(num_samples,)` or `(num_samples, num_channels)`, of any length, including
+                0: floats in [-1, 1], or PCM of type `uint8`, `int16` or `int32`.
 
         Returns:
             A list of dictionaries with `start` and `end`, in seconds from the first sample, and `scores`, a list of
             dictionaries with `label` and `score`.
 
         Raises:
-            ValueError: If the chunk has another shape, or a sample is not finite; the chunk is then not heard.
-            TypeError: If it is not of samples; nor is it heard.
+            ValueError: If the chunk has another shape or a sample is not finite. The chunk is then discarded.
+            TypeError: If the chunk does not consist of samples. It is then discarded.
         """
         samples = as_tensor(chunk, "The chunk")
         if samples.ndim not in (1, 2):
@@ -110,9 +111,9 @@ class ASMStreamingClassifier:
 
     @torch.inference_mode()
     def finish(self) -> list[dict]:
-        """Return the windows that are left at the stream's end, the last one of which ends there; then [`reset`].
+        """Return the remaining windows, the last of which ends with the stream, and [`reset`].
 
-        A stream that was shorter than one window has none.
+        A stream shorter than one window has none.
         """
         windows = []
         if self.resampler is not None:
@@ -125,11 +126,10 @@ class ASMStreamingClassifier:
     def _classify(self, windows: list[tuple[int, torch.Tensor]]) -> list[dict]:
         if not windows:
             return []
-        pipeline, shift, rate = self.pipeline, self.frames.shift, self.feature_extractor.sampling_rate
-        outputs = []
+        pipeline, outputs = self.pipeline, []
         for start, window in windows:
-            times = {"start": start * shift / rate, "error": None}
-            times["end"] = times["start"] + self.feature_extractor.nb_max_samples / rate
-            inputs = {"input_values": window[None].to(pipeline.dtype or window.dtype), **times}
-            outputs.append(pipeline.forward(inputs))
+            span = Span(*self.feature_extractor.window_times(start))
+            outputs.append(
+                pipeline.forward({"input_values": window[None].to(pipeline.dtype or window.dtype), "span": span})
+            )
         return pipeline.postprocess(outputs, self.top_k, self.function_to_apply, return_timestamps=True)

@@ -18,10 +18,10 @@ from modeling_asm.audio import load_audio
 BASE = ("--num_train_epochs", 3, "--use_cpu", "--batch_size", 8, "--test_fraction", 0.325, "--dev_fraction", 0.1)
 
 
-def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
+def test_from_a_folder_to_a_label(run, tones, tmp_path):
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *BASE, "--num_train_epochs", 12)
     arguments += ("--report_to", "tensorboard")
-    outcome = run_script("train_accelerate.py", *arguments)
+    outcome = run("train_accelerate.py", *arguments)
     assert outcome.error is None
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["metrics"]["accuracy"] >= 0.9
@@ -37,16 +37,16 @@ def test_from_a_folder_to_a_label(run_script, tones, tmp_path):
     curves, time = (tmp_path / "model" / name for name in ("learning_curves.csv", "model.safetensors"))
     assert len(curves.read_text().splitlines()) == 13
     time = time.stat().st_mtime_ns
-    again = run_script("train_accelerate.py", *arguments)
+    again = run("train_accelerate.py", *arguments)
     assert again.error is None
     assert again.stdout.strip() == outcome.stdout[outcome.stdout.index("tested on") :].strip()
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == time
-    assert "(train_also None -> ['tones']" in run_script("train_accelerate.py", *arguments, "--train_also", tones).error
+    assert "(train_also None -> ['tones']" in run("train_accelerate.py", *arguments, "--train_also", tones).error
     (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
-    assert "other settings (clips '" in run_script("train_accelerate.py", *arguments).error
+    assert "other settings (clips '" in run("train_accelerate.py", *arguments).error
 
 
-def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
+def test_two_processes_train_what_one_does(run, launch, tones, tmp_path):
     """Up to the rounding of a mean in two parts, which Adam makes larger where a gradient is almost nothing.
 
     No clip counts twice: neither of the 15 that are reported nor of the 22 that train, in batches of 8.
@@ -64,7 +64,7 @@ def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
         "--learning_rate",
         1e-4,
     )
-    one = run_script("train_accelerate.py", *base, "--output_dir", tmp_path / "one")
+    one = run("train_accelerate.py", *base, "--output_dir", tmp_path / "one")
     assert one.error is None
     two = launch("train_accelerate.py", *base, "--output_dir", tmp_path / "two")
     assert two.returncode == 0, two.stderr
@@ -79,10 +79,10 @@ def test_two_processes_train_what_one_does(run_script, launch, tones, tmp_path):
         torch.testing.assert_close(weights[1][name], value, atol=3e-4, rtol=1e-3)
 
 
-def test_an_interrupted_run_ends_as_a_whole_one(run_script, tones, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_as_a_whole_one(run, tones, tmp_path, monkeypatch):
     """Stopped in its second epoch; test_survival.py has processes that are killed."""
     base = ("--data_dir", tones, *BASE)
-    assert run_script("train_accelerate.py", *base, "--output_dir", tmp_path / "whole").error is None
+    assert run("train_accelerate.py", *base, "--output_dir", tmp_path / "whole").error is None
     folder = tmp_path / "cut"
     steps = []
 
@@ -95,22 +95,22 @@ def test_an_interrupted_run_ends_as_a_whole_one(run_script, tones, tmp_path, mon
     original = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
-        run_script("train_accelerate.py", *base, "--output_dir", folder)
+        run("train_accelerate.py", *base, "--output_dir", folder)
     monkeypatch.setattr(torch.optim.AdamW, "step", original)
     assert [state.name for state in folder.glob("state-*")] == ["state-1"]
-    again = run_script("train_accelerate.py", *base, "--output_dir", folder)
-    assert "Going on after epoch 1" in again.stdout
+    again = run("train_accelerate.py", *base, "--output_dir", folder)
+    assert "Continuing after epoch 1." in again.stdout
     whole, ended = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], ended[name]) for name in whole)
     curves = [(tmp_path / name / "learning_curves.csv").read_text() for name in ("whole", "cut")]
     assert curves[0] == curves[1]
 
 
-def test_refusals(run_script, launch, tones, tmp_path):
-    nothing = run_script("train_accelerate.py", "--output_dir", tmp_path / "a", "--use_cpu")
+def test_refusals(run, launch, tones, tmp_path):
+    nothing = run("train_accelerate.py", "--output_dir", tmp_path / "a", "--use_cpu")
     assert "Got no data" in nothing.error
     base = ("--dataset_name", "ann/tones", "--output_dir", tmp_path / "a", "--use_cpu")
-    assert "leave --streaming out" in run_script("train_accelerate.py", *base, "--streaming").error
+    assert "leave --streaming out" in run("train_accelerate.py", *base, "--streaming").error
     uneven = launch(
         "train_accelerate.py", "--data_dir", tones, "--output_dir", tmp_path / "b", *BASE, "--batch_size", 7
     )
@@ -126,19 +126,19 @@ def test_processes_that_would_each_train_alone(launch, tones, tmp_path, name):
     assert not (tmp_path / "a" / "run.json").exists()
 
 
-def test_an_unreadable_file_stops_or_is_skipped(run_script, tones, tmp_path):
+def test_an_unreadable_file_stops_or_is_skipped(run, tones, tmp_path):
     (tones / "low" / "05.wav").write_text("not audio")
     base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE)
-    assert "--on_bad_audio skip" in run_script("train_accelerate.py", *base).error
-    skipped = run_script("train_accelerate.py", *base, "--on_bad_audio", "skip", "--num_train_epochs", 1)
+    assert "--on_bad_audio skip" in run("train_accelerate.py", *base).error
+    skipped = run("train_accelerate.py", *base, "--on_bad_audio", "skip", "--num_train_epochs", 1)
     assert skipped.error is None
     assert "Skipped 1 unreadable files" in skipped.stdout
     assert "low/05.wav" in json.loads((tmp_path / "a" / "results.json").read_text())["data"]["skipped_files"][0]
 
 
-def test_a_loss_that_is_no_number(run_script, tones, tmp_path):
+def test_a_loss_that_is_no_number(run, tones, tmp_path):
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE, "--learning_rate", 1e30, "--warmup", 0)
-    outcome = run_script("train_accelerate.py", *arguments)
+    outcome = run("train_accelerate.py", *arguments)
     assert "The loss is nan at step" in outcome.error
     assert "in a batch of 8 clips: " in outcome.error
     assert ".wav" in outcome.error
@@ -164,7 +164,7 @@ def test_there_is_a_config_for_each_setting():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_in_mixed_precision(run_script, tones, tmp_path):
+def test_a_gpu_in_mixed_precision(run, tones, tmp_path):
     arguments = (
         "--data_dir",
         tones,
@@ -175,7 +175,7 @@ def test_a_gpu_in_mixed_precision(run_script, tones, tmp_path):
         "--mixed_precision",
         "bf16",
     )
-    assert run_script("train_accelerate.py", *arguments).error is None
+    assert run("train_accelerate.py", *arguments).error is None
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ class Settings:
 
 
 def parse(*argv):
-    return parse_arguments(Settings, argv=list(argv))[0]
+    return parse_arguments({"settings": Settings}, list(argv), "asm-test")[0]
 
 
 def recipe(tmp_path, text) -> str:
@@ -35,8 +35,8 @@ def test_a_recipe_and_the_command_line_which_wins(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rat: 1\n", "sets 'learning_rat', which is no argument; did you mean 'learning_rate'?"),
-        ("- learning_rate\n", "is no mapping of arguments to values"),
+        ("learning_rat: 1\n", "sets 'learning_rat', which is not an argument; did you mean 'learning_rate'?"),
+        ("- learning_rate\n", "must map arguments to values"),
         ("learning_rate: -1\n", "--learning_rate must be above 0, got -1.0"),
     ],
 )
@@ -64,8 +64,8 @@ def test_the_recorded_command_keeps_flags_and_names_but_no_paths(tmp_path):
         "see https://example.org/a",
         "--bf16",
     ]
-    assert describe_command("train.py", arguments) == (
-        "python examples/train.py recipes/esc50.yaml --data_dir=tones --output_dir out --model_name_or_path ann/tones "
+    assert describe_command("asm-train", arguments) == (
+        "asm-train recipes/esc50.yaml --data_dir=tones --output_dir out --model_name_or_path ann/tones "
         "--credit 'see https://example.org/a' --bf16"
     )
 
@@ -73,8 +73,8 @@ def test_the_recorded_command_keeps_flags_and_names_but_no_paths(tmp_path):
 def test_the_recorded_command_has_no_token_and_no_path_in_any_argument(tmp_path):
     arguments = ["--hub_token", "hf_secret", "--push_to_hub", "--hub_token=hf_secret", "--dataset_name", str(tmp_path)]
     arguments += ["--manifest", "../far/clips.csv", "--labels", "yes", "no"]
-    assert describe_command("train.py", arguments) == (
-        f"python examples/train.py --push_to_hub --dataset_name {tmp_path.name} --manifest clips.csv --labels yes no"
+    assert describe_command("asm-train", arguments) == (
+        f"asm-train --push_to_hub --dataset_name {tmp_path.name} --manifest clips.csv --labels yes no"
     )
 
 
@@ -83,7 +83,24 @@ def test_arguments_go_by_their_whole_names():
     for argument in ("--learning", "--learning=2"):
         with pytest.raises(SystemExit) as stop:
             parse(argument, "2")
-        assert str(stop.value) == "There is no argument '--learning'; did you mean '--learning_rate'?"
+        assert str(stop.value) == "asm-test: There is no argument '--learning'; did you mean '--learning_rate'?"
     with pytest.raises(SystemExit) as stop:
         parse("esc50")
-    assert str(stop.value) == "There is no argument 'esc50'; a recipe's name ends in .yaml."
+    assert str(stop.value) == "asm-test: There is no argument 'esc50'; the name of a recipe ends in .yaml."
+
+
+@dataclass
+class Data:
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of recordings."})
+    split: str = "train"
+
+
+def test_help_has_the_essential_arguments_first(capsys):
+    """Then a section for each dataclass, in which they do not come again."""
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments({"settings": Settings, "data": Data}, ["--help"], "asm-test", "Test it.", ("data_dir", "name"))
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    places = [text.index(word) for word in ("Test it.", "essential:", "--data_dir", "--name", "settings:", "data:")]
+    assert places == sorted(places)
+    assert [text.count(f"  --{name} ") for name in ("data_dir", "name", "learning_rate", "split")] == [1] * 4

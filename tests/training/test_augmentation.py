@@ -7,15 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_asm.fbank import fbank
-from modeling_asm.training.augmentation import (
-    Augmentation,
-    add_noise,
-    equalizer_curve,
-    mask,
-    mixup,
-    move,
-    warp,
-)
+from modeling_asm.training.augmentation import Augmentation, add_noise, equalizer_curve, mask, mixup, move, warp
 
 
 OFF = Augmentation(

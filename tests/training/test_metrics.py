@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_asm.audio import load_audio
-from modeling_asm.training.labels import MULTI, REGRESSION, SINGLE
 from modeling_asm.training.metrics import (
     R2,
     Accuracy,
@@ -14,7 +13,6 @@ from modeling_asm.training.metrics import (
     MeanAveragePrecision,
     MeanSquaredError,
     UnweightedAverageRecall,
-    compute_scores,
     confusion_matrix,
     resamples,
 )
@@ -89,22 +87,6 @@ def test_whole_groups_are_drawn():
     groups = ["b", "a", "b", "c"]
     for rows in resamples(4, 50, groups):
         assert np.count_nonzero(rows == 0) == np.count_nonzero(rows == 2)
-
-
-@pytest.mark.parametrize(
-    ("problem_type", "references", "names"),
-    [
-        (SINGLE, [0, 1], {"accuracy", "macro_f1", "unweighted_average_recall"}),
-        (MULTI, [[1, 0], [0, 1]], {"mean_average_precision"}),
-        (REGRESSION, [0.0, 1.0], {"mean_squared_error", "r2"}),
-    ],
-)
-def test_scores_of_a_models_outputs(problem_type, references, names):
-    logits = np.array([[2.0, -1.0], [0.0, 1.0]])
-    assert set(compute_scores(problem_type, logits, references)) == names
-    assert set(compute_scores(problem_type, logits, references, n_resamples=9)) == {
-        f"{name}{end}" for name in names for end in ("", "_low", "_high")
-    }
 
 
 def test_confusion_matrix_has_true_classes_as_rows():

@@ -6,63 +6,17 @@ import sys
 
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, List
+from datasets import ClassLabel, List
 from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
     ASTForAudioClassification,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
     WhisperConfig,
     WhisperForAudioClassification,
 )
 
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.decoding import decode_audio
-from modeling_asm.training.models import (
-    ModelArguments,
-    choose_seconds,
-    make_model,
-    sampling_rate_of,
-    window_samples,
-)
-
-
-@pytest.fixture
-def clips(tones) -> Dataset:
-    return decode_audio(load_audio_dataset(DataArguments(str(tones)))["train"], 16000)[0]
-
-
-@pytest.fixture
-def ast(tmp_path):
-    """A tiny AST of three classes, as a checkpoint."""
-    config = ASTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_length=32)
-    config.num_labels = 3
-    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
-    ASTFeatureExtractor(max_length=32).save_pretrained(tmp_path / "ast")
-    return tmp_path / "ast"
-
-
-@pytest.fixture
-def wav2vec2(tmp_path):
-    """A tiny wav2vec2 of two classes, as a checkpoint."""
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(8, 8),
-        conv_stride=(5, 4),
-        conv_kernel=(10, 8),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        classifier_proj_size=8,
-    )
-    Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path / "wav2vec2")
-    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "wav2vec2")
-    return tmp_path / "wav2vec2"
+from modeling_asm.training.data.decoding import decode_audio
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.models import ModelArguments, choose_seconds, make_frontend, make_model, sampling_rate_of
 
 
 def test_a_new_model_fits_the_clips(clips):
@@ -89,9 +43,7 @@ def test_seconds(clips):
     assert choose_seconds(ModelArguments(seconds=0.5), clips) == 0.5
     _, extractor = make_model(ModelArguments(seconds=0.5), clips)
     assert extractor.max_length == 48
-    assert window_samples(extractor, 9.0) == extractor.nb_max_samples
-    assert window_samples(ASTFeatureExtractor(max_length=48), 9.0) == extractor.nb_max_samples
-    assert window_samples(Wav2Vec2FeatureExtractor(), 0.5) == 8000
+    assert make_frontend(ModelArguments(), extractor, clips).window_samples == extractor.nb_max_samples
 
 
 def test_several_labels(clips):
@@ -163,7 +115,7 @@ def test_a_model_that_takes_something_else(clips, tmp_path):
         num_labels=2,
     )
     WhisperForAudioClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="takes 'input_features'; models that take 'input_values' are trained here"):
+    with pytest.raises(ValueError, match="takes 'input_features', expected a model that takes 'input_values'"):
         make_model(ModelArguments(model_name_or_path=str(tmp_path)), clips)
 
 
@@ -236,14 +188,14 @@ def test_a_new_model_of_another_architecture_and_shape(clips):
         ({"config_overrides": "hidden_size=24"}, "expected fields and values as YAML or JSON"),
         ({"config_overrides": "{hidden_size: "}, "expected fields and values as YAML or JSON"),
         ({"config_overrides": "{hidden_width: 24}"}, "ASMConfig has no field 'hidden_width'"),
-        ({"config_overrides": "{max_length: 30}"}, "sets 'max_length', which the clips and --seconds decide"),
+        ({"config_overrides": "{max_length: 30}"}, "sets 'max_length', which the clips and --seconds determine"),
         ({"model_type": "residual-cnn", "size": "small"}, "--size would have no effect on 'residual-cnn'"),
-        ({"model_type": "wav2vec2"}, "'wav2vec2' takes no spectrograms of a fixed window"),
+        ({"model_type": "wav2vec2"}, "'wav2vec2' does not take spectrograms with a fixed window"),
         (
             {"model_type": "audio-spectrogram-transformer", "config_overrides": "{hidden_size: wide}"},
             "--config_overrides: .*hidden_size",
         ),
-        ({"model_type": "mixer"}, "'mixer' is no architecture that transformers knows; take audio-spectrogram-mixer"),
+        ({"model_type": "mixer"}, "no architecture --model_type 'mixer'. Use audio-spectrogram-mixer"),
     ],
     ids=["no mapping", "no YAML", "no field", "reserved", "ignored", "no window", "type", "no architecture"],
 )

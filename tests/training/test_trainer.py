@@ -1,25 +1,27 @@
+import dataclasses
 import math
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_models import ast, clips, wav2vec2  # noqa: F401  fixtures
 from transformers import EarlyStoppingCallback, set_seed
 
 from modeling_asm.training.augmentation import Augmentation
-from modeling_asm.training.clips import ClipDataset, ClipTransform
-from modeling_asm.training.models import ModelArguments, make_model, window_samples
-from modeling_asm.training.runs import CheckpointError, checkpoints
-from modeling_asm.training.trainer import AudioTrainer, AudioTrainingArguments, layer_of
+from modeling_asm.training.data.clips import ClipDataset, ClipTransform
+from modeling_asm.training.frontend import Frontend
+from modeling_asm.training.models import ModelArguments, make_model
+from modeling_asm.training.run_folder import CheckpointError, checkpoints
+from modeling_asm.training.trainer import DECISIVE, AudioTrainer, AudioTrainingArguments, layer_of, mean_loss
 
 
 @pytest.fixture
-def make_trainer(clips, tmp_path):  # noqa: F811
+def make_trainer(clips, tmp_path):
     """Make a trainer of a tiny model, of a few epochs, with arguments of `AudioTrainingArguments`."""
 
     def make(model_args=None, augmentation=None, class_weights=None, callbacks=None, teachers=None, **arguments):
         model, extractor = make_model(model_args or ModelArguments(), clips)
-        transform = ClipTransform(extractor, clips.features, window_samples(extractor, 0.2), augmentation)
+        frontend = Frontend(extractor, 0.2)
+        transform = ClipTransform(frontend, clips.features, augmentation)
         defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "use_cpu": True, "eval_strategy": "no"}
         defaults |= {"load_best_model_at_end": False, "output_dir": str(tmp_path / "run"), "disable_tqdm": True}
         return AudioTrainer(
@@ -149,7 +151,7 @@ def test_only_the_best_and_the_last_checkpoint_stay(make_trainer):
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(make_trainer, monkeypatch):
-    """Saving fails in the midst: see tests/examples/test_survival.py for a disk that is really full."""
+    """Saving fails in the midst: see tests/commands/test_survival.py for a disk that is really full."""
     trainer = make_trainer()
     save = trainer._save_optimizer_and_scheduler
 
@@ -159,7 +161,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(make_trainer, mon
         save(folder)
 
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
-    with pytest.raises(CheckpointError, match=r"Cannot save checkpoint-10: .*No space left.*before it is whole: make"):
+    with pytest.raises(CheckpointError, match=r"Cannot save checkpoint-10: .*No space left.*complete: free some space"):
         trainer.train()
     assert [path.name for path in checkpoints(trainer.args.output_dir)] == ["checkpoint-5"]
 
@@ -314,3 +316,34 @@ def test_weight_decay_is_for_matrices_and_kernels(make_trainer):
     for name, value in trainer.model.named_parameters():
         matrix = name.endswith("weight") and "norm" not in name and ".stem.0.1." not in name
         assert decay[id(value)] == (0.05 if matrix else 0.0), name
+
+
+class Process:
+    """One process of several, as far as `mean_loss` asks."""
+
+    def __init__(self, index, number, end, remainder):
+        self.process_index, self.num_processes = index, number
+        self.gradient_state = type("State", (), {"end_of_dataloader": end, "remainder": remainder})
+
+
+@pytest.mark.parametrize("clips", [1, 3, 4, 5, 7, 8])
+def test_clips_that_fill_up_the_last_batch_do_not_count(clips):
+    """Two processes with four clips each: the mean of their losses, and its gradient, are those of the real clips."""
+    losses = torch.randn(8, requires_grad=True)
+    shares = [mean_loss(losses[4 * i : 4 * i + 4], Process(i, 2, True, clips % 8)) for i in range(2)]
+    mean = sum(shares) / 2
+    torch.testing.assert_close(mean, losses[:clips].mean())
+    mean.backward()
+    torch.testing.assert_close(losses.grad, torch.tensor([1 / clips] * clips + [0.0] * (8 - clips)))
+
+
+def test_other_batches_count_whole():
+    losses = torch.randn(4)
+    assert mean_loss(losses, Process(1, 2, False, 3)) == losses.mean()
+    assert mean_loss(losses, Process(0, 1, True, 3)) == losses.mean()
+
+
+def test_decisive_arguments_are_fields():
+    """What a run depends on is listed by name: a name that transformers no longer has must be taken off the list."""
+    names = {item.name for item in dataclasses.fields(AudioTrainingArguments)}
+    assert set(DECISIVE) <= names

@@ -1,1 +1,1 @@
-"""What training needs beyond transformers' Trainer: data from folders, augmentation, metrics and model cards."""
+"""Training: data, augmentation, tasks, models, Trainer, resumable runs, and reports."""

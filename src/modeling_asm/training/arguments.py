@@ -1,10 +1,13 @@
-"""Arguments from a recipe, a small YAML file, and from the command line, which wins."""
+"""Arguments from a recipe, a small YAML file, and from the command line, which takes precedence."""
 
+import argparse
+import dataclasses
 import difflib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,60 +17,105 @@ from transformers import HfArgumentParser
 SOURCES_AND_TARGETS = ("data_dir", "manifest", "output_dir", "results_file", "output")  # always paths
 
 
-def parse_arguments(*classes: type, argv: list[str] | None = None) -> tuple:
-    """Parse the command line into dataclasses, after those values that a recipe, its first argument, sets.
-
-    A recipe maps arguments to values: `learning_rate: 1e-4` says what `--learning_rate 1e-4` does.
+class ArgumentParser(HfArgumentParser):
+    """Turns dataclasses into arguments; its help has a section for each dataclass, and the essential ones first.
 
     Args:
-        classes: The dataclasses.
-        argv: The arguments; by default those of this process.
+        groups: The dataclasses, by the title of their section.
+        essential: Names of the arguments that come first.
+        **options: As for `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, groups: dict[str, type], essential: Sequence[str] = (), **options):
+        options = {"formatter_class": argparse.HelpFormatter, "allow_abbrev": False, **options}  # published commands
+        super().__init__(list(groups.values()), **options)
+        self.groups, self.essential = groups, essential
+
+    def format_help(self) -> str:
+        """Return the help, in sections."""
+        formatter = self._get_formatter()
+        formatter.add_text(self.description)
+        formatter.add_text("Usage: " + self.usage if self.usage else None)
+        for title, names in self.sections().items():
+            formatter.start_section(title)
+            formatter.add_arguments([action for action in self._actions if action.dest in names])
+            formatter.end_section()
+        return formatter.format_help()
+
+    def sections(self) -> dict[str, list[str]]:
+        """Return the names of the arguments in each section."""
+        rest = {
+            title: [item.name for item in dataclasses.fields(group) if item.name not in self.essential]
+            for title, group in self.groups.items()
+        }
+        return {"essential": ["help", *self.essential], **rest}
+
+
+def parse_arguments(
+    groups: dict[str, type],
+    arguments: list[str],
+    program: str,
+    description: str = "",
+    essential: Sequence[str] = (),
+) -> tuple:
+    """Parse arguments into dataclasses. If the first one is a recipe, the recipe is applied first.
+
+    A recipe maps arguments to values: `learning_rate: 1e-4` means `--learning_rate 1e-4`.
+
+    Args:
+        groups: The dataclasses, by the title of their section in the help.
+        arguments: The arguments.
+        program: Name of the command.
+        description: What it does, for the help.
+        essential: Names of the arguments that come first in the help.
 
     Returns:
         One instance of each class.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    parser = HfArgumentParser(classes, allow_abbrev=False)  # what is published of a command goes by whole names
+    usage = f"{program} [recipe.yaml] [--argument value ...]"
+    parser = ArgumentParser(groups, essential, prog=program, description=description, usage=usage)
     try:
-        if argv and argv[0].endswith((".yaml", ".yml")):
-            argv = [*read_recipe(argv[0], parser), *argv[1:]]
-        *parsed, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        if arguments and arguments[0].endswith((".yaml", ".yml")):
+            arguments = [*read_recipe(arguments[0], parser), *arguments[1:]]
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            arguments, return_remaining_strings=True, look_for_args_file=False
+        )
         if rest:
-            name, hint = rest[0].partition("=")[0], "a recipe's name ends in .yaml."
+            name, hint = rest[0].partition("=")[0], "the name of a recipe ends in .yaml."
             if name.startswith("-"):
                 hint = f"did you mean '--{nearest_argument(name, parser)}'?"
             raise ValueError(f"There is no argument {name!r}; {hint}")
         return tuple(parsed)
-    except (ValueError, FileNotFoundError) as error:  # what a dataclass or a recipe finds wrong, in one line
-        sys.exit(str(error))
+    except (ValueError, FileNotFoundError) as error:  # from a dataclass or a recipe
+        sys.exit(f"{program}: {error}")
 
 
 def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
-    """Turn a recipe into arguments of the command line."""
+    """Turn a recipe into command-line arguments."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no recipe {path!r}.")
     recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
-        raise ValueError(f"The recipe {path!r} is no mapping of arguments to values.")
+        raise ValueError(f"The recipe {path!r} must map arguments to values.")
     argv = []
     for name, value in recipe.items():
         if f"--{name}" not in parser._option_string_actions:
             nearest = nearest_argument(str(name), parser)
-            raise ValueError(f"The recipe {path!r} sets {name!r}, which is no argument; did you mean {nearest!r}?")
+            raise ValueError(f"The recipe {path!r} sets {name!r}, which is not an argument; did you mean {nearest!r}?")
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         argv += [f"--{name}", *map(str, values)]
     return argv
 
 
 def nearest_argument(name: str, parser: HfArgumentParser) -> str:
-    """Return the argument whose name is most like `name`."""
+    """Return the argument whose name is most similar to `name`."""
     known = [option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")]
     return difflib.get_close_matches(name.removeprefix("--"), known, n=1, cutoff=0)[0]
 
 
-def describe_command(script: str, argv: list[str]) -> str:
-    """Return a command that may be published: of files and folders it keeps the names, and of tokens nothing."""
-    described, flag = ["python", f"examples/{script}"], ""
+def describe_command(program: str, argv: list[str]) -> str:
+    """Return a command that is safe to publish: without the paths of files and folders, and without tokens."""
+    described, flag = shlex.split(program), ""
     for number, argument in enumerate(argv):
         if argument.startswith("--"):
             flag, separator, value = argument.removeprefix("--").partition("=")
@@ -82,6 +130,6 @@ def describe_command(script: str, argv: list[str]) -> str:
 
 
 def without_folders(flag: str, value: str) -> str:
-    """Return the name of a file or folder, and any other value as it is."""
+    """Return the name of a file or folder without its path, and any other value unchanged."""
     is_path = flag in SOURCES_AND_TARGETS or os.path.isabs(value) or os.path.exists(value)
     return (os.path.basename(os.path.normpath(value)) or value) if is_path and value else value

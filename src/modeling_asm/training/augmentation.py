@@ -1,7 +1,7 @@
-"""Augmentation of training clips, in batches: of waveforms, and of features.
+"""Augment batches of training clips: waveforms, then features.
 
-All draws come from the generator that the caller gives: what happens to a clip depends on neither the number of workers
-nor what ran before.
+All random numbers come from the caller's generator, so the result depends neither on the number of workers nor on what
+ran before. A new augmentation is a field of [`Augmentation`], and a function that one of its methods calls.
 """
 
 from dataclasses import dataclass, field
@@ -12,27 +12,27 @@ from torch import Tensor, nn
 
 
 def strength(default: float, description: str):
-    """A field of [`Augmentation`], with the help that `HfArgumentParser` prints."""
+    """Return a field of [`Augmentation`] with the help text for `HfArgumentParser`."""
     return field(default=default, metadata={"help": description})
 
 
 @dataclass
 class Augmentation:
-    """What is done to training clips, and how strongly. A strength of 0 switches a step off, and a noise of 100 dB.
+    """The augmentations and their strengths. A strength of 0 disables an augmentation; for noise, 100 dB does.
 
-    The equalizer is a curve over the mel bins, as the response of another microphone or room; the warps and masks are
+    The equalizer is a curve over the mel bins, like the response of another microphone or room. Warps and masks are
     those of SpecAugment (https://arxiv.org/abs/1904.08779) and, along frequency, of vocal tract length perturbation
-    (Jaitly and Hinton, 2013); mixup is of https://arxiv.org/abs/1710.09412.
+    (Jaitly and Hinton, 2013). Mixup is that of https://arxiv.org/abs/1710.09412.
 
     Raises:
         ValueError: If a strength is negative, or a relative one is not below 1.
     """
 
-    time_shift: float = strength(0.1, "Largest shift of a clip to either side, in seconds; at most half of it is lost.")
+    time_shift: float = strength(0.1, "Largest shift to either side, in seconds; at most half of a clip is lost.")
     speed: float = strength(0.1, "Largest relative change of speed and pitch.")
     gain: float = strength(10.0, "Largest change of loudness, in decibels.")
-    noise: float = strength(10.0, "Lowest ratio of signal to white noise, in decibels; the highest is 50 above it.")
-    equalizer: float = strength(6.0, "Largest change of a mel bin's level, in decibels.")
+    noise: float = strength(10.0, "Lowest signal-to-noise ratio of white noise, in decibels; the highest is 50 more.")
+    equalizer: float = strength(6.0, "Largest change of the level of a mel bin, in decibels.")
     time_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along time.")
     frequency_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along frequency.")
     frequency_mask: int = strength(8, "Widest of two masks along frequency, in mel bins.")
@@ -51,10 +51,10 @@ class Augmentation:
         Args:
             waveforms: Float clips in [-1, 1], each of shape `(num_samples,)`.
             sampling_rate: Their samples per second.
-            rng: Where the draws come from.
+            rng: Source of random numbers.
 
         Returns:
-            As many clips; their lengths have changed with the speed and the position.
+            As many clips, whose lengths have changed with speed and position.
         """
         lengths = torch.tensor([waveform.shape[0] for waveform in waveforms])[:, None]
         batch = nn.utils.rnn.pad_sequence(waveforms, batch_first=True)  # (batch_size, num_samples)
@@ -74,8 +74,9 @@ class Augmentation:
 
         Args:
             input_values: Normalised log-mel features.
-            decibel: How much a feature grows by one decibel: `log(10) / 10 / (2 * std)` for normalised features.
-            rng: Where the draws come from.
+            decibel: How much a feature grows when the sound gets one decibel louder: `units_per_decibel` of the feature
+                extractor.
+            rng: Source of random numbers.
         """
         if self.time_warp > 0 or self.frequency_warp > 0:
             input_values = warp(input_values, self.time_warp, self.frequency_warp, rng)
@@ -99,7 +100,7 @@ def move(batch: Tensor, lengths: Tensor, speed: Tensor, delay: Tensor) -> tuple[
         batch: Clips of shape `(batch_size, num_samples)`, padded at their ends.
         lengths: Their lengths, integers of shape `(batch_size, 1)`.
         speed: Factors of speed, of the same shape.
-        delay: Samples of silence in front of each clip, of the same shape; negative ones cut its beginning off, at most
+        delay: Samples of silence before each clip, of the same shape. Negative values cut off its beginning, at most
             half of it.
 
     Returns:
@@ -108,7 +109,7 @@ def move(batch: Tensor, lengths: Tensor, speed: Tensor, delay: Tensor) -> tuple[
     played = (lengths / speed).round().clamp(min=1)
     delay = torch.maximum(delay, -(played / 2).floor())
     new_lengths = (played + delay).long()
-    time = torch.arange(int(new_lengths.max())) - delay  # of the clip as it is played, in samples
+    time = torch.arange(int(new_lengths.max())) - delay  # position in the played clip, in samples
     inside = (time >= 0) & (time < played)
     position = (time * speed).clamp(min=0).minimum(lengths - 1.0)
     before = position.floor().long()
@@ -118,7 +119,7 @@ def move(batch: Tensor, lengths: Tensor, speed: Tensor, delay: Tensor) -> tuple[
 
 
 def add_noise(batch: Tensor, lengths: Tensor, snr: Tensor, rng: np.random.Generator) -> Tensor:
-    """Add white noise to each clip, `snr` decibels below its own power; what lies behind its end is of no use."""
+    """Add white noise to each clip, `snr` decibels below its own power; samples after its end do not matter."""
     inside = torch.arange(batch.shape[1]) < lengths
     power = (batch.square() * inside).sum(1, keepdim=True) / lengths
     noise = torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32))
@@ -132,11 +133,11 @@ def equalizer_curve(input_values: Tensor, largest: float, rng: np.random.Generat
 
 
 def warp(input_values: Tensor, time: float, frequency: float, rng: np.random.Generator) -> Tensor:
-    """Stretch each spectrogram of `(batch_size, max_length, num_mel_bins)` by its own factors of 1 plus or minus
-    `time` and `frequency`, from its first frame and its lowest bin; beyond its edge the last values are repeated."""
+    """Stretch each spectrogram of `(batch_size, max_length, num_mel_bins)` by random factors of up to 1 plus or minus
+    `time` and `frequency`, from its first frame and its lowest bin. Values beyond an edge repeat those at the edge."""
     batch_size, max_length, num_mel_bins = input_values.shape
     time_scale, frequency_scale = (1 + uniform(rng, (batch_size, 1), largest) for largest in (time, frequency))
-    rows = torch.arange(max_length) * time_scale / max(max_length - 1, 1)  # 0 to 1 is first to last frame
+    rows = torch.arange(max_length) * time_scale / max(max_length - 1, 1)  # from 0, the first frame, to 1, the last
     columns = torch.arange(num_mel_bins) * frequency_scale / max(num_mel_bins - 1, 1)
     grid = torch.stack(
         [
@@ -152,8 +153,8 @@ def warp(input_values: Tensor, time: float, frequency: float, rng: np.random.Gen
 
 
 def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator) -> Tensor:
-    """Set a random span along an axis, another for each clip, to 0: the data's mean. It is at most
-    `longest` and a quarter of the axis wide, so that something is left of short windows."""
+    """Set a random span of each clip along an axis to 0, the mean of the data. It is at most `longest` long and
+    a quarter of the axis, so that something is left of short windows."""
     batch_size, size = input_values.shape[0], input_values.shape[axis]
     width = rng.integers(0, min(longest, size // 4), (batch_size, 1), endpoint=True)
     start = rng.integers(0, size - width, endpoint=True)
@@ -163,13 +164,13 @@ def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator
 
 
 def mixup(input_values: Tensor, targets: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each clip with another one of the batch, and their targets alike.
+    """Blend each clip with another one of the batch, and their targets in the same way.
 
     Args:
         input_values: Features or waveforms of shape `(batch_size, ...)`.
         targets: Class probabilities of shape `(batch_size, num_labels)`, or numbers of shape `(batch_size,)`.
-        alpha: The share of a clip itself is drawn from Beta(alpha, alpha), and is at least a half.
-        rng: Where the draws come from.
+        alpha: The weight of the clip itself is drawn from Beta(alpha, alpha), and is at least one half.
+        rng: Source of random numbers.
 
     Returns:
         Blended features and targets of the same shapes.

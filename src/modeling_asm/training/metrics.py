@@ -1,4 +1,4 @@
-"""Metrics of a classifier with bootstrap intervals, offline: `evaluate.load` would fetch code from the Hub."""
+"""Metrics with bootstrap intervals that work offline, unlike `evaluate.load`, which downloads code from the Hub."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,6 @@ import datasets
 import evaluate
 import numpy as np
 from sklearn import metrics as sklearn_metrics
-
-from .labels import MULTI, REGRESSION
 
 
 CLASSES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
@@ -23,14 +21,16 @@ class BootstrapMetric(evaluate.Metric):
     `compute(predictions=..., references=...)` returns `{score_name: value, f"{score_name}_low": ..., ..._high: ...}`.
 
     Further arguments of `compute`:
-        n_resamples: How often the clips are drawn anew, with repetition; 0 leaves the interval out.
-        groups: For each clip its speaker, kit or session. Whole groups are drawn then, as clips of one speaker are not
-            independent; the interval says what to expect of other speakers.
-        seed: Seed of the draws.
+        n_resamples: Number of resamples of the clips, with replacement; 0 omits the interval.
+        groups: Speaker, kit or session of each clip. Whole groups are then resampled, because the clips of one speaker
+            are not independent; the interval is that of other speakers.
+        seed: Seed of the resamples.
     """
 
     score_name: str
+    hub_name: str  # what the Hub calls the metric
     description: str
+    greater_is_better = True
     features = CLASSES
 
     def _info(self):
@@ -43,7 +43,7 @@ class BootstrapMetric(evaluate.Metric):
         raise NotImplementedError
 
     def draw_scores(self, predictions: np.ndarray, references: np.ndarray, draws: Iterator[np.ndarray]) -> list[float]:
-        """Compute the score of each draw of rows."""
+        """Compute the score of each resample of rows."""
         return [self.score(predictions[rows], references[rows]) for rows in draws]
 
     def _compute(self, predictions, references, n_resamples: int = 1000, groups=None, seed: int = 0):
@@ -57,7 +57,7 @@ class BootstrapMetric(evaluate.Metric):
 
 
 def resamples(size: int, number: int, groups=None, seed: int = 0):
-    """Yield `number` draws of `size` rows with repetition; of whole groups, where there are any."""
+    """Yield `number` resamples of `size` rows, with replacement; of whole groups, if there are any."""
     rng = np.random.default_rng(seed)
     if groups is None:
         yield from (rng.integers(0, size, size) for _ in range(number))
@@ -69,33 +69,36 @@ def resamples(size: int, number: int, groups=None, seed: int = 0):
 
 
 class Accuracy(BootstrapMetric):
-    """Share of the clips whose class was found; takes class indices."""
+    """Fraction of clips whose class is predicted correctly; takes class indices."""
 
     score_name = "accuracy"
-    description = "Share of correct predictions."
+    hub_name = "accuracy"
+    description = "Fraction of correct predictions."
 
     def score(self, predictions, references):
         return np.mean(predictions == references)
 
 
 class MacroF1(BootstrapMetric):
-    """Mean over the classes, of those that occur as a prediction or a reference, of F1; takes class indices."""
+    """Mean F1 of the classes that occur as a prediction or a reference; takes class indices."""
 
     score_name = "macro_f1"
-    description = "Unweighted mean of the classes' F1."
+    hub_name = "f1"
+    description = "Unweighted mean of the F1 of the classes."
 
     def score(self, predictions, references):
         return sklearn_metrics.f1_score(references, predictions, average="macro", zero_division=0.0)
 
 
 class UnweightedAverageRecall(BootstrapMetric):
-    """Mean of the recalls of the classes that occur as a reference; takes class indices.
+    """Mean recall of the classes that occur as a reference; takes class indices.
 
-    Also called balanced accuracy; the measure of speech emotion recognition, where classes are of unequal size.
+    Also called balanced accuracy; the usual measure of speech emotion recognition, where classes differ in size.
     """
 
     score_name = "unweighted_average_recall"
-    description = "Unweighted mean of the classes' recall."
+    hub_name = "recall"
+    description = "Unweighted mean of the recall of the classes."
 
     def score(self, predictions, references):
         classes = np.unique(references)
@@ -103,20 +106,21 @@ class UnweightedAverageRecall(BootstrapMetric):
 
 
 class MeanAveragePrecision(BootstrapMetric):
-    """Mean over the classes with a positive clip of average precision, AudioSet's measure.
+    """Mean average precision of the classes with a positive clip, the measure of AudioSet.
 
     Takes scores and 0 or 1 for each clip and class: `(num_clips, num_labels)`.
     """
 
     score_name = "mean_average_precision"
-    description = "Unweighted mean of the classes' average precision."
+    hub_name = "mean_average_precision"
+    description = "Unweighted mean of the average precision of the classes."
     features = SEVERAL
 
     def score(self, predictions, references):
         return np.mean(average_precisions(predictions, references)) if references.any() else np.nan
 
     def draw_scores(self, predictions, references, draws):
-        """Sort the clips once for each class, and not for each draw, which AudioSet's size asks for."""
+        """Sort the clips once per class instead of once per resample, which the size of AudioSet requires."""
         order = np.argsort(-predictions, axis=0, kind="stable").T
         positive = np.take_along_axis(references.T > 0.5, order, axis=1)
         ranked = np.take_along_axis(predictions.T, order, axis=1)
@@ -133,6 +137,8 @@ class MeanSquaredError(BootstrapMetric):
     """Mean squared error of a regression; takes numbers."""
 
     score_name = "mean_squared_error"
+    hub_name = "mse"
+    greater_is_better = False
     description = "Mean of the squared differences."
     features = NUMBERS
 
@@ -141,9 +147,10 @@ class MeanSquaredError(BootstrapMetric):
 
 
 class R2(BootstrapMetric):
-    """Share of the variance that a regression explains; takes numbers."""
+    """Fraction of the variance that a regression explains; takes numbers."""
 
     score_name = "r2"
+    hub_name = "r_squared"
     description = "Coefficient of determination."
     features = NUMBERS
 
@@ -153,12 +160,12 @@ class R2(BootstrapMetric):
 
 
 def drawn_precision(count: np.ndarray, positive: np.ndarray, ends: np.ndarray) -> float:
-    """Compute a class's average precision where clips are drawn several times or not at all.
+    """Compute the average precision of a class in a resample, where clips occur several times or not at all.
 
     Args:
-        count: How often each clip is drawn, the best one first.
+        count: How often each clip occurs, in order of falling score.
         positive: Which clips have the class.
-        ends: The last clip of each threshold.
+        ends: Index of the last clip at each threshold.
     """
     found, told = np.cumsum(count * positive)[ends], np.cumsum(count)[ends]
     if found[-1] == 0:
@@ -174,44 +181,6 @@ def average_precisions(scores: np.ndarray, references: np.ndarray) -> np.ndarray
     )
 
 
-def metrics_for(problem_type: str) -> list[BootstrapMetric]:
-    """Return the metrics of a problem type, the one that chooses the best epoch first."""
-    if problem_type == MULTI:
-        return [MeanAveragePrecision()]
-    if problem_type == REGRESSION:
-        return [MeanSquaredError(), R2()]
-    return [Accuracy(), MacroF1(), UnweightedAverageRecall()]
-
-
-def compute_scores(problem_type: str, logits, references, n_resamples: int = 0, groups=None) -> dict[str, float]:
-    """Compute all metrics of a problem type from a model's outputs.
-
-    Args:
-        problem_type: As in the model's config.
-        logits: Of shape `(num_clips, num_labels)`.
-        references: Class indices, rows of 0 and 1, or numbers.
-        n_resamples: See [`BootstrapMetric`].
-        groups: See [`BootstrapMetric`].
-
-    Returns:
-        Each score and, with resamples, its interval.
-    """
-    predictions = predictions_of(problem_type, np.asarray(logits))
-    scores = {}
-    for metric in metrics_for(problem_type):
-        scores |= metric.compute(
-            predictions=predictions, references=np.asarray(references), n_resamples=n_resamples, groups=groups
-        )
-    return scores
-
-
-def predictions_of(problem_type: str, logits: np.ndarray) -> np.ndarray:
-    """Turn logits into class indices; several labels keep their logits, whose order counts, and numbers theirs."""
-    if problem_type == MULTI:
-        return logits
-    return logits[:, 0] if problem_type == REGRESSION else logits.argmax(1)
-
-
 def confusion_matrix(predictions, references, num_labels: int) -> np.ndarray:
-    """Count clips by their true class (row) and predicted class (column): integers of shape `(labels, labels)`."""
+    """Count clips by true class (row) and predicted class (column): integers of shape `(num_labels, num_labels)`."""
     return sklearn_metrics.confusion_matrix(references, predictions, labels=range(num_labels))

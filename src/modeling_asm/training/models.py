@@ -1,4 +1,4 @@
-"""The model to train: a new ASM that fits the clips, or a checkpoint with a classifier for them."""
+"""The model to train: a new one that fits the clips, or a checkpoint with a classifier for their labels."""
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -19,50 +19,64 @@ from transformers import (
     PreTrainedModel,
 )
 
-from .. import ASM_SIZES, ASMConfig, ASMFeatureExtractor
-from ..commands import check_checkpoint
-from ..fbank import frame_sizes, num_frames
-from ..feature_extraction_asm import PADDING_MODES
-from .clips import measure_features
-from .labels import label_names, problem_type_of
+from ..configuration_asm import ASM_SIZES, ASMConfig
+from ..fbank import num_frames
+from ..feature_extraction_asm import PADDING_MODES, ASMFeatureExtractor
+from ..loading import check_checkpoint
+from .data.clips import measure_features
+from .frontend import Frontend
+from .tasks import label_names, task_of
 
 
-LONGEST_WINDOW = 10.24  # seconds that a window has at most, if nobody asks for more
+LONGEST_WINDOW = 10.24  # seconds; longer windows must be requested
 
 
 @dataclass
 class ModelArguments:
-    """A new model's architecture and size, or the checkpoint to start from."""
+    """Architecture and size of a new model, or the checkpoint to start from."""
 
     model_type: str = field(
-        default=ASMConfig.model_type, metadata={"help": "Architecture of a new model, as in a config.json."}
+        default=ASMConfig.model_type,
+        metadata={"help": "Architecture of a new model, as in config.json (default: %(default)s)."},
     )
     config_overrides: str = field(
-        default="{}", metadata={"help": "Fields of a new model's config: '{hidden_size: 96, patch_size: [16, 16]}'."}
+        default="{}",
+        metadata={"help": "Fields of the config of a new model: '{hidden_size: 96, patch_size: [16, 16]}'."},
     )
-    size: str = field(default="tiny", metadata={"help": "Named size of the model.", "choices": list(ASM_SIZES)})
-    hidden_act: str = field(default="gelu", metadata={"help": "Activation: gelu, mish, silu, swish or acon_c."})
-    drop_path_rate: float = field(default=0.1, metadata={"help": "Stochastic depth of the last layer."})
+    size: str = field(
+        default="tiny", metadata={"help": "Named size of a new ASM (default: %(default)s).", "choices": list(ASM_SIZES)}
+    )
+    hidden_act: str = field(
+        default="gelu", metadata={"help": "Activation: gelu, mish, silu, swish or acon_c (default: %(default)s)."}
+    )
+    drop_path_rate: float = field(
+        default=0.1,
+        metadata={
+            "help": "Stochastic depth: probability of skipping a branch of the last layer (default: %(default)s)."
+        },
+    )
     seconds: float | None = field(
-        default=None, metadata={"help": "Window of the model; by default what 95 in 100 training clips need."}
+        default=None, metadata={"help": "Window of the model, in seconds (default: covers 95%% of the training clips)."}
     )
     padding: str = field(
         default="repeat",
         metadata={
-            "help": "What follows a short clip: see ASMFeatureExtractor.",
+            "help": "Padding of short clips: see ASMFeatureExtractor (default: %(default)s).",
             "choices": list(PADDING_MODES),
         },
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune, ASM, AST, wav2vec2 or another, instead of `size`."}
+        default=None, metadata={"help": "Checkpoint to fine-tune: ASM, AST, wav2vec2 or another audio classifier."}
     )
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that the checkpoint brings along."})
+    model_revision: str = field(
+        default="main", metadata={"help": "Branch, tag or commit of the checkpoint (default: %(default)s)."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code from the checkpoint."})
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "How a Transformer computes attention (eager, sdpa, ...); by default transformers' choice."},
+        metadata={"help": "Attention of a Transformer: eager, sdpa, ... (default: that of transformers)."},
     )
-    freeze_encoder: bool = field(default=False, metadata={"help": "Train the classifier only: a linear probe."})
+    freeze_encoder: bool = field(default=False, metadata={"help": "Train only the classifier: a linear probe."})
 
     def __post_init__(self):
         new = ("model_type", "config_overrides", "size", "hidden_act", "drop_path_rate", "padding")
@@ -70,7 +84,7 @@ class ModelArguments:
         given = {f"--{name}": name for name in new if getattr(self, name) != defaults[name]}
         if self.model_name_or_path and given:
             raise ValueError(
-                f"{', '.join(given)} would have no effect: --model_name_or_path fixes the model and its padding."
+                f"{', '.join(given)} would have no effect: --model_name_or_path determines the model and its padding."
             )
         try:
             overrides = yaml.safe_load(self.config_overrides)
@@ -83,16 +97,16 @@ class ModelArguments:
             )
         reserved = {"id2label", "label2id", "problem_type", "num_labels", "max_length"} & set(overrides)
         if reserved:
-            raise ValueError(f"--config_overrides sets {min(reserved)!r}, which the clips and --seconds decide.")
+            raise ValueError(f"--config_overrides sets {min(reserved)!r}, which the clips and --seconds determine.")
         own = [option for option, name in given.items() if name in ("size", "hidden_act", "drop_path_rate")]
         if self.model_type != ASMConfig.model_type and own:
             raise ValueError(
-                f"{', '.join(own)} would have no effect on {self.model_type!r}: set its fields by --config_overrides."
+                f"{', '.join(own)} would have no effect on {self.model_type!r}. Set its fields with --config_overrides."
             )
 
     @property
     def config_fields(self) -> dict:
-        """The fields of a new model's config that were chosen; those of `size` are ASM's."""
+        """Fields of the config of a new model: those of `size`, for an ASM, and those that were chosen."""
         chosen = yaml.safe_load(self.config_overrides)
         if self.model_type != ASMConfig.model_type:
             return chosen
@@ -101,12 +115,12 @@ class ModelArguments:
 
     @property
     def start(self) -> str | None:
-        """The checkpoint's name, without a path of this machine."""
+        """Name of the checkpoint, without a path of this machine."""
         return self.model_name_or_path and checkpoint_name(self.model_name_or_path)
 
 
 def checkpoint_name(name: str) -> str:
-    """Return what to call a checkpoint: the name of its folder, without those that hold it, or its name on the Hub."""
+    """Return the name of a checkpoint: that of its folder, without the path, or that on the Hub."""
     return Path(name).resolve().name if Path(name).exists() else name
 
 
@@ -123,14 +137,15 @@ def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, o
     """Return a model for the labels of the training clips, and its feature extractor.
 
     Args:
-        args: What to make.
-        clips: The training clips, as `decode_audio` leaves them: they set mean, deviation and window of a new model.
+        args: The model to build or load.
+        clips: The training clips, as `decode_audio` returns them. They determine mean, deviation and window of a new
+            model.
     """
-    labels, problem_type = label_names(clips.features), problem_type_of(clips.features)
+    labels = label_names(clips.features)
     classes = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": problem_type,
+        "problem_type": task_of(clips.features).problem_type,
     }
     if args.model_name_or_path:
         model, feature_extractor = load_model(args, classes)
@@ -144,7 +159,7 @@ def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, o
 
 
 def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, classes: dict) -> PreTrainedConfig:
-    """Return the config of a new model, whose window is the feature extractor's."""
+    """Return the config of a new model, with the window of the feature extractor."""
     window = {name: getattr(feature_extractor, name) for name in ("max_length", "num_mel_bins")}
     try:
         config = AutoConfig.for_model(args.model_type, **{**args.config_fields, **window}, **classes)
@@ -154,13 +169,13 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
         if "Unrecognized model identifier" not in str(error):
             raise
         raise ValueError(
-            f"--model_type {args.model_type!r} is no architecture that transformers knows; take "
-            f"{ASMConfig.model_type}, audio-spectrogram-transformer, or another that takes spectrograms."
+            f"transformers has no architecture --model_type {args.model_type!r}. Use {ASMConfig.model_type}, "
+            "audio-spectrogram-transformer, or another that takes spectrograms."
         ) from error
-    known = {*vars(type(config)()), *config.attribute_map}  # a config keeps what it does not know, without a word
+    known = {*vars(type(config)()), *config.attribute_map}  # a config silently keeps unknown fields
     if not set(window) <= known:
         raise ValueError(
-            f"--model_type {args.model_type!r} takes no spectrograms of a fixed window; fine-tune it instead."
+            f"--model_type {args.model_type!r} does not take spectrograms with a fixed window. Fine-tune it instead."
         )
     if unknown := sorted(set(args.config_fields) - known):
         raise ValueError(f"--config_overrides: {type(config).__name__} has no field {unknown[0]!r}.")
@@ -168,10 +183,10 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
 
 
 def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExtractor:
-    """Make a feature extractor that knows the clips' mean and deviation, and has the window that they need."""
+    """Return a feature extractor with the mean, the deviation and the window of the clips."""
     frames = {"num_mel_bins": args.config_fields.get("num_mel_bins", 128)}
     probe = ASMFeatureExtractor(**frames)
-    window, shift = frame_sizes(probe.sampling_rate, probe.frame_length, probe.frame_shift)
+    window, shift = probe.frame_samples
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
     patch = args.config_fields.get("patch_size", 16)
     frames["max_length"] = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
@@ -180,12 +195,12 @@ def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExt
 
 
 def choose_seconds(args: ModelArguments, clips: Dataset) -> float:
-    """Return the window that was asked for, or what 95 in 100 clips need, in seconds."""
+    """Return the requested window, or the one that covers 95 % of the clips, in seconds."""
     return args.seconds or min(float(np.quantile(clips["seconds"], 0.95)), LONGEST_WINDOW)
 
 
 def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, object]:
-    """Load a checkpoint with its feature extractor as it is, and with a new classifier if its labels are others."""
+    """Load a checkpoint and its feature extractor, with a new classifier if the labels differ."""
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     config = AutoConfig.from_pretrained(args.model_name_or_path, **options)
     same = config.id2label == classes["id2label"]
@@ -194,13 +209,13 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
         **classes,
         **options,
         attn_implementation=args.attn_implementation,
-        dtype=torch.float32,  # bf16 is the matter of autocast: weights in half precision hardly learn
+        dtype=torch.float32,  # weights in half precision hardly learn; bf16 is left to autocast
         ignore_mismatched_sizes=not same,
         output_loading_info=True,
     )
     if (name := model.main_input_name) != "input_values":
         raise ValueError(
-            f"{args.model_name_or_path!r} takes {name!r}; models that take 'input_values' are trained here: ASM, AST, "
+            f"{args.model_name_or_path!r} takes {name!r}, expected a model that takes 'input_values': ASM, AST, "
             "wav2vec2 and others."
         )
     wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
@@ -214,9 +229,9 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
 
 
 def gather_model(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model, or, where its weights are spread over processes (FSDP2), a whole copy on the processor.
+    """Return the model or, if its weights are sharded over processes (FSDP2), a complete copy on the CPU.
 
-    Every process must call this; only the first one gets the weights.
+    Every process must call this. Only the first gets the weights.
     """
     if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return model
@@ -227,12 +242,6 @@ def gather_model(model: PreTrainedModel) -> PreTrainedModel:
     return whole
 
 
-def window_samples(feature_extractor, seconds: float) -> int:
-    """Return how many samples a model hears: those of its spectrogram, or of `seconds` where it takes waveforms."""
-    rate = feature_extractor.sampling_rate
-    if hasattr(feature_extractor, "num_mel_bins"):
-        window, shift = frame_sizes(
-            rate, getattr(feature_extractor, "frame_length", 25.0), getattr(feature_extractor, "frame_shift", 10.0)
-        )
-        return window + (feature_extractor.max_length - 1) * shift
-    return round(seconds * rate)
+def make_frontend(args: ModelArguments, feature_extractor, clips: Dataset) -> Frontend:
+    """Return how to call a feature extractor for a model with the window that was requested, or that the clips need."""
+    return Frontend(feature_extractor, choose_seconds(args, clips))

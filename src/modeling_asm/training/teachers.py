@@ -1,4 +1,4 @@
-"""The trained classifiers that a model imitates: which they are, that they are the same again, and that they fit it."""
+"""The trained classifiers that a model imitates: find them, fingerprint them, and check that they fit the model."""
 
 import hashlib
 import json
@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
-from ..commands import check_checkpoint
+from ..loading import check_checkpoint
 from .models import checkpoint_name
-from .runs import SETTINGS_FILE, finished_results
+from .run_folder import SETTINGS_FILE, finished_results
 
 
 def find_teachers(names: list[str]) -> dict[str, str]:
-    """Return the checkpoints that teach, by what to call them.
+    """Return the checkpoints of the teachers by their names.
 
     Args:
-        names: Checkpoints, or folders of runs that `--seeds` repeated: a teacher for each seed.
+        names: Checkpoints, or folders of runs with `--seeds`, which have a teacher for each seed.
 
     Raises:
-        FileNotFoundError: If a checkpoint is not there.
+        FileNotFoundError: If a checkpoint does not exist.
         ValueError: If a run has not finished all of its seeds.
     """
     teachers = {}
@@ -33,7 +33,7 @@ def find_teachers(names: list[str]) -> dict[str, str]:
             folder = Path(name) / f"seed-{seed}"
             if finished_results(folder) is None:
                 raise ValueError(
-                    f"The run {name!r} has not finished seed {seed}, one of {seeds}. Repeat its command, or name the "
+                    f"The run {name!r} has not finished seed {seed} of {seeds}. Repeat its command, or name the "
                     "teachers one by one."
                 )
             teachers[f"{checkpoint_name(name)}/{folder.name}"] = str(folder)
@@ -41,7 +41,7 @@ def find_teachers(names: list[str]) -> dict[str, str]:
 
 
 def digest_teachers(names: list[str]) -> str | None:
-    """Return what tells these teachers from others of their names; of those on the Hub, the names must do."""
+    """Return a digest of the teachers: of their names and, for folders, of their weights."""
     digest = hashlib.sha256()
     for name, checkpoint in find_teachers(names).items():
         digest.update(name.encode())
@@ -51,7 +51,7 @@ def digest_teachers(names: list[str]) -> str | None:
 
 
 def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
-    """Load trained classifiers that a model shall imitate; they must hear what it hears, and know its labels.
+    """Load the teachers of a model. They must take the same features and have the same labels.
 
     Args:
         names: As [`find_teachers`] takes them.
@@ -59,14 +59,14 @@ def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -
         feature_extractor: Its feature extractor.
 
     Raises:
-        FileNotFoundError: If a checkpoint is not there.
-        ValueError: If a run is not finished, or a teacher has other labels or hears other features.
+        FileNotFoundError: If a checkpoint does not exist.
+        ValueError: If a run is not finished, or a teacher has other labels or takes other features.
     """
     teachers = []
     for name in find_teachers(names).values():
         teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
         if teacher.config.id2label != model.config.id2label:
-            raise ValueError(f"The teacher {name!r} has other labels than these clips; train it on them.")
+            raise ValueError(f"The teacher {name!r} has other labels than these clips. Train it on them.")
         own, theirs = (
             {key: value for key, value in extractor.to_dict().items() if key not in ("auto_map", "name_or_path")}
             for extractor in (feature_extractor, AutoFeatureExtractor.from_pretrained(name))
@@ -74,9 +74,10 @@ def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -
         different = sorted(key for key in own if own[key] != theirs.get(key))
         if different:
             raise ValueError(
-                f"The teacher {name!r} hears other features ({different[0]}: {theirs.get(different[0])!r}, the model's "
-                f"{own[different[0]]!r}). Train both on the same clips (a split of the data's own, or --hold_out: "
-                "others change with the seed), with the same --seconds and num_mel_bins of --config_overrides."
+                f"The teacher {name!r} takes other features ({different[0]}: {theirs.get(different[0])!r}, the model's "
+                f"{own[different[0]]!r}). Train both on the same clips (a split that comes with the data, or "
+                "--hold_out: other splits depend on the seed), with the same --seconds and num_mel_bins of "
+                "--config_overrides."
             )
         teachers.append(teacher.eval().requires_grad_(False))
     return teachers

@@ -1,4 +1,4 @@
-"""transformers' Trainer for audio: one loss for every model, class weights, and checkpoints that survive a kill."""
+"""transformers' Trainer for audio: one loss for every model, class weights, teachers, and atomic checkpoints."""
 
 import os
 import re
@@ -8,19 +8,71 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .losses import clip_losses, mean_loss, mean_scores
-from .runs import UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, saving
+from .data.clips import collate_clips
+from .run_folder import STATE_FILE, UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, relocate_best, saving
+from .tasks import METRICS, TASKS, Task
+
+
+# The arguments that decide the result of a run, transformers' and ours: a run is continued only with the same ones.
+DECISIVE = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "optim",
+    "optim_args",
+    "optim_target_modules",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "neftune_noise_alpha",
+    "bf16",
+    "fp16",
+    "tf32",
+    "gradient_checkpointing",
+    "torch_compile",
+    "eval_strategy",
+    "eval_steps",
+    "eval_delay",
+    "save_strategy",
+    "save_steps",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+    "seed",
+    "data_seed",
+    "full_determinism",
+    "dataloader_drop_last",
+    "train_sampling_strategy",
+    "ignore_data_skip",
+    "class_balance",
+    "layer_decay",
+    "step_factor",
+    "step_start",
+    "average_last",
+    "teachers",
+    "teacher_share",
+    "early_stopping_patience",
+)
 
 
 @dataclass
 class AudioTrainingArguments(TrainingArguments):
-    """transformers' arguments, with defaults for a small Mixer that starts at random, and what they lack."""
+    """transformers' arguments with defaults for small Mixers that start from random weights, and some of our own."""
 
     num_train_epochs: float = 40
     learning_rate: float = 1e-3
@@ -43,50 +95,54 @@ class AudioTrainingArguments(TrainingArguments):
     class_balance: str = field(
         default="none",
         metadata={
-            "help": "Give rare classes more weight in the loss, or draw their clips more often.",
+            "help": "Balance classes: by weights in the loss, or by drawing rare classes more often.",
             "choices": ["none", "weights", "sampling"],
         },
     )
     layer_decay: float = field(
-        default=1.0, metadata={"help": "Learning rate of a layer, relative to that of the layer above it."}
+        default=1.0,
+        metadata={"help": "Learning rate of a layer relative to that of the next one (1: the same for all)."},
     )
     step_factor: float | None = field(
-        default=None, metadata={"help": "Multiply the learning rate by this after each epoch, instead of a schedule."}
+        default=None, metadata={"help": "Factor of the learning rate after each epoch, instead of a schedule."}
     )
     step_start: int = field(default=5, metadata={"help": "First epoch after which --step_factor applies."})
     average_last: int = field(
-        default=0, metadata={"help": "Average the weights of so many last checkpoints, instead of taking the best."}
+        default=0, metadata={"help": "Average the weights of this many last checkpoints instead of keeping the best."}
     )
     teachers: list[str] = field(
         default_factory=list,
-        metadata={"help": "Checkpoints, or runs of --seeds, whose mean scores the model shall imitate."},
+        metadata={"help": "Checkpoints, or runs with --seeds, whose mean scores the model imitates (distillation)."},
     )
-    teacher_share: float = field(default=0.7, metadata={"help": "Share of the teachers in the loss."})
+    teacher_share: float = field(default=0.7, metadata={"help": "Weight of the teachers in the loss."})
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without progress."}
+        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
     )
 
     def __post_init__(self):
         if not self.output_dir:
-            raise ValueError("Say by --output_dir where the model and its results go.")
+            raise ValueError("Set --output_dir to the folder for the model and its results.")
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
         if not 0 < self.teacher_share <= 1:
             raise ValueError(f"--teacher_share must be above 0 and at most 1, got {self.teacher_share}.")
-        if (self.metric_for_best_model or "").removeprefix("eval_") == "mean_squared_error":
-            self.greater_is_better = False
+        metric = METRICS.get((self.metric_for_best_model or "").removeprefix("eval_"))
+        if metric is not None:
+            self.greater_is_better = metric.greater_is_better
         if self.dataloader_persistent_workers:
-            raise ValueError("--dataloader_persistent_workers would repeat the augmentation of the first epoch.")
+            raise ValueError(
+                "--dataloader_persistent_workers would repeat the augmentation of the first epoch. Omit it."
+            )
         if self.average_last > 0:
             if self.save_strategy == "no":
-                raise ValueError(f"--average_last {self.average_last} needs checkpoints: leave --save_strategy no out.")
+                raise ValueError(f"--average_last {self.average_last} needs checkpoints. Omit --save_strategy no.")
             self.load_best_model_at_end = False
             self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training clips which epoch it is; accelerate's loaders do not, where there are several processes."""
+    """Tell the training clips the epoch, which accelerate's loaders do not with several processes."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         dataset = getattr(train_dataloader, "dataset", None)
@@ -95,26 +151,29 @@ class EpochCallback(TrainerCallback):
 
 
 class AudioTrainer(Trainer):
-    """Trainer whose loss is the same for ASM, AST, wav2vec2 and others, soft labels and class weights included.
+    """Trainer with the same loss for ASM, AST, wav2vec2 and others, including soft labels and class weights.
 
-    Its data sets are [`ClipDataset`] or [`ClipStream`].
+    Its data sets are [`ClipDataset`] or [`ClipStream`]. Two private methods of Trainer are overridden, because it has
+    no public ones for the purpose: `_run_epoch`, since Trainer would train one more step after a checkpoint that ended
+    its run; and `_save_checkpoint`, with the folder that `_get_output_dir` tells it, since Trainer writes and deletes
+    checkpoints under their final names, and a kill would leave incomplete ones.
 
     Args:
         class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
         teachers: Trained models for the same clips and labels, whose mean scores are `teacher_share` of the target
-            (https://arxiv.org/abs/1503.02531, at temperature 1); they hear each batch as it is augmented and mixed.
-            They must not have learned from clips that are reported, which nobody checks.
-        **kwargs: Trainer's.
+            (https://arxiv.org/abs/1503.02531, at temperature 1). They get each batch after augmentation and mixup.
+            They must not have been trained on clips that are reported, which is not checked.
+        **kwargs: Arguments of Trainer.
     """
 
     def __init__(self, *args, class_weights: Tensor | None = None, teachers: list[nn.Module] | None = None, **kwargs):
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Label smoothing is not compatible")  # the targets come smoothed
-            super().__init__(*args, **kwargs)
+            warnings.filterwarnings("ignore", "Label smoothing is not compatible")  # the targets are already smoothed
+            super().__init__(*args, **{"data_collator": collate_clips, **kwargs})
         self.class_weights = class_weights
         self.teachers = [teacher.to(self.args.device) for teacher in teachers or []]
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
-        # Trainer would delete old checkpoints under their own names, and leave one half deleted if it is killed then.
+        # Trainer would delete old checkpoints under their own names, so `_save_checkpoint` does it.
         self.args, self.limit = copy(self.args), self.args.save_total_limit
         self.args.save_total_limit = None
         self.add_callback(EpochCallback)
@@ -122,16 +181,20 @@ class AudioTrainer(Trainer):
         if self.args.should_save:
             clear_unfinished(self.args.output_dir)
 
-    def _init_training_state(self, *args, **kwargs):
-        """Find the best checkpoint again where the run's folder has moved, which Trainer knows by its old path."""
-        progress = super()._init_training_state(*args, **kwargs)
-        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
-        if best.is_dir():
-            self.state.best_model_checkpoint = str(best)
-        return progress
+    @property
+    def task(self) -> Task:
+        """The model's task."""
+        return TASKS[self.accelerator.unwrap_model(self.model).config.problem_type]
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        """Train, or continue from a checkpoint, also if the folder of the run has moved."""
+        if resume_from_checkpoint and self.args.should_save:
+            relocate_best(Path(resume_from_checkpoint))
+        self.accelerator.wait_for_everyone()
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _run_epoch(self, *args, **kwargs):
-        """Run an epoch, unless the checkpoint that was loaded is the end of its run: Trainer would go a step on."""
+        """Run an epoch, unless the loaded checkpoint ended its run."""
         stoppers = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
         stopped = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stoppers)
         if stopped or self.state.global_step >= self.state.max_steps:
@@ -140,20 +203,19 @@ class AudioTrainer(Trainer):
             super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Compute the loss from the logits, whatever the model would make of `labels`."""
+        """Compute the loss from the logits, whatever the model itself would do with `labels`."""
         index, labels = inputs.pop("index"), inputs.pop("labels")
         for module in self.frozen:
-            module.eval()  # no dropout in an encoder that does not learn
+            module.eval()  # no dropout in a frozen encoder
         logits = model(**inputs).logits
-        problem_type = self.accelerator.unwrap_model(model).config.problem_type
-        losses = clip_losses(logits, labels, problem_type, self.class_weights)
+        losses = self.task.losses(logits, labels, self.class_weights)
         if self.teachers and model.training:
             with torch.no_grad():
-                taught = mean_scores([teacher(**inputs).logits for teacher in self.teachers], problem_type)
+                taught = self.task.teach([teacher(**inputs).logits for teacher in self.teachers])
             share = self.args.teacher_share
-            imitation = clip_losses(logits, taught, problem_type, self.class_weights)
+            imitation = self.task.losses(logits, taught, self.class_weights)
             losses = (1 - share) * losses + share * imitation
-        accumulates = self.args.gradient_accumulation_steps > 1  # then the last batch is not told from those before it
+        accumulates = self.args.gradient_accumulation_steps > 1  # the last batch is then not distinguishable
         loss = mean_loss(losses, self.accelerator) if model.training and not accumulates else losses.mean()
         if model.training and not torch.isfinite(loss):
             files = self.train_dataset.file_names(index.tolist())
@@ -163,16 +225,15 @@ class AudioTrainer(Trainer):
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
-        """Evaluate, with the loss over all clips at once: Trainer's counts clips twice that fill up the last batch."""
+        """Evaluate, with the loss over all clips; Trainer's counts clips twice that pad the last batch."""
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
-        problem_type = self.accelerator.unwrap_model(self.model).config.problem_type
-        losses = clip_losses(logits, labels, problem_type, self.class_weights)
+        losses = self.task.losses(logits, labels, self.class_weights)
         output.metrics[f"{metric_key_prefix}_loss"] = losses.mean().item()
         return output
 
     def get_decay_parameter_names(self, model) -> list[str]:
-        """Return what weight decay is for: parameters of several axes; not gains of a normalisation, nor biases."""
+        """Return the parameters with weight decay: those with several axes, not gains of normalisations or biases."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def create_optimizer(self, model=None):
@@ -192,7 +253,7 @@ class AudioTrainer(Trainer):
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """Build transformers' schedule, or AST's: a factor an epoch after the first few."""
+        """Build transformers' schedule or, with `step_factor`, AST's: a factor per epoch after the first few."""
         if self.args.step_factor is None or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup, epochs = self.args.get_warmup_steps(num_training_steps), max(self.args.num_train_epochs, 1)
@@ -210,7 +271,7 @@ class AudioTrainer(Trainer):
         return getattr(self, "_staging", None) or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
-        """Save a checkpoint under another name first, so that it is whole when it gets its own."""
+        """Save a checkpoint under a temporary name, and rename it when it is complete."""
         folder, step = Path(super()._get_output_dir(trial)), self.state.global_step
         self._staging = str(folder / f"{UNFINISHED}checkpoints")
         staged, final = Path(self._staging) / f"checkpoint-{step}", folder / f"checkpoint-{step}"
@@ -222,7 +283,7 @@ class AudioTrainer(Trainer):
                 super()._save_checkpoint(model, trial)
                 self.state.best_model_checkpoint = best
                 if self.args.should_save:
-                    self.state.save_to_json(str(staged / "trainer_state.json"))
+                    self.state.save_to_json(str(staged / STATE_FILE))
         finally:
             self._staging = None
         self.accelerator.wait_for_everyone()
@@ -238,12 +299,12 @@ class AudioTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def average_checkpoints(self) -> int:
-        """Give the model the mean of the last checkpoints' weights (stochastic weight averaging's uniform mean).
+        """Load the mean of the weights of the last checkpoints into the model (stochastic weight averaging).
 
-        The running statistics of batch normalisation are averaged alike, not measured anew.
+        The running statistics of batch normalisation are averaged too, not measured again.
 
         Returns:
-            How many checkpoints there were: `average_last`, or fewer after a short run.
+            Number of averaged checkpoints: `average_last`, or fewer after a short run.
         """
         files = [path / "model.safetensors" for path in checkpoints(self.args.output_dir)[-self.args.average_last :]]
         weights = [load_file(file) for file in files]
@@ -256,16 +317,32 @@ class AudioTrainer(Trainer):
         return len(files)
 
     def create_model_card(self, *args, **kwargs):
-        """Keep the card that was written from the results; transformers' draft would take its place."""
+        """Keep the card that was written from the results, which transformers' draft would replace."""
         if not (Path(self.args.output_dir) / "README.md").is_file():
             super().create_model_card(*args, **{"tasks": "audio-classification", **kwargs})
 
 
+def mean_loss(losses: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the mean over the clips of a step, so that the mean over all processes is that of a single process.
+
+    accelerate pads the last batch of an epoch with clips from its start, which must not count.
+
+    Args:
+        losses: Losses of the clips of this process, of shape `(batch_size,)`.
+        accelerator: What prepared the data loader.
+    """
+    state = accelerator.gradient_state
+    if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+        return losses.mean()
+    own = min(max(state.remainder - accelerator.process_index * len(losses), 0), len(losses))
+    return losses[:own].sum() * accelerator.num_processes / state.remainder
+
+
 def describe_failure(loss: float, step: int, files: list[str]) -> str:
-    """Say where the loss stopped being a number."""
+    """Return a message about a loss that is not a finite number."""
     return (
         f"The loss is {loss} at step {step}, in a batch of {len(files)} clips: {', '.join(files)}. Lower "
-        "--learning_rate, or look at these clips."
+        "--learning_rate, or check these clips."
     )
 
 
@@ -274,7 +351,7 @@ def any_trainable(module: nn.Module) -> bool:
 
 
 def layer_of(name: str, head: int = 0) -> int:
-    """Return the number of the layer that a parameter belongs to, from 1: embeddings are 0, a classifier is `head`."""
+    """Return the layer of a parameter, counted from 1. Embeddings are 0, a classifier is `head`."""
     if name.startswith(("classifier", "projector")):
         return head
     number = re.search(r"\.layers?\.(\d+)\.", f".{name}")

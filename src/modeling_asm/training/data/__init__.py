@@ -1,0 +1,1 @@
+"""Labelled audio: where it comes from, what its labels are, how it is split, and how clips become a model's input."""

@@ -1,0 +1,200 @@
+"""From decoded clips to batches of a model's inputs: cut, augment, extract features, mix."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, IterableDataset
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ...audio.files import AudioFileError
+from ...audio.statistics import FeatureStatistics, measure_recording
+from ...feature_extraction_asm import ASMFeatureExtractor
+from ..augmentation import Augmentation, mixup
+from ..frontend import Frontend
+from ..tasks import label_names, task_of
+from .decoding import SKIP, clip_name, read_waveform
+from .labels import balancing_probabilities
+
+
+def measure_features(dataset: Dataset, feature_extractor: ASMFeatureExtractor) -> tuple[float, float]:
+    """Compute mean and standard deviation of the log-mel energies of all frames of all clips, without padding."""
+    statistics, options = FeatureStatistics(), {**feature_extractor.to_dict(), "do_normalize": False}
+    plain = ASMFeatureExtractor(**options)
+    for row in tqdm(dataset.with_format("numpy"), desc="Mean and standard deviation", unit="clip"):
+        waveform = read_waveform(row, plain.sampling_rate)
+        measure_recording(waveform, plain, statistics)
+    return statistics.result()
+
+
+@dataclass
+class ClipTransform:
+    """Turn rows of a data set into the inputs of a model.
+
+    Args:
+        frontend: The model's feature extractor and window. Longer clips are cut at their end or, with augmentation,
+            at random.
+        features: The data set's features, for the labels.
+        augmentation: Augmentation of training clips; `None` for evaluation.
+        label_smoothing: Fraction of a target that is spread over all classes.
+    """
+
+    frontend: Frontend
+    features: Features
+    augmentation: Augmentation | None = None
+    label_smoothing: float = 0.0
+
+    def __call__(self, rows: list[dict], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the model's inputs and `labels`: class indices, class probabilities, or numbers."""
+        rate = self.frontend.sampling_rate
+        waveforms = [self.cut(torch.from_numpy(read_waveform(row, rate)), rng) for row in rows]
+        labels = self.targets([row["label"] for row in rows])
+        if self.augmentation is not None:
+            waveforms = self.augmentation.augment_waveforms(waveforms, rate, rng)
+        inputs = self.frontend.extract(waveforms)
+        if self.augmentation is not None:
+            features = inputs["input_values"]
+            if self.frontend.is_spectrogram:
+                features = self.augmentation.augment_features(features, self.frontend.units_per_decibel, rng)
+            if self.augmentation.mixup > 0:
+                features, labels = mixup(features, labels, self.augmentation.mixup, rng)
+            inputs["input_values"] = features
+        return inputs | {"labels": labels}
+
+    def cut(self, waveform: Tensor, rng: np.random.Generator) -> Tensor:
+        """Cut a clip to the model's window, with room for a change of speed."""
+        if self.augmentation is None:
+            return waveform[: self.frontend.window_samples]
+        room = math.ceil(self.frontend.window_samples * (1 + self.augmentation.speed))
+        start = int(rng.integers(0, max(waveform.shape[0] - room, 0), endpoint=True))
+        return waveform[start : start + room]
+
+    def targets(self, labels: list) -> Tensor:
+        """Return the labels of a batch as the loss takes them: see [`Task.targets`]."""
+        soft = self.augmentation is not None  # mixup blends them
+        return task_of(self.features).targets(labels, len(label_names(self.features)), soft, self.label_smoothing)
+
+
+def collate_clips(batch: dict | list[dict]) -> dict[str, Tensor]:
+    """Return a batch of [`ClipDataset`] as it is, or stack the rows of a [`ClipStream`]; for a `DataLoader`."""
+    return batch if isinstance(batch, dict) else torch.utils.data.default_collate(batch)
+
+
+class ClipDataset(torch.utils.data.Dataset):
+    """The clips of a data set as a model's inputs, with the row of each as `index`.
+
+    Augmentation depends only on the seed, the epoch and the rows of the batch, not on the number of workers or on what
+    ran before, so an interrupted run continues as if it had not been interrupted. A `DataLoader` needs
+    [`collate_clips`], since it gets whole batches.
+
+    Args:
+        dataset: Clips, as [`decode_audio`] returns them.
+        transform: What turns them into inputs.
+        seed: Seed of the augmentation.
+        balanced: Whether to draw equally many clips of each class in an epoch, with replacement, instead of each clip
+            once.
+    """
+
+    def __init__(self, dataset: Dataset, transform: ClipTransform, seed: int = 0, balanced: bool = False):
+        kept = "waveform" in dataset.column_names
+        self.rows = dataset.select_columns(["waveform" if kept else "audio", "label"])
+        self.rows = self.rows.with_format("numpy" if kept else None)
+        self.audio, self.transform, self.seed = dataset.select_columns("audio"), transform, seed
+        self.probabilities = balancing_probabilities(dataset) if balanced else None
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int):
+        """Set the epoch, which decides the augmentation and the drawn clips."""
+        self.epoch, self.order = epoch, None
+        if self.probabilities is not None:
+            rng = np.random.default_rng([self.seed, epoch])
+            self.order = rng.choice(len(self.rows), len(self.rows), p=self.probabilities)
+
+    def file_names(self, indices: list[int]) -> list[str]:
+        """Return the names of the clips with these values of `index`."""
+        return [clip_name(self.audio[index]["audio"], index) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """Return the inputs of a batch, which a `DataLoader` requests as a whole."""
+        rng = np.random.default_rng([self.seed, self.epoch, *indices])
+        if self.order is not None:
+            indices = self.order[indices].tolist()
+        return self.transform(columns_to_rows(self.rows[indices]), rng) | {"index": torch.tensor(indices)}
+
+
+class ClipStream(torch.utils.data.IterableDataset):
+    """The clips of a streamed data set as a model's inputs, with the position of each in the stream as `index`.
+
+    Each worker reads the whole stream and decodes every n-th batch, so the batches do not depend on the number of
+    workers. Training clips are repeated in a new order each time, so the number of a batch determines it, and an
+    interrupted run continues with the next one.
+
+    Args:
+        dataset: The stream.
+        transform: What turns clips into inputs.
+        batch_size: Number of clips that are augmented and mixed together.
+        seed: Seed of the augmentation.
+        on_bad_audio: `"error"` raises at a clip that cannot be read; `"skip"` omits it.
+        endless: Whether the stream restarts at its end.
+    """
+
+    def __init__(
+        self,
+        dataset: IterableDataset,
+        transform: ClipTransform,
+        batch_size: int,
+        seed: int,
+        on_bad_audio: str,
+        endless: bool = False,
+    ):
+        self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
+        self.seed, self.on_bad_audio, self.endless = seed, on_bad_audio, endless
+
+    def rows(self) -> Iterator[dict]:
+        """Yield the rows of one pass or, if endless, of one after another."""
+        for epoch in itertools.count() if self.endless else [0]:
+            self.dataset.set_epoch(epoch)
+            for columns in self.dataset.iter(self.batch_size):  # a plain loop would share the rows among workers
+                yield from columns_to_rows(columns)
+
+    def file_names(self, indices: list[int]) -> list[str]:
+        """Return the names of the clips with these values of `index`; the stream is read again up to them."""
+        rows = list(itertools.islice(self.rows(), min(indices), max(indices) + 1))
+        return [clip_name(rows[index - min(indices)]["audio"], index) for index in indices]
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        rows = enumerate(self.rows())
+        for number, batch in enumerate(iter(lambda: list(itertools.islice(rows, self.batch_size)), [])):
+            if number % workers != first:
+                continue
+            if good := dict(self.readable(batch)):
+                inputs = self.transform(list(good.values()), np.random.default_rng([self.seed, number]))
+                yield from columns_to_rows(inputs | {"index": torch.tensor(list(good))})
+
+    def readable(self, batch: list[tuple[int, dict]]) -> Iterator[tuple[int, dict]]:
+        """Decode rows into their `waveform`; omit those that cannot be read, or raise."""
+        for index, row in batch:
+            try:
+                waveform = read_waveform(row, self.transform.frontend.sampling_rate)
+            except AudioFileError as error:
+                if self.on_bad_audio == "error":
+                    raise AudioFileError(f"{error}{SKIP}") from error
+                continue
+            yield index, {"waveform": waveform, "label": row["label"]}
+
+
+def columns_to_rows(columns: dict) -> list[dict]:
+    """Turn columns of equal length into rows."""
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]

@@ -1,0 +1,251 @@
+"""Load labelled audio from folders, manifests, saved data sets and the Hub. The audio stays undecoded, so nothing here
+needs torchcodec or FFmpeg.
+
+A new kind of source is one more branch of [`load_audio_dataset`].
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import (
+    Audio,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    IterableDatasetDict,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
+
+from .folders import OWN_COLUMNS, find_label_column, read_folder, read_manifest
+from .labels import encode_alike, encode_labels
+
+
+PLAIN_AUDIO = Features({"bytes": Value("binary"), "path": Value("string")})
+SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
+
+
+@dataclass
+class DataArguments:
+    """Where the clips are, and what their columns mean."""
+
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of recordings (an audiofolder), or of a data set that save_to_disk wrote."},
+    )
+    manifest: str | None = field(
+        default=None,
+        metadata={
+            "help": "CSV or JSON-lines file with one row per clip. Paths are relative to --data_dir, or to the file."
+        },
+    )
+    dataset_name: str | None = field(default=None, metadata={"help": "Data set on the Hub: owner/name."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the data set on the Hub."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the data set on the Hub: refs/convert/parquet."}
+    )
+    streaming: bool = field(default=False, metadata={"help": "Stream the data set from the Hub without a local copy."})
+    audio_column: str | None = field(
+        default=None, metadata={"help": "Column with the audio (default: file_name, or audio in a data set)."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column with the labels (default: label or labels)."}
+    )
+    label_separator: str | None = field(
+        default=None, metadata={"help": "Separator of labels in a text column; makes the problem multi-label."}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "Column of the manifest with the split."})
+    split_lists: list[str] = field(
+        default_factory=list,
+        metadata={"help": "SPLIT=FILE: list of the clips of a split, such as test=testing_list.txt."},
+    )
+    folder_columns: list[str] = field(
+        default_factory=list, metadata={"help": "Meaning of each level of sub-folders, such as: speaker label."}
+    )
+    labels: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Classes, in order (default: all). Clips of other classes are dropped."},
+    )
+    other_label: str | None = field(
+        default=None, metadata={"help": "One of --labels that replaces all labels that are not among them."}
+    )
+    problem_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "Kind of problem (default: multi-label for lists, regression for fractions, else single-label).",
+            "choices": ["single_label_classification", "multi_label_classification", "regression"],
+        },
+    )
+
+    @property
+    def name(self) -> str:
+        """Name of the data, without a path of this machine."""
+        if self.hub_name:
+            return self.hub_name
+        return Path(self.data_dir or self.manifest or self.dataset_name or "").resolve().name
+
+    @property
+    def hub_name(self) -> str | None:
+        """Name of the data set on the Hub, if it comes from there."""
+        return None if self.dataset_name is None or Path(self.dataset_name).exists() else self.dataset_name
+
+    @property
+    def root(self) -> Path | None:
+        """Folder of the clips, if they come from disk."""
+        if self.data_dir:
+            return Path(self.data_dir)
+        return Path(self.manifest).parent if self.manifest else None
+
+
+def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDict | IterableDatasetDict:
+    """Load the splits of labelled audio that the arguments name.
+
+    Args:
+        args: The source and its columns.
+        labelled: Whether clips need labels.
+
+    Returns:
+        Splits with the columns `audio` (undecoded: `path` and `bytes`), `label` and the others of the source.
+        `label` is a `ClassLabel`, a list of them (multi-label) or a float (regression).
+
+    Raises:
+        FileNotFoundError: If the folder, file or data set does not exist.
+        ValueError: If no or several sources are given, or the data is invalid; the message says how.
+    """
+    sources = [name for name in ("data_dir", "manifest", "dataset_name") if getattr(args, name)]
+    if sources not in (["data_dir"], ["manifest"], ["data_dir", "manifest"], ["dataset_name"]):
+        given = ", ".join(f"--{name}" for name in sources) or "no data"
+        raise ValueError(
+            f"Got {given}, expected one of --data_dir, --manifest (optionally with --data_dir) and --dataset_name."
+        )
+    if args.dataset_name:
+        dataset = load_hub_dataset(args)
+    elif args.manifest is None and any((Path(args.data_dir) / name).is_file() for name in SAVED):
+        dataset = load_from_disk(args.data_dir)
+        dataset = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
+    else:
+        return finish(load_files(args, labelled), args, labelled)
+    return finish(rename(dataset, args, labelled), args, labelled)
+
+
+def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str | None = None) -> Dataset | None:
+    """Load all clips of additional folders in the form of the data; `None` if there are no folders.
+
+    Args:
+        folders: Audiofolders, with one sub-folder per class, or a `metadata.csv` with `file_name` and `label`.
+        dataset: The data. Columns that it does not have are dropped.
+        separator: Separator between the labels in a text, if a clip may have several.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist.
+        ValueError: If a folder has no labelled clips, a label that the data does not have, or values of another type.
+    """
+    loaded, features = [], next(iter(dataset.values())).features
+    for folder in folders:
+        for clips in load_files(DataArguments(data_dir=folder), labelled=True).values():
+            clips = encode_alike(clips, features, folder, separator)
+            columns = {name: features[name] for name in clips.column_names if name in features}
+            try:
+                loaded.append(clips.select_columns(list(columns)).cast(Features(columns)))
+            except pa.ArrowException as error:
+                raise ValueError(f"A column of {folder!r} has another type than in the data: {error}.") from error
+    return concatenate_datasets(loaded) if loaded else None
+
+
+def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:
+    """Load a data set from the Hub; the error for a data set script says what to use instead."""
+    try:
+        return load_dataset(
+            args.dataset_name, args.dataset_config, revision=args.dataset_revision, streaming=args.streaming
+        )
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise ValueError(
+            f"{args.dataset_name!r} is a script, which `datasets` no longer runs. Try its copy in Parquet: "
+            "--dataset_revision refs/convert/parquet."
+        ) from error
+
+
+def load_files(args: DataArguments, labelled: bool) -> DatasetDict:
+    """Read a folder or a manifest."""
+    audio_column = args.audio_column or "file_name"
+    if args.manifest:
+        columns = read_manifest(args.manifest, args.data_dir, audio_column, args.label_column, labelled)
+        splits = {"train": columns}
+        if args.split_column:
+            if args.split_column not in columns:
+                raise ValueError(
+                    f"{args.manifest!r} has no column {args.split_column!r}. It has: {', '.join(columns)}."
+                )
+            names = columns[args.split_column]
+            splits = {
+                split: {
+                    name: [value for value, own in zip(values, names) if own == split]
+                    for name, values in columns.items()
+                }
+                for split in dict.fromkeys(names)
+            }
+    else:
+        lists = dict(pair.split("=", 1) for pair in args.split_lists if "=" in pair)
+        if len(lists) != len(args.split_lists):
+            raise ValueError(f"--split_lists is {' '.join(args.split_lists)!r}, expected SPLIT=FILE for each split.")
+        splits = read_folder(
+            args.data_dir, audio_column, args.label_column, args.folder_columns, lists, labelled=labelled
+        )
+    dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})
+    return dataset.cast_column("audio", Audio(decode=False))
+
+
+def as_dataset(columns: dict[str, list], source: str) -> Dataset:
+    """Build a data set from columns, each of which must have values of one type."""
+    for name, values in columns.items():
+        try:
+            pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"The column {name!r} of {source!r} mixes types: {error}.") from error
+    return Dataset.from_dict(columns)
+
+
+def rename(dataset: DatasetDict | IterableDatasetDict, args: DataArguments, labelled: bool):
+    """Rename the columns of a data set to `audio` and `label`, and leave the audio undecoded."""
+    columns = next(iter(dataset.values())).column_names
+    audio_column = args.audio_column or "audio"
+    if audio_column not in columns:
+        raise ValueError(
+            f"{args.name!r} has no column {audio_column!r}. It has: {', '.join(columns)}. Set --audio_column to the "
+            "one with the audio."
+        )
+    names = {audio_column: "audio"}
+    if labelled:
+        names[find_label_column(columns, args.label_column, args.name)] = "label"
+    # A stream re-encodes its rows at each step, for which `Audio` needs torchcodec; plain columns do not.
+    dataset = dataset.cast_column(audio_column, PLAIN_AUDIO if is_streamed(dataset) else Audio(decode=False))
+    dataset = dataset.remove_columns([name for name in OWN_COLUMNS if name in columns and name not in names])
+    return dataset.rename_columns({old: new for old, new in names.items() if old != new})
+
+
+def finish(dataset, args: DataArguments, labelled: bool):
+    """Encode the labels, and check before and after that no split is empty."""
+    check_not_empty(dataset, args.name)
+    if not labelled:
+        return dataset
+    labels = (args.labels, args.other_label, args.label_separator)
+    dataset = encode_labels(dataset, args.name, args.problem_type, *labels)
+    check_not_empty(dataset, args.name, f" with the labels {' '.join(args.labels)}")
+    return dataset
+
+
+def check_not_empty(dataset: DatasetDict | IterableDatasetDict, source: str, what: str = ""):
+    """Raise `ValueError` if a split has no clips."""
+    for name, split in dataset.items():
+        if isinstance(split, Dataset) and len(split) == 0:
+            raise ValueError(f"The split {name!r} of {source!r} has no clips{what}.")
+
+
+def is_streamed(dataset: DatasetDict | IterableDatasetDict) -> bool:
+    return isinstance(next(iter(dataset.values())), IterableDataset)

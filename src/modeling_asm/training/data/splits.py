@@ -1,0 +1,250 @@
+"""Split clips into train, dev (to choose the best epoch) and test, without a speaker, kit or session in two of them."""
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, List, concatenate_datasets
+
+from ..tasks import label_names, task_of
+from .decoding import clip_name, content_of
+
+
+@dataclass
+class SplitArguments:
+    """What to train on, and what to report."""
+
+    train_split: str = field(default="train", metadata={"help": "Split to train on (default: train)."})
+    test_split: str | None = field(
+        default=None, metadata={"help": "Split to report (default: test, else validation, else a part of train)."}
+    )
+    hold_out: str | None = field(
+        default=None, metadata={"help": "COLUMN=VALUE,VALUE: report these rows of all splits, and train on the others."}
+    )
+    fold_column: str | None = field(
+        default=None, metadata={"help": "Column (fold, speaker) whose values --cross_validate holds out in turn."}
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "Column (speaker, session) with groups that must not be in both train and test."},
+    )
+    test_fraction: float = field(
+        default=0.2, metadata={"help": "Fraction of train to report, if there is no other split."}
+    )
+    dev_fraction: float = field(
+        default=0.1,
+        metadata={"help": "Fraction of train that chooses the best epoch; 0 trains on all and keeps the last."},
+    )
+    train_also: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Folders of additional training clips of these classes, which are never reported."},
+    )
+
+    def __post_init__(self):
+        if not (0 < self.test_fraction < 1 and 0 <= self.dev_fraction < 1):
+            raise ValueError(
+                f"--test_fraction is {self.test_fraction} and --dev_fraction {self.dev_fraction}; the first must be "
+                "above 0, the second at least 0, and both below 1."
+            )
+
+    @property
+    def hold_out_column(self) -> str | None:
+        """Column of `hold_out`."""
+        return self.hold_out.partition("=")[0] if self.hold_out else None
+
+    @property
+    def train_also_names(self) -> list[str] | None:
+        """Names of the additional folders, without paths of this machine; `None` if there are none."""
+        return [Path(folder).resolve().name for folder in self.train_also] or None
+
+
+def choose_splits(
+    dataset: DatasetDict, args: SplitArguments, seed: int, further: Dataset | None = None
+) -> tuple[DatasetDict, str]:
+    """Split a data set.
+
+    Args:
+        dataset: The splits as they were loaded.
+        args: How to split.
+        seed: Seed of random splits.
+        further: Clips with the same features, which all go to `train`.
+
+    Returns:
+        The splits `train`, `test` and, to choose the best epoch, `dev`; and the name of the test split.
+
+    Raises:
+        ValueError: If a split, column or value does not exist, nothing is left to train on, a class of test or dev is
+            missing in train, a group is in two splits, or an additional clip is also reported.
+    """
+    train, test, test_name = choose_test(dataset, args)
+    if train is None:
+        raise ValueError(f"There is no split {args.train_split!r}. The data has: {', '.join(dataset)}.")
+    if test is None:
+        train, test = split_groups(train, args.test_fraction, args.group_column, seed)
+        test_name = f"{args.test_fraction:.0%} of {args.train_split}"
+    splits = DatasetDict(test=test)
+    if args.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
+        splits["dev"] = dataset["validation"]
+    elif args.dev_fraction > 0:
+        train, splits["dev"] = split_groups(train, args.dev_fraction, args.group_column, seed)
+    splits["train"] = train
+    if further is not None:
+        check_further(further, test, args)
+        splits["train"] = concatenate_datasets([train, further])
+    check_classes(splits, test_name)
+    if args.group_column is not None:
+        check_groups(splits, args.group_column)
+    return splits, test_name
+
+
+def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | None, Dataset | None, str | None]:
+    """Return the clips to train on, those to report, and the name of the latter; `None` if the data has none."""
+    if args.hold_out is not None:
+        column, separator, values = args.hold_out.partition("=")
+        values = [value.strip() for value in values.split(",")]
+        if not separator:
+            raise ValueError(f"--hold_out is {args.hold_out!r}, expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
+        return *hold_out(dataset, column, values), f"rows with {column} {' or '.join(values)}"
+    if args.test_split is not None and args.test_split == args.train_split:
+        raise ValueError(
+            f"--test_split {args.test_split} would report the clips that the model trains on. Choose another."
+        )
+    if args.test_split is not None and args.test_split not in dataset:
+        raise ValueError(f"There is no split {args.test_split!r}. The data has: {', '.join(dataset)}.")
+    name = args.test_split or next((name for name in ("test", "validation") if name in dataset), None)
+    return dataset.get(args.train_split), dataset[name] if name else None, name
+
+
+def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> tuple[Dataset, Dataset]:
+    """Pool all splits, and return the rows whose `column` is none of `values`, and those whose column is one.
+
+    Values are compared as text, so that fold 1 is `"1"`.
+
+    Raises:
+        ValueError: If the column or a value does not exist.
+    """
+    pool = concatenate_datasets(list(dataset.values()))
+    found = column_as_text(pool, column)
+    missing = sorted(set(values) - set(found))
+    if missing:
+        raise ValueError(f"{missing} not found in column {column!r}. It has: {sorted(set(found))}.")
+    held = set(values)
+    if held == set(found):
+        raise ValueError(f"{sorted(held)} are all values of column {column!r}: nothing is left to train on.")
+    rows: dict[bool, list[int]] = {False: [], True: []}
+    for index, value in enumerate(found):
+        rows[value in held].append(index)
+    return pool.select(rows[False]), pool.select(rows[True])
+
+
+def fold_names(dataset: DatasetDict, column: str) -> list[str]:
+    """Return the values of a column in all splits: numbers by size, others alphabetically."""
+    names = {value for split in dataset.values() for value in column_as_text(split, column)} - {"", "None"}
+    if len(names) < 2:
+        raise ValueError(f"Column {column!r} has {len(names)} values {sorted(names)}, expected at least two folds.")
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+
+def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: int) -> tuple[Dataset, Dataset]:
+    """Split off about a fraction of the clips, so that no group (speaker, kit, session) is in both parts.
+
+    Args:
+        dataset: The clips.
+        fraction: Fraction to split off, in (0, 1).
+        column: Column with the group of each clip. A clip without one (`""`) is its own group, and so is every clip if
+            `column` is `None`.
+        seed: Seed of the random choice.
+
+    Returns:
+        The remaining clips, and those that were split off.
+    """
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(group_names(dataset, column)):
+        members.setdefault(group, []).append(index)
+    order = sorted(members)
+    random.Random(seed).shuffle(order)
+    chosen: list[int] = []
+    for group in order:
+        if len(chosen) + len(members[group]) / 2 <= fraction * len(dataset) or not chosen:
+            chosen += members[group]
+    rest = sorted(set(range(len(dataset))) - set(chosen))
+    if not rest:
+        raise ValueError(
+            f"Splitting off {fraction:.0%} of {len(dataset)} clips in {len(members)} groups leaves nothing to train "
+            "on. Use a smaller fraction, or a column with more groups."
+        )
+    return dataset.select(rest), dataset.select(sorted(chosen))
+
+
+def group_names(dataset: Dataset, column: str | None) -> list[str]:
+    """Return the group of each clip; a clip without one is its own group."""
+    if column is None:
+        return [str(index) for index in range(len(dataset))]
+    return [name or f"row {index}" for index, name in enumerate(column_as_text(dataset, column))]
+
+
+def column_as_text(dataset: Dataset, column: str) -> list[str]:
+    """Return the values of a column as text, and missing ones as `""`."""
+    if column not in dataset.column_names:
+        raise ValueError(f"There is no column {column!r}. The columns are: {', '.join(dataset.column_names)}.")
+    return ["" if value is None else str(value) for value in dataset[column]]
+
+
+def check_classes(splits: DatasetDict, test_name: str):
+    """Raise `ValueError` if a class of the test or dev split is not in train."""
+    if task_of(splits["train"].features).problem_type == "regression":
+        return
+    for name, what in (("test", test_name), ("dev", "clips that choose the best epoch")):
+        missing = occurring(splits[name]) - occurring(splits["train"]) if name in splits else set()
+        if missing:
+            names = [label_names(splits["train"].features)[index] for index in sorted(missing)]
+            raise ValueError(
+                f"Class {names[0]!r} is in the {name} split ({what}), but train has no clip of it. Choose another "
+                "split or fold, or drop the class with --labels."
+            )
+
+
+def check_groups(splits: DatasetDict, column: str, remedy: str | None = None):
+    """Raise `ValueError` if a group is in two splits, as those that come with the data may have it."""
+    remedy = remedy or f"Split the data with --hold_out {column}=..., or omit --group_column."
+    groups = {name: set(column_as_text(split, column)) - {""} for name, split in splits.items()}
+    for one, other in itertools.combinations(sorted(groups), 2):
+        if both := sorted(groups[one] & groups[other]):
+            raise ValueError(
+                f"{column} {both[0]!r} has clips in both {one} and {other}, so the score says nothing about others. "
+                + remedy
+            )
+
+
+def check_further(further: Dataset, test: Dataset, args: SplitArguments):
+    """Raise `ValueError` if a clip of `--train_also` is also reported, or belongs to a group that is held out."""
+    for column in (args.hold_out_column, args.group_column):
+        if column in further.column_names:
+            check_groups(DatasetDict(test=test, train_also=further), column, "Remove these clips from --train_also.")
+    reported = {content_of(row["audio"]): clip_name(row["audio"]) for row in test.select_columns("audio")}
+    for row in further.select_columns("audio"):
+        content = content_of(row["audio"])
+        if content and (name := reported.get(content)):
+            raise ValueError(
+                f"{clip_name(row['audio'])!r} of --train_also is the same as {name!r}, which is reported. Remove it."
+            )
+
+
+def describe_groups(test: Dataset, args: SplitArguments) -> dict:
+    """Return the number of speakers, kits or folds of the reported clips, none of which is in train."""
+    column = args.hold_out_column or args.group_column
+    if column is None:
+        return {}
+    return {"apart": {"column": column, "groups": len(set(column_as_text(test, column)) - {""})}}
+
+
+def describe_further(further: Dataset | None, args: SplitArguments) -> dict:
+    """Return the names and the number of the additional training clips."""
+    return {} if further is None else {"train_also": {"names": args.train_also_names, "clips": len(further)}}
+
+
+def occurring(dataset: Dataset) -> set[int]:
+    """Return the indices of the classes with clips."""
+    several = isinstance(dataset.features["label"], List)
+    return {index for value in dataset["label"] for index in (value if several else [value])}

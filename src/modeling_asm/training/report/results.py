@@ -1,0 +1,165 @@
+"""The results of a run: data, model and scores as one dictionary, from which `results.json` and cards are written."""
+
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, Features
+from huggingface_hub import ModelCard
+from transformers import PreTrainedModel
+
+from ...modeling_asm import ASMForAudioClassification
+from ..data.loading import DataArguments
+from ..data.splits import group_names
+from ..frontend import Frontend
+from ..models import ModelArguments
+from ..tasks import label_names, task_of
+from .tables import format_scores, format_table, is_score
+
+
+FEW_GROUPS = 5  # fewer speakers say nothing about others
+FEW_STEPS = 200  # fewer steps hardly change random weights
+DESCRIBED = ("command", "data", "model", "training", "cost", "environment")  # entries of a run other than its scores
+
+
+def describe_data(
+    args: DataArguments,
+    features: Features,
+    test_split: str,
+    clips: dict[str, int],
+    problems: list[str] | None = None,
+) -> dict:
+    """Describe the data of a run.
+
+    Args:
+        args: The source.
+        features: The data set's features, for the names of the classes.
+        test_split: Name of the reported clips.
+        clips: Number of clips in each split.
+        problems: Messages about the clips that were skipped.
+    """
+    return {
+        "name": args.name,
+        "dataset_name": args.hub_name,
+        "dataset_config": args.dataset_config,
+        "dataset_revision": args.dataset_revision,
+        "test_split": test_split,
+        "clips": clips,
+        "skipped_files": [without_folder(problem, args.root) for problem in problems or []],
+        "labels": label_names(features),
+    }
+
+
+def without_folder(text: str, folder: Path | None) -> str:
+    """Return a message with file names relative to a folder, however its path was written."""
+    for path in dict.fromkeys((folder.resolve(), folder.absolute(), folder)) if folder else []:
+        for quote in "'\"":
+            text = text.replace(f"{quote}{path}/", quote)
+    return text
+
+
+def describe_model(args: ModelArguments, model: PreTrainedModel, frontend: Frontend) -> dict:
+    """Describe the model and its initial weights, without paths of this machine."""
+    path = args.model_name_or_path
+    mixer = isinstance(model, ASMForAudioClassification)
+    return {
+        "base_model": None if path is None or Path(path).exists() else path,
+        "fine_tuned_from": args.start,
+        "start_licence": licence_of(args),
+        "architecture": type(model).__name__,
+        "tags": ["audio-spectrogram-mixer", "mlp-mixer"] if mixer else [],
+        "parameters": model.num_parameters(),
+        "window_seconds": frontend.window_samples / frontend.sampling_rate,
+        "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
+        "feature_extractor": frontend.feature_extractor.to_dict(),
+    }
+
+
+def licence_of(args: ModelArguments) -> str | None:
+    """Return the licence in the card of a local checkpoint."""
+    card = Path(args.model_name_or_path or "") / "README.md"
+    return ModelCard.load(card).data.license if args.model_name_or_path and card.is_file() else None
+
+
+def score(
+    features: Features, logits: np.ndarray, references: np.ndarray, resamples: int, clips=None, group_column=None
+) -> dict:
+    """Compute the metrics with intervals over the clips and, if there are enough, over groups of clips.
+
+    Args:
+        features: The data set's features, for the task.
+        logits: The model's outputs, of shape `(num_clips, num_labels)`.
+        references: Class indices, rows of 0 and 1, or numbers.
+        resamples: Number of bootstrap resamples.
+        clips: The clips, in the order of the outputs.
+        group_column: Their column of speakers, kits or sessions.
+    """
+    task = task_of(features)
+    scores = finite(task.compute_scores(logits, references, resamples))
+    if resamples > 0 and isinstance(clips, Dataset) and group_column in clips.column_names:
+        groups = group_names(clips, group_column)
+        if len(set(groups)) >= FEW_GROUPS:
+            grouped = task.compute_scores(logits, references, resamples, groups)
+            scores["by_group"] = {"column": group_column, "groups": len(set(groups)), **finite(grouped)}
+    chance = task.chance(references)
+    return scores if chance is None else {**scores, "chance": chance}
+
+
+def finite(scores: dict[str, float]) -> dict[str, float]:
+    """Drop undefined scores, such as R2 of equal numbers, which JSON cannot hold."""
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
+
+
+def count_confusions(features: Features, logits: np.ndarray, references: np.ndarray) -> dict:
+    """Return the confusion matrix under its key, if each clip has one label."""
+    counts = task_of(features).confusions(logits, references, len(label_names(features)))
+    return {} if counts is None else {"confusion_matrix": counts.tolist()}
+
+
+def summarise(results: list[dict]) -> dict:
+    """Combine the results of several seeds and folds: the scores of each, their mean and standard deviation."""
+    common = set.intersection(*(set(result["metrics"]) for result in results))
+    names = [name for name, value in results[0]["metrics"].items() if is_score(name, value) and name in common]
+    values = {name: [result["metrics"][name] for result in results] for name in names}
+    return {
+        **{key: results[0][key] for key in DESCRIBED if key in results[0]},
+        "runs": [
+            {
+                "seed": (result["training"] or {}).get("seed"),
+                "test_split": result["data"]["test_split"],
+                "clips": result["data"]["clips"],
+                "seconds": (result["training"] or {}).get("seconds"),
+                "metrics": result["metrics"],
+            }
+            for result in results
+        ],
+        "mean": {name: float(np.mean(scores)) for name, scores in values.items()},
+        "std": {name: float(np.std(scores, ddof=1)) for name, scores in values.items()},
+    }
+
+
+def repeats(summary: dict) -> dict:
+    """Return what the card of one run says about all runs."""
+    seeds = list(dict.fromkeys(run["seed"] for run in summary["runs"]))
+    return {"runs": len(summary["runs"]), "seeds": seeds, "mean": summary["mean"], "std": summary["std"]}
+
+
+def format_summary(results: dict) -> str:
+    """Format the results of one run or several as a table for the terminal."""
+    if "runs" in results:
+        rows = [("run", "clips", *results["mean"])]
+        for run in results["runs"]:
+            scores = [f"{run['metrics'][name]:.3f}" for name in results["mean"]]
+            rows.append((f"seed {run['seed']}, {run['test_split']}", run["clips"]["test"], *scores))
+        spread = [f"{results['mean'][name]:.3f} +- {results['std'][name]:.3f}" for name in results["mean"]]
+        rows.append((f"mean and deviation of {len(results['runs'])}", "", *spread))
+    else:
+        metrics, data = results["metrics"], results["data"]
+        rows = [("tested on", f"{data['clips']['test']} clips of {data['name']}, {data['test_split']}")]
+        rows += format_scores(metrics)
+        if "chance" in metrics:
+            rows.append(("always the most frequent class", f"{metrics['chance']:.3f}"))
+        rows.append(("parameters", f"{results['model']['parameters']:,}"))
+    text, training = format_table(rows), results["training"]
+    if training and training["steps"] < FEW_STEPS and not results["model"]["fine_tuned_from"]:
+        text += f"\n\nTraining took only {training['steps']} steps, from random weights. Raise --num_train_epochs."
+    return text

@@ -1,0 +1,209 @@
+"""One run: train a model, or only load it, evaluate it, and write everything about it into its folder."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+from transformers import AutoConfig, EarlyStoppingCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..measuring.cost import measure_cost
+from ..measuring.environment import describe_environment
+from .data.clips import ClipDataset, ClipStream, ClipTransform
+from .data.decoding import decode_audio
+from .data.labels import align_labels, count_classes
+from .data.loading import is_streamed
+from .data.splits import choose_splits, choose_test, describe_further, describe_groups
+from .models import gather_model, make_frontend, make_model, sampling_rate_of
+from .report.checkpoint import write_checkpoint
+from .report.results import count_confusions, describe_data, describe_model, score
+from .run_folder import finished_results, open_run
+from .settings import Arguments
+from .tasks import task_of
+from .teachers import find_teachers, load_teachers
+from .trainer import AudioTrainer, AudioTrainingArguments
+
+
+STREAMED_CLIPS = 1000  # clips of a stream that determine window, mean and deviation
+
+# Arguments of transformers that results and cards state.
+DESCRIBED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+DESCRIBED += (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "optim",
+    "seed",
+    "data_seed",
+    "bf16",
+    "fp16",
+)
+DESCRIBED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
+DESCRIBED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+
+
+def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str], command: str) -> dict:
+    """Train one model (or none, with `--evaluate_only`), evaluate it, and write everything into its folder."""
+    training_args, folder = args.training, Path(args.training.output_dir)
+    with training_args.main_process_first(desc="opening the run"):
+        open_run(folder, args.settings())
+    if (results := finished_results(folder)) is not None:
+        if training_args.process_index == 0:
+            print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
+        return results
+    set_seed(training_args.seed)
+    if is_streamed(dataset):
+        splits, clips, test_name = prepare_stream(args, dataset)
+    else:
+        splits, test_name = divide(args, dataset, further)
+        clips = splits["train"]
+    trainer, inputs = make_trainer(args, splits, clips)
+    training = checkpoint = averaged = None
+    if not args.experiment.evaluate_only:
+        checkpoint = get_last_checkpoint(folder)
+        if checkpoint and trainer.is_world_process_zero():
+            print(f"Continuing from {Path(checkpoint).name}.")
+        training = trainer.train(resume_from_checkpoint=checkpoint)
+        if training_args.average_last > 0:
+            averaged = trainer.average_checkpoints()
+    output = trainer.predict(inputs["test"])
+    model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
+    if not trainer.is_world_process_zero():
+        return {}
+
+    features, references, logits = clips.features, output.label_ids, output.predictions
+    sizes = {name: len(split) for name, split in splits.items() if isinstance(split, Dataset)}
+    sizes["test"] = len(references)
+    data = describe_data(args.data, features, test_name, sizes, problems)
+    if isinstance(splits["test"], Dataset) and not args.experiment.evaluate_only:
+        data |= describe_groups(splits["test"], args.split) | describe_further(further, args.split)
+    resamples, column = args.experiment.resamples, args.split.group_column
+    results = {
+        "command": command,
+        "data": data,
+        "model": describe_model(args.model, model, frontend),
+        "training": describe_training(args, training, checkpoint, averaged),
+        "metrics": score(features, logits, references, resamples, splits["test"], column),
+        **count_confusions(features, logits, references),
+    }
+    if args.experiment.measure_cost:
+        results["cost"] = measure_cost(model, frontend.feature_extractor, frontend.window_samples)
+    results["environment"] = describe_environment()
+    outputs = (references, logits, trainer.state.log_history)
+    reported = splits["test"] if isinstance(splits["test"], Dataset) else None
+    write_checkpoint(folder, results, model, frontend, *outputs, reported, args.data.root)
+    return results
+
+
+def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[AudioTrainer, dict]:
+    """Return the trainer of a run, with its model, and the inputs of each split.
+
+    Args:
+        args: The arguments of the run.
+        splits: `train`, `test` and perhaps `dev`.
+        clips: Training clips that determine the model: all, or the first of a stream.
+    """
+    training_args, task = args.training, task_of(clips.features)
+    model, feature_extractor = make_model(args.model, clips)
+    frontend = make_frontend(args.model, feature_extractor, clips)
+    if "dev" not in splits:
+        if training_args.early_stopping_patience:
+            raise ValueError("--early_stopping_patience needs a dev split: use --dev_fraction 0.1.")
+        training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
+    smoothing = training_args.label_smoothing_factor if task.smooths_labels else 0.0
+    augmentation = args.augmentation if args.experiment.augment else None
+    transforms = dict.fromkeys(splits, ClipTransform(frontend, clips.features))
+    transforms["train"] = ClipTransform(frontend, clips.features, augmentation, smoothing)
+    inputs = {name: as_inputs(split, transforms[name], args, train=name == "train") for name, split in splits.items()}
+    weights = None
+    if training_args.class_balance == "weights":
+        weights = task.class_weights(count_classes(clips), len(clips))
+    patience = training_args.early_stopping_patience
+    trainer = AudioTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=inputs["train"],
+        eval_dataset=inputs.get("dev"),
+        processing_class=feature_extractor,
+        compute_metrics=lambda output: task.compute_scores(output.predictions, output.label_ids),
+        callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+        class_weights=weights,
+        teachers=load_teachers(training_args.teachers, model, feature_extractor),
+    )
+    return trainer, inputs
+
+
+def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tuple[DatasetDict, str]:
+    """Return the splits `train`, `test` and perhaps `dev`, and the name of the reported clips."""
+    if args.experiment.evaluate_only:
+        return choose_reported(args, dataset)
+    return choose_splits(dataset, args.split, args.training.seed, further)
+
+
+def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
+    """Return the clips to report a checkpoint on, with its own classes; they also stand in for the training clips."""
+    _, test, name = choose_test(dataset, args.split)
+    if test is None and len(dataset) > 1:
+        raise ValueError(f"The data has the splits {', '.join(dataset)}. Choose one with --test_split.")
+    name, test = (name, test) if test is not None else next(iter(dataset.items()))
+    options = {"revision": args.model.model_revision, "trust_remote_code": args.model.trust_remote_code}
+    config = AutoConfig.from_pretrained(args.model.model_name_or_path, **options)
+    test = align_labels(test, config.id2label, args.model.start)
+    return DatasetDict(train=test, test=test), name
+
+
+def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
+    """Choose the splits of a stream, and read its first clips, which determine window, mean and deviation."""
+    train, test, test_name = choose_test(dataset, args.split)
+    if train is None or test is None:
+        missing = args.split.train_split if train is None else "test"
+        raise ValueError(f"There is no split {missing!r}. The data has: {', '.join(dataset)}.")
+    if not list(train.take(1)):
+        raise ValueError(f"The split {args.split.train_split!r} of {args.data.name!r} has no clips.")
+    train = train.shuffle(seed=args.training.seed, buffer_size=args.experiment.shuffle_buffer)
+    splits = {"train": train, "test": test}
+    if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
+        splits["dev"] = dataset["validation"]
+    first = Dataset.from_list(list(splits["train"].take(STREAMED_CLIPS)), features=splits["train"].features)
+    clips, _ = decode_audio(first, sampling_rate_of(args.model), args.experiment.on_bad_audio, keep=False)
+    return splits, clips, test_name
+
+
+def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> torch.utils.data.Dataset:
+    """Wrap a split so that it yields the model's inputs."""
+    training = args.training
+    if isinstance(split, Dataset):
+        balanced = train and training.class_balance == "sampling"
+        return ClipDataset(split, transform, training.seed, balanced)
+    return ClipStream(split, transform, training.train_batch_size, training.seed, args.experiment.on_bad_audio, train)
+
+
+def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
+    """Describe the training of a run; `None` if nothing was trained."""
+    if training is None:
+        return None
+    described = {name: getattr(args.training, name) for name in DESCRIBED}
+    if args.training.teachers:
+        described["teachers"] = list(find_teachers(args.training.teachers))
+        described["teacher_share"] = args.training.teacher_share
+    described = {name: value for name, value in described.items() if value is not None}
+    return {
+        **{name: getattr(value, "value", value) for name, value in described.items()},
+        "steps": training.global_step,
+        "batch_size": args.training.train_batch_size
+        * args.training.gradient_accumulation_steps
+        * args.training.world_size,
+        "processes": args.training.world_size,
+        "kept": kept_weights(args.training, averaged),
+        "augmentation": asdict(args.augmentation) if args.experiment.augment else None,
+        "freeze_encoder": args.model.freeze_encoder,
+        "seconds": None if resumed else round(training.metrics["train_runtime"]),
+    }
+
+
+def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
+    """Return which weights of a run became the model."""
+    if averaged is not None:
+        return f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
+    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
+    return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+
+from modeling_asm import ASMFeatureExtractor
+from modeling_asm.audio.statistics import FeatureStatistics, list_files, measure_recording
+
+
+@pytest.fixture
+def plain() -> ASMFeatureExtractor:
+    return ASMFeatureExtractor(num_mel_bins=24, do_normalize=False)
+
+
+def test_mean_and_deviation_of_all_values():
+    """Source: torch's own, of everything at once."""
+    statistics, parts = FeatureStatistics(), [torch.randn(5, 24), 3 + torch.randn(2, 24)]
+    for part in parts:
+        statistics.add(part)
+    values = torch.cat(parts).double()
+    assert statistics.result() == pytest.approx((values.mean().item(), values.std(correction=0).item()))
+
+
+def test_nothing_and_silence_have_none(plain):
+    with pytest.raises(ValueError, match="There is no recording to measure"):
+        FeatureStatistics().result()
+    statistics = FeatureStatistics()
+    measure_recording(np.zeros(9000), plain, statistics)
+    with pytest.raises(ValueError, match="digital silence"):
+        statistics.result()
+
+
+def test_a_recording_that_cannot_be_read_adds_nothing(plain):
+    statistics = FeatureStatistics()
+    with pytest.raises(ValueError):
+        measure_recording(np.array([0.1] * 9000 + [np.nan]), plain, statistics)
+    assert statistics.count == 0
+
+
+def test_a_recording_shorter_than_a_frame_is_one_frame(plain):
+    statistics = FeatureStatistics()
+    measure_recording(np.array([0.5] * 10), plain, statistics)
+    assert statistics.count == 24
+
+
+def test_files_and_what_is_named_like_audio_in_folders(tmp_path):
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.FLAC", "deep/deeper/c.opus", "notes.txt"):
+        (tmp_path / name).touch()
+    found = list_files([str(tmp_path), "elsewhere.xyz"])
+    assert found == [str(tmp_path / name) for name in ("a.wav", "deep/b.FLAC", "deep/deeper/c.opus")] + [
+        "elsewhere.xyz"
+    ]

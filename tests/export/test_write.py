@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm import export as export_module
+from modeling_asm.audio import load_audio
+from modeling_asm.export.graphs import ASMWaveformClassifier
+from modeling_asm.export.write import describe, export, make_inputs
+
+
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
+
+
+def test_the_description_does_not_tell_where_the_checkpoint_was(checkpoint):
+    model = ASMForAudioClassification.from_pretrained(checkpoint)
+    description = describe(model, ASMFeatureExtractor.from_pretrained(checkpoint), "waveform")
+    assert not [text for text in description.values() if str(checkpoint) in text]
+
+
+def test_waveforms_are_checked_and_scaled(feature_extractor):
+    pcm = (NOISE[:3000] * 2**15).astype(np.int16)
+    batch, lengths = make_inputs(feature_extractor, [pcm], "waveform")
+    assert lengths.tolist() == [feature_extractor.nb_max_samples]
+    np.testing.assert_allclose(batch[0], NOISE[: lengths[0]], atol=2**-15)
+    with pytest.raises(ValueError, match="finite"):
+        make_inputs(feature_extractor, [np.array([0.0, np.nan], np.float32)], "waveform")
+    with pytest.raises(ValueError, match="Clip 0 is empty"):
+        make_inputs(feature_extractor, [np.zeros(0, np.float32)], "waveform")
+
+
+def test_a_file_of_another_feature_extraction_is_not_written(model, feature_extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_extractor, "mean", 0.0)
+    module = ASMWaveformClassifier(model.requires_grad_(False), feature_extractor)
+    monkeypatch.setattr(export_module, "ASMWaveformClassifier", lambda *_: module)
+    other = ASMFeatureExtractor(num_mel_bins=24, max_length=16, mean=-8.0, std=4.0)
+    with pytest.raises(RuntimeError, match=r"logits differ by"):
+        export(model, other, tmp_path / "model.pt2")
+
+
+def test_impossible_arguments(model, feature_extractor, tmp_path):
+    with pytest.raises(ValueError, match=r"must end on one of \.onnx, \.pt2, \.pte, got 'model\.bin'"):
+        export(model, feature_extractor, tmp_path / "model.bin")
+    with pytest.raises(ValueError, match=r"`inputs` must be one of .*, got 'sound'"):
+        export(model, feature_extractor, tmp_path / "model.onnx", inputs="sound")
+    with pytest.raises(ValueError, match=r"int8 is for ONNX files, got 'model\.pt2'"):
+        export(model, feature_extractor, tmp_path / "model.pt2", int8=True)
+    with pytest.raises(ValueError, match=r"There is no folder .*: make it first"):
+        export(model, feature_extractor, tmp_path / "nowhere" / "model.onnx")
+
+
+def test_a_file_that_differs_is_not_written(model, feature_extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "TOLERANCE", 0.0)
+    (tmp_path / "model.onnx").write_bytes(b"before")
+    with pytest.raises(RuntimeError, match=r"logits differ by .*, more than .*, so .* was not written"):
+        export(model, feature_extractor, tmp_path / "model.onnx", "features")
+    assert (tmp_path / "model.onnx").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_model_is_left_alone(model, feature_extractor, tmp_path):
+    model = model.bfloat16().train()
+    export(model, feature_extractor, tmp_path / "model.pt2", "features")
+    assert model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_real_clips(recordings, repository, tmp_path):
+    """The committed keyword model and real recordings: within 1e-4 of PyTorch."""
+    folder = repository / "checkpoints" / "asm-mini-keywords"
+    model = ASMForAudioClassification.from_pretrained(folder)
+    extractor = ASMFeatureExtractor.from_pretrained(folder)
+    files = sorted((recordings / "speech_commands" / "validation").rglob("*.flac"))[::30]
+    clips = [load_audio(file) for file in files]
+    assert len(clips) > 15
+    result = export(model, extractor, tmp_path / "model.onnx", waveforms=clips)
+    assert result["largest_difference"] < 1e-4
+    assert result["same_label"] == 1

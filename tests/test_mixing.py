@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
+from modeling_asm.configuration_asm import HIDDEN_ACTS
+from modeling_asm.mixing import ASMAconC
+
+
+@pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
+def test_activations(config, input_values, hidden_act):
+    """Sources: torch's own; x tanh(log(1 + exp(x))) for Mish; Acon-C starts as Swish."""
+    config.hidden_act = hidden_act
+    x = torch.linspace(-4, 4, config.channels_mlp_dim)
+    expected = {"gelu": torch.nn.functional.gelu(x), "mish": x * torch.tanh(torch.log1p(x.exp()))}
+    model = ASMForAudioClassification(config)
+    activation_fn = model.audio_spectrogram_mixer.layers[0].channel_mixing.activation_fn
+    torch.testing.assert_close(activation_fn(x), expected.get(hidden_act, x / (1 + torch.exp(-x))))
+    model(input_values, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_swish_is_silu_and_acon_c_starts_there(config, input_values):
+    logits = {}
+    for hidden_act in ("swish", "silu", "acon_c", "mish"):
+        torch.manual_seed(0)
+        config.hidden_act = hidden_act
+        logits[hidden_act] = ASMForAudioClassification(config)(input_values).logits
+    assert torch.equal(logits["swish"], logits["silu"])
+    torch.testing.assert_close(logits["acon_c"], logits["swish"])
+    assert not torch.allclose(logits["mish"], logits["swish"], atol=1e-7)
+
+
+def test_acon_c_formula_and_random_start():
+    """Source: equation of Acon-C in https://arxiv.org/abs/2009.04759."""
+    activation = ASMAconC(2)
+    with torch.no_grad():
+        activation.p1.copy_(torch.tensor([1.5, -0.5]))
+        activation.p2.copy_(torch.tensor([0.25, 2.0]))
+        activation.beta.copy_(torch.tensor([2.0, 0.5]))
+    x = torch.tensor([[1.0, -2.0]])
+    first = 1.25 * 1.0 / (1 + torch.exp(torch.tensor(-2.0 * 1.25))) + 0.25
+    second = -2.5 * -2.0 / (1 + torch.exp(torch.tensor(-0.5 * 5.0))) + 2.0 * -2.0
+    torch.testing.assert_close(activation(x), torch.stack([first, second])[None])
+
+    config = ASMConfig(hidden_act="acon_c", acon_c_init="random", num_hidden_layers=1, max_length=64)
+    mlp = ASMModel(config).layers[0].channel_mixing.activation_fn
+    assert mlp.p1.shape == (3072,)
+    for parameter in (mlp.p1, mlp.p2):
+        assert abs(parameter.mean()) < 0.1
+        assert abs(parameter.std() - 1) < 0.1
+    assert (mlp.beta == 1).all()

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from modeling_asm import ASMFeatureExtractor, ResidualCNNConfig, ResidualCNNForAudioClassification
+
+
+def test_shapes_and_gradients():
+    config = ResidualCNNConfig(hidden_sizes=(4, 6), depths=(1, 2), num_labels=3)
+    model = ResidualCNNForAudioClassification(config)
+    outputs = model(torch.randn(2, 40, 16), labels=torch.tensor([0, 2]))
+    assert outputs.logits.shape == (2, 3)
+    outputs.loss.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+    assert len(model.encoder) == 3
+    assert model.encoder(torch.randn(2, 1, 40, 16)).shape == (2, 6, 10, 4)  # each stage halves both axes
+
+
+def test_the_loss_is_that_of_the_problem_type():
+    """Several labels: the mean binary cross-entropy, as transformers' own classifiers have it."""
+    config = ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), num_labels=3, problem_type="multi_label_classification")
+    model = ResidualCNNForAudioClassification(config).eval()
+    labels = torch.tensor([[1.0, 0.0, 1.0]])
+    outputs = model(torch.randn(1, 20, 16), labels=labels)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(outputs.logits, labels)
+    torch.testing.assert_close(outputs.loss, expected)
+    assert isinstance(model(torch.randn(1, 20, 16), return_dict=False), tuple)
+
+
+def test_a_block_is_a_residual():
+    """With its last normalisation at zero, a block leaves what is not negative as it is."""
+    model = ResidualCNNForAudioClassification(ResidualCNNConfig(hidden_sizes=(4,), depths=(2,))).eval()
+    block = model.encoder[1]
+    torch.nn.init.zeros_(block.norm2.weight)
+    features = torch.rand(1, 4, 5, 5)
+    torch.testing.assert_close(block(features), features)
+
+
+def test_it_saves_and_loads_by_the_auto_classes(tmp_path):
+    model = ResidualCNNForAudioClassification(ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), num_labels=3)).eval()
+    model.save_pretrained(tmp_path)
+    ASMFeatureExtractor(num_mel_bins=64, max_length=98).save_pretrained(tmp_path)
+    again = AutoModelForAudioClassification.from_pretrained(tmp_path).eval()
+    inputs = AutoFeatureExtractor.from_pretrained(tmp_path)(torch.randn(16000), 16000, return_tensors="pt")
+    torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, rtol=0, atol=0)
+
+
+def test_each_stage_has_a_depth():
+    with pytest.raises(StrictDataclassError, match=r"`hidden_sizes` \(4, 8\) and `depths` \(1,\) must be of equal"):
+        ResidualCNNConfig(hidden_sizes=(4, 8), depths=(1,))

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from transformers import AutoModelForAudioClassification
+
+from modeling_asm import ASMForAudioClassification
+
+
+GEOMETRY = {"max_length": 16, "num_mel_bins": 24, "patch_size": (8, 4), "frequency_stride": 8, "time_stride": 4}
+
+
+def test_the_same_geometry_leaves_every_bit(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert model.resize_spectrogram(**GEOMETRY) is model
+    assert model.resize_spectrogram(max_length=17) is model  # another window, the same patches
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+CHANGES = {
+    "longer": {"max_length": 32},
+    "shorter": {"max_length": 8},
+    "more-bins": {"num_mel_bins": 40},
+    "denser": {"time_stride": 1, "frequency_stride": 4},
+    "patch": {"patch_size": (12, 6), "frequency_stride": 12},
+}
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_resized_model_runs_saves_and_loads(model, tmp_path, change, stretch):
+    model.eval().resize_spectrogram(**CHANGES[change], stretch=stretch).save_pretrained(tmp_path)
+    again = ASMForAudioClassification.from_pretrained(tmp_path).eval()
+    config = again.config
+    assert (config.patch_grid, config.patch_shape) == (model.config.patch_grid, model.config.patch_shape)
+    assert again.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.shape == (8, config.num_patches)
+    input_values = torch.randn(2, config.max_length, config.num_mel_bins)
+    torch.testing.assert_close(again(input_values).logits, model(input_values).logits)
+
+
+def test_what_was_learnt_of_a_moment_stays_there(model):
+    """Twice the window and back: every bit returns, and on the way the new patches have no say."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.resize_spectrogram(max_length=32)
+    fc1 = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.unflatten(1, (3, 8))
+    old = before["audio_spectrogram_mixer.layers.0.token_mixing.fc1.weight"].unflatten(1, (3, 4))
+    assert torch.equal(fc1[..., :4], old)
+    assert (fc1[..., 4:] == 0).all()
+    model.resize_spectrogram(max_length=16)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"time_stride": 1}, {"num_mel_bins": 72}, {"frequency_stride": 2}], ids=str)
+def test_there_and_back_again_loses_little(model, change):
+    """Less than a fifth of smooth weights' size, as trained ones are; white noise has no neighbours to ask."""
+    smooth = torch.cos(torch.arange(4) / 4) * torch.arange(1, 4)[:, None]
+    for layer in model.audio_spectrogram_mixer.layers:
+        layer.token_mixing.fc1.weight.data[:] = smooth.flatten()
+    before = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight.clone()
+    model.resize_spectrogram(**change)
+    model.resize_spectrogram(**{name: GEOMETRY[name] for name in change})
+    after = model.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight
+    assert (after - before).norm() / before.norm() < 0.2
+
+
+@pytest.mark.parametrize("change", [{"time_stride": 1}, {"frequency_stride": 4}, {"num_mel_bins": 48}], ids=str)
+@pytest.mark.parametrize("stretch", [False, True])
+def test_pre_activations_keep_their_size(model, change, stretch):
+    """Tokens that are alike everywhere: the sums over more of them are the same, but for the grid's edges."""
+    mixing = model.audio_spectrogram_mixer.layers[0].token_mixing
+    mixing.fc1.weight.data.uniform_(0.5, 1.0)
+    before = mixing.fc1.weight.sum(1)
+    model.resize_spectrogram(**change, stretch=stretch)
+    ratio = mixing.fc1.weight.sum(1) / before
+    assert (ratio > 0.7).all()
+    assert (ratio < 1.3).all()
+
+
+def test_a_resized_patch_gives_the_token_of_the_original(model):
+    """Source: https://arxiv.org/abs/2212.08013, equation 4: exact where the patch grows."""
+    projection, patches = model.audio_spectrogram_mixer.patch_embeddings.projection, torch.randn(5, 1, 8, 4)
+    before = projection(patches)
+    model.resize_spectrogram(patch_size=(16, 8))
+    larger = torch.nn.functional.interpolate(patches, size=(16, 8), mode="bilinear", antialias=True)
+    torch.testing.assert_close(projection(larger), before, atol=1e-4, rtol=0)
+
+
+def test_a_new_window_without_the_call_names_it(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    for load in (ASMForAudioClassification.from_pretrained, AutoModelForAudioClassification.from_pretrained):
+        with pytest.raises(RuntimeError, match=r"another geometry.*\.resize_spectrogram\(max_length="):
+            load(tmp_path, max_length=32)
+    with pytest.raises(ValueError, match="resize_spectrogram"):
+        model(torch.zeros(1, 12, 24))
+
+
+def test_an_impossible_geometry_leaves_the_model_alone(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit"):
+        model.resize_spectrogram(max_length=2)
+    assert model.config.max_length == 16
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_with_a_stem_is_resized(stemmed, change):
+    stemmed.eval().resize_spectrogram(**CHANGES[change])
+    config = stemmed.config
+    input_values = torch.randn(2, config.max_length, config.num_mel_bins)
+    outputs = stemmed.audio_spectrogram_mixer(input_values)
+    assert outputs.last_hidden_state.shape == (2, config.num_patches, config.hidden_size)

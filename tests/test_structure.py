@@ -1,0 +1,125 @@
+"""The rooms of the package: which may import which, what travels with a checkpoint, and which file tests which."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import transformers
+from strangers import TRAVELLING
+
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "src" / "modeling_asm"
+
+# From the ground up: a module imports only modules of its own line and of the lines above it here.
+FLOORS = [
+    "renamed",
+    "configuration_asm fbank",
+    "mixing cpu_blocks resizing windowing targets",
+    "feature_extraction_asm modeling_asm residual_cnn",
+    "audio.files audio.sources audio.windows audio.statistics audio",
+    "pipeline_asm streaming hear plots saliency",
+    "conversion.weights conversion.mixer conversion",
+    "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
+    "export",
+    "loading measuring.timing measuring.cost measuring.environment measuring",
+    "training.metrics training.tasks training.augmentation training.arguments training.frontend training.run_folder "
+    "training",
+    "training.data.folders training.data.labels training.data.loading training.data.decoding training.data.splits "
+    "training.data.clips training.data",
+    "training.models training.teachers training.trainer training.settings",
+    "training.report.plots training.report.tables training.report.cards training.report.publishing "
+    "training.report.results training.report.checkpoint training.report",
+    "training.run training.experiments prediction",
+    "commands.console commands.classify commands.convert commands.explain commands.export commands.predict "
+    "commands.stats commands.train commands",
+]
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+
+# What the code in a checkpoint imports of transformers: documented for users, and long-lived, since a checkpoint keeps
+# its code for years.
+LASTING = {
+    "transformers": {"BatchFeature", "PreTrainedConfig", "PreTrainedModel", "SequenceFeatureExtractor"},
+    "transformers.activations": {"ACT2FN"},
+    "transformers.modeling_layers": {"GradientCheckpointingLayer"},
+    "transformers.modeling_outputs": {"BaseModelOutputWithPooling", "SequenceClassifierOutput"},
+    "transformers.utils": {"logging"},
+}
+
+
+def module_name(path: Path) -> str:
+    """The name of a module within the package; a package's own is that of its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the package that a file imports, by their names within it."""
+    package = list(path.relative_to(PACKAGE).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            inside = [".".join([*base, alias.name]) for alias in node.names]
+            found |= {name if name in FLOOR_OF else ".".join(base) for name in inside}
+    return found
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_run_one_way(path):
+    """A file imports none that stands above it."""
+    name = module_name(path)
+    assert name in FLOOR_OF, f"{name} has no floor: add it to FLOORS"
+    above = {other for other in imports_of(path) if FLOOR_OF[other] > FLOOR_OF[name]}
+    assert not above
+
+
+def test_every_floor_is_there():
+    assert set(FLOOR_OF) == {module_name(path) for path in MODULES}
+
+
+def test_every_source_file_has_its_tests():
+    sources = {path.relative_to(PACKAGE).with_name(f"test_{path.name}") for path in MODULES if path.stem != "__init__"}
+    tests = {path.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert sources <= tests
+
+
+@pytest.mark.parametrize("name", TRAVELLING)
+def test_travelling_files_import_lasting_names_and_each_other_only(name):
+    """They are frozen into checkpoints, and meet versions of transformers that are not written yet."""
+    standard = {"math", "functools", "difflib", "dataclasses", "itertools", "typing"}
+    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1 and node.module in TRAVELLING
+        elif isinstance(node, ast.ImportFrom):
+            top = node.module.split(".")[0]
+            assert top in {"torch", "transformers", "huggingface_hub", *standard}
+            if top == "transformers":
+                assert {alias.name for alias in node.names} <= LASTING[node.module]
+        elif isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= {"torch", "numpy", *standard}
+
+
+def test_lasting_names_are_there():
+    for module, names in LASTING.items():
+        for name in names:
+            assert hasattr(transformers if module == "transformers" else __import__(module, fromlist=[name]), name)
+
+
+def test_no_file_is_long():
+    """A file is one room."""
+    lines = {module_name(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert max(lines.values()) <= 400, sorted(lines.items(), key=lambda item: -item[1])[:3]
+
+
+def test_make_help_lists_every_target():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE).group(1).split()
+    command = ["make", "--no-print-directory", "help"]
+    output = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in output.splitlines()] == targets

@@ -1,0 +1,22 @@
+"""What the tests of training share."""
+
+import pytest
+
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.data.loading import DataArguments
+from modeling_asm.training.data.splits import SplitArguments
+from modeling_asm.training.models import ModelArguments
+from modeling_asm.training.settings import Arguments, ExperimentArguments
+from modeling_asm.training.trainer import AudioTrainingArguments
+
+
+@pytest.fixture
+def make_arguments(tmp_path):
+    """Make the arguments of an experiment."""
+
+    def call(experiment=None, split=None, model=None, **training) -> Arguments:
+        options = {"output_dir": str(tmp_path / "run"), "use_cpu": True, **training}
+        parts = (ExperimentArguments(**(experiment or {})), DataArguments("clips"), SplitArguments(**(split or {})))
+        return Arguments(*parts, ModelArguments(**(model or {})), AudioTrainingArguments(**options), Augmentation())
+
+    return call

@@ -1,0 +1,212 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import ClassLabel, Dataset, Features, List, Value
+from torch.utils.data import DataLoader
+from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor
+
+from modeling_asm import ASMFeatureExtractor
+from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm.fbank import fbank
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.data.clips import ClipDataset, ClipStream, ClipTransform, collate_clips, measure_features
+from modeling_asm.training.data.decoding import decode_audio
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.frontend import Frontend
+
+
+@pytest.fixture
+def dataset(tones) -> Dataset:
+    return load_audio_dataset(DataArguments(str(tones)))["train"]
+
+
+def inputs(dataset, feature_extractor, augmentation=None, smoothing=0.0, **arguments):
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, augmentation, smoothing)
+    return ClipDataset(decode_audio(dataset, 16000)[0], transform, **arguments)
+
+
+def test_kept_and_decoded_anew_are_alike(dataset, feature_extractor):
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
+    kept, anew = (ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform) for keep in (True, False))
+    torch.testing.assert_close(kept[7]["input_values"], anew[7]["input_values"], rtol=0, atol=0)
+
+
+def test_mean_and_standard_deviation_are_those_of_all_frames(dataset):
+    dataset = dataset.select([0, 25])
+    frames = [fbank(torch.from_numpy(load_audio(audio["path"]))[None])[0] for audio in dataset["audio"]]
+    values = torch.cat(frames).double()
+    for keep in (True, False):
+        mean, std = measure_features(decode_audio(dataset, 16000, keep=keep)[0], ASMFeatureExtractor())
+        assert mean == pytest.approx(values.mean().item(), abs=1e-4)
+        assert std == pytest.approx(values.std(correction=0).item(), abs=1e-4)
+
+
+def test_silence_has_no_deviation(tones, dataset):
+    for file in tones.glob("*/*.wav"):
+        soundfile.write(file, np.zeros(800), 16000)
+    with pytest.raises(ValueError, match="digital silence"):
+        measure_features(decode_audio(dataset, 16000)[0], ASMFeatureExtractor())
+
+
+def test_inputs_for_evaluation(dataset, tones, feature_extractor):
+    rows = inputs(dataset, feature_extractor).__getitems__([0, 30])  # what a DataLoader calls
+    waveform = load_audio(str(tones / "low" / "10.wav"))
+    expected = feature_extractor(waveform, sampling_rate=16000, return_tensors="pt", truncation=True).input_values[0]
+    torch.testing.assert_close(rows["input_values"][1], expected, atol=1e-5, rtol=0)
+    assert rows["labels"].tolist() == [0, 1]
+    assert rows["index"].tolist() == [0, 30]
+
+
+def test_soft_labels(dataset, feature_extractor):
+    rows = inputs(dataset, feature_extractor, Augmentation(mixup=0.0), 0.2).__getitems__([0, 30])
+    torch.testing.assert_close(rows["labels"], torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
+    torch.testing.assert_close(inputs(dataset, feature_extractor, None, 0.2)[0]["labels"], torch.tensor([0.9, 0.1]))
+    mixed = inputs(dataset, feature_extractor, Augmentation(mixup=1.0)).__getitems__(list(range(0, 40, 2)))
+    labels = mixed["labels"]
+    torch.testing.assert_close(labels.sum(1), torch.ones(20))
+    assert ((labels > 0.01) & (labels < 0.99)).any()
+
+
+def test_several_labels_and_numbers(feature_extractor):
+    features = Features({"label": List(ClassLabel(names=["a", "b", "c"]))})
+    targets = ClipTransform(Frontend(feature_extractor, 0.1), features).targets([[0, 2], [], [1]])
+    assert targets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    smooth = ClipTransform(Frontend(feature_extractor, 0.1), features, label_smoothing=0.2).targets([[1]])
+    torch.testing.assert_close(smooth, torch.tensor([[0.1, 0.9, 0.1]]))
+    numbers = ClipTransform(Frontend(feature_extractor, 0.1), Features({"label": Value("float32")})).targets([0.5, 2.0])
+    assert numbers.tolist() == [0.5, 2.0]
+
+
+def test_draws_depend_on_seed_epoch_and_rows_alone(dataset, feature_extractor):
+    first = inputs(dataset, feature_extractor, Augmentation(), seed=1)
+    batch = first.__getitems__([3, 20])
+    torch.manual_seed(99)
+    first.__getitems__([5])
+    again = first.__getitems__([3, 20])
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    first.set_epoch(1)
+    assert not torch.equal(first.__getitems__([3, 20])["input_values"], batch["input_values"])
+    other = inputs(dataset, feature_extractor, Augmentation(), seed=2)
+    assert not torch.equal(other.__getitems__([3, 20])["input_values"], batch["input_values"])
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_change_nothing(dataset, feature_extractor, num_workers):
+    clips = inputs(dataset, feature_extractor, Augmentation())
+    options = {"batch_size": 16, "collate_fn": collate_clips}
+    plain, parallel = (
+        [batch["input_values"] for batch in DataLoader(clips, num_workers=workers, **options)]
+        for workers in (0, num_workers)
+    )
+    assert all(torch.equal(*pair) for pair in zip(plain, parallel))
+
+
+def test_evaluation_draws_nothing(dataset, feature_extractor):
+    clips = inputs(dataset, feature_extractor)
+    before = clips.__getitems__([1, 2])
+    clips.set_epoch(5)
+    assert torch.equal(before["input_values"], clips.__getitems__([1, 2])["input_values"])
+
+
+def test_balanced_drawing_evens_out_the_classes(dataset, feature_extractor):
+    rare = dataset.select([*range(20), 20, 21])  # 20 high, 2 low
+    clips = inputs(rare, feature_extractor, balanced=True)
+    shares = []
+    for epoch in range(20):
+        clips.set_epoch(epoch)
+        shares.append(np.mean([rare[int(index)]["label"] for index in clips.order]))
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.08)
+    row = clips[4]
+    assert int(row["index"]) == clips.order[4]
+    assert int(row["labels"]) == rare[int(row["index"])]["label"]
+
+
+def test_long_clips_are_cut_at_random_for_training_only(tones, feature_extractor):
+    ramp = np.linspace(0.001, 1, 40000)
+    for label in ("high", "low"):
+        soundfile.write(tones / label / "00.wav", ramp, 16000, subtype="FLOAT")
+    dataset = load_audio_dataset(DataArguments(str(tones)))["train"]
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation(speed=0.1))
+    waveform = torch.from_numpy(load_audio(tones / "high" / "00.wav"))
+    rng = np.random.default_rng(0)
+    cuts = [transform.cut(waveform, rng) for _ in range(50)]
+    size = feature_extractor.nb_max_samples
+    assert {cut.shape[0] for cut in cuts} == {math.ceil(1.1 * size)}
+    starts = [cut[0].item() for cut in cuts]
+    assert min(starts) < 0.1
+    assert max(starts) > 0.8
+    torch.testing.assert_close(
+        ClipTransform(Frontend(feature_extractor, 0.1), dataset.features).cut(waveform, rng), waveform[:size]
+    )
+
+
+@pytest.mark.parametrize("extractor", [ASTFeatureExtractor(max_length=32), Wav2Vec2FeatureExtractor()])
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+def test_other_models_inputs(dataset, extractor):
+    shape = (32, 128) if isinstance(extractor, ASTFeatureExtractor) else (1600,)
+    for augmentation in (None, Augmentation()):
+        rows = inputs(dataset, extractor, augmentation).__getitems__([0, 25])
+        assert rows["input_values"].shape == (2, *shape)
+        assert torch.isfinite(rows["input_values"]).all()
+
+
+def test_padding_is_the_extractors(dataset):
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=50, padding_value=math.pi)
+    assert (inputs(dataset, extractor)[0]["input_values"][18:] == torch.tensor(math.pi)).all()
+
+
+def test_a_stream_gives_what_the_data_set_gives(tones, dataset, feature_extractor):
+    plain = [dict(row, audio={"path": row["audio"]["path"], "bytes": None}) for row in dataset]
+    stream = Dataset.from_list(plain).to_iterable_dataset()
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
+    rows = list(ClipStream(stream, transform, 16, 0, "error"))
+    whole = ClipDataset(decode_audio(dataset, 16000)[0], transform)
+    assert len(rows) == 40
+    assert [int(row["index"]) for row in rows] == list(range(40))
+    torch.testing.assert_close(rows[33]["input_values"], whole[33]["input_values"], atol=1e-5, rtol=0)
+    (tones / "low" / "05.wav").write_text("not audio")
+    with pytest.raises(AudioFileError, match="--on_bad_audio skip"):
+        list(ClipStream(stream, transform, 16, 0, "error"))
+    good = list(ClipStream(stream, transform, 16, 0, "skip"))
+    assert [int(row["index"]) for row in good] == [row for row in range(40) if row != 25]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_comes_once_however_many_workers(dataset, feature_extractor, workers):
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation())
+    stream = ClipStream(dataset.to_iterable_dataset(), transform, 4, 0, "error")
+    alone, shared = (list(DataLoader(stream, batch_size=4, num_workers=number)) for number in (0, workers))
+    assert len(alone) == len(shared) == 10
+    for one, other in zip(alone, shared):
+        torch.testing.assert_close(one["input_values"], other["input_values"], rtol=0, atol=0)
+        assert torch.equal(one["labels"], other["labels"])
+
+
+def test_training_clips_of_a_stream_come_again_in_another_order(dataset, feature_extractor):
+    """Batches are full over the end of a pass; whoever skips some finds the next as they would have been."""
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation())
+    shuffled = dataset.to_iterable_dataset().shuffle(seed=0, buffer_size=40)
+    stream = DataLoader(ClipStream(shuffled, transform, 16, 0, "error", endless=True), batch_size=16)
+    batches = list(itertools.islice(stream, 6))
+    assert [len(batch["labels"]) for batch in batches] == [16] * 6
+    files = [row["audio"]["path"] for row in itertools.islice(stream.dataset.rows(), 80)]
+    assert sorted(files[:40]) == sorted(files[40:])
+    assert files[:40] != files[40:]
+    again = list(itertools.islice(stream, 6))
+    for one, other in zip(batches, again):
+        assert torch.equal(one["input_values"], other["input_values"])
+
+
+def test_names_of_clips(dataset, feature_extractor):
+    """An `index` leads back to its file, of a shuffled stream too, and in its second pass."""
+    clips = inputs(dataset, feature_extractor)
+    assert clips.file_names([3, 20]) == [dataset[row]["audio"]["path"] for row in (3, 20)]
+    shuffled = dataset.to_iterable_dataset().shuffle(seed=0, buffer_size=40)
+    stream = ClipStream(shuffled, clips.transform, 16, 0, "error", endless=True)
+    for batch in itertools.islice(DataLoader(stream, batch_size=16), 4):
+        files = stream.file_names(batch["index"].tolist())
+        assert ["low" in file for file in files] == batch["labels"].bool().tolist()

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import soundfile
+from datasets import Dataset, DatasetDict
+
+from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm.training.data.decoding import cache_file, decode_audio, decode_splits, fingerprint
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+
+
+@pytest.fixture
+def dataset(tones) -> Dataset:
+    return load_audio_dataset(DataArguments(str(tones)))["train"]
+
+
+def test_decoded_once_and_kept(dataset, tones):
+    decoded, problems = decode_audio(dataset, 16000)
+    assert problems == []
+    assert decoded["seconds"][:] == pytest.approx([0.2] * 40)
+    np.testing.assert_array_equal(decoded[3]["waveform"], load_audio(tones / "high" / "03.wav"))
+    name = cache_file(dataset, 16000)
+    assert cache_file(dataset, 16000) == name
+    assert cache_file(dataset, 8000) != name
+    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
+    assert cache_file(dataset, 16000) != name  # a file that changed is decoded anew
+    assert decode_audio(dataset, 16000)[0][3]["seconds"] == pytest.approx(0.05)
+
+
+def test_several_processes_decode_alike(tones, dataset):
+    alone = decode_audio(dataset.select(range(10)), 16000, keep=False)[0]
+    many = Dataset.from_dict({"audio": list(dataset["audio"]) * 5})
+    decoded = decode_audio(many, 16000, num_proc=2)[0]
+    assert decoded["seconds"][:10] == alone["seconds"][:]
+    assert len(decoded) == 200
+
+
+def test_bytes_instead_of_files(tones):
+    content = (tones / "low" / "00.wav").read_bytes()
+    rows = [{"path": None, "bytes": content}, {"path": "named.wav", "bytes": b"RIFF"}]
+    dataset = Dataset.from_dict({"audio": rows, "label": [0, 1]})
+    good, problems = decode_audio(dataset, 16000, "skip")
+    assert len(good) == 1
+    assert "named.wav" in problems[0]
+    np.testing.assert_array_equal(good[0]["waveform"], load_audio(tones / "low" / "00.wav"))
+
+
+def test_an_unreadable_file_is_named_or_skipped(tones, dataset):
+    (tones / "low" / "05.wav").write_bytes(b"RIFF and then nothing")
+    with pytest.raises(AudioFileError, match=r"05\.wav.*--on_bad_audio skip"):
+        decode_audio(dataset, 16000)
+    good, problems = decode_audio(dataset, 16000, "skip")
+    assert len(good) == 39
+    assert len(problems) == 1
+    assert "05.wav" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is not there"), (b"", "is an empty file"), (b"no audio", "Cannot decode"), ("cut", "is truncated")],
+    ids=["missing", "empty", "not-audio", "truncated"],
+)
+def test_what_a_row_of_a_manifest_may_name(tones, dataset, content, message):
+    file = tones / "low" / "05.wav"
+    whole = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(whole[:2000] if content == "cut" else content)
+    with pytest.raises(AudioFileError, match=rf"05\.wav.*{message}|{message}.*05\.wav"):
+        decode_audio(dataset, 16000)
+
+
+def test_a_folder_of_unreadable_files(tones, dataset):
+    for file in tones.glob("*/*.wav"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="None of the 40 audio files can be read"):
+        decode_audio(dataset, 16000, "skip")
+
+
+def test_the_columns_that_stay(dataset):
+    decoded, _ = decode_audio(DatasetDict(train=dataset)["train"], 16000)
+    assert decoded.column_names == ["audio", "label", "seconds", "waveform"]
+
+
+def test_a_fingerprint_tells_other_clips_and_labels(dataset, tones):
+    known = fingerprint(DatasetDict(train=dataset))
+    assert fingerprint(DatasetDict(train=load_audio_dataset(DataArguments(str(tones)))["train"])) == known
+    assert fingerprint(DatasetDict(test=dataset)) != known
+    assert fingerprint(DatasetDict(train=dataset.select(range(39)))) != known
+    labels = [1 - label for label in dataset["label"]]
+    other = dataset.remove_columns("label").add_column("label", labels, feature=dataset.features["label"])
+    assert fingerprint(DatasetDict(train=other)) != known
+    soundfile.write(tones / "high" / "03.wav", np.zeros(800), 16000)
+    assert fingerprint(DatasetDict(train=dataset)) != known
+
+
+def test_a_fingerprint_tells_other_speakers_and_contents(dataset, tones):
+    speakers = dataset.add_column("speaker", ["ann", "bob"] * 20)
+    swapped = dataset.add_column("speaker", ["bob", "ann"] * 20)
+    assert fingerprint(DatasetDict(train=speakers)) != fingerprint(DatasetDict(train=swapped))
+    known = [fingerprint(DatasetDict(train=dataset), contents=contents) for contents in (True, False)]
+    soundfile.write(tones / "high" / "03.wav", np.zeros((1600, 2)), 8000)  # of the same size
+    assert fingerprint(DatasetDict(train=dataset)) != known[0]
+    assert fingerprint(DatasetDict(train=dataset), contents=False) == known[1]
+
+
+def test_what_is_left_out_of_all_splits_is_told(tones, dataset, capsys):
+    for name in ("05", "06"):
+        (tones / "low" / f"{name}.wav").write_bytes(b"")
+    splits = DatasetDict(train=dataset.select(range(26)), test=dataset.select(range(26, 40)))
+    decoded, further, problems = decode_splits(splits, None, 16000, "skip", keep=False)
+    assert further is None
+    assert {name: len(split) for name, split in decoded.items()} == {"train": 25, "test": 13}
+    told = capsys.readouterr().out
+    assert "Skipped 2 unreadable files" in told
+    assert all(problem in told for problem in problems)

@@ -1,0 +1,207 @@
+import csv
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_asm.training.data.folders import read_folder, read_manifest, resolve_inside
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not decoded here")
+
+
+def write_csv(file, *rows):
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def test_a_sub_folder_a_class(tmp_path):
+    touch(tmp_path, "high/1.wav", "high/2 é.flac", "low/天气.ogg", "low/.hidden", "__MACOSX/low/._1.wav")
+    splits = read_folder(tmp_path)
+    assert list(splits) == ["train"]
+    assert splits["train"]["label"] == ["high", "high", "low"]
+    assert [path.split("/")[-1] for path in splits["train"]["audio"]] == ["1.wav", "2 é.flac", "天气.ogg"]
+
+
+def test_a_sub_folder_a_split(tmp_path):
+    touch(tmp_path, "train/cat/1.wav", "train/dog/1.wav", "test/cat/2.wav")
+    splits = read_folder(tmp_path)
+    assert {name: len(columns["audio"]) for name, columns in splits.items()} == {"train": 2, "test": 1}
+
+
+def test_splits_beside_classes(tmp_path):
+    touch(tmp_path, "train/cat/1.wav", "dog/1.wav")
+    with pytest.raises(ValueError, match=r"mixes splits \['train'\] and classes \['dog'\]"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_metadata(tmp_path, name):
+    rows = [("file_name", "label", "speaker"), ("a/1.wav", "yes", "ann"), ("2.wav", "no", "")]
+    (tmp_path / "train").mkdir()
+    if name.endswith("csv"):
+        write_csv(tmp_path / "train" / name, *rows)
+    else:
+        lines = [json.dumps(dict(zip(rows[0], row)), ensure_ascii=False) for row in rows[1:]]
+        (tmp_path / "train" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = read_folder(tmp_path)["train"]
+    assert columns["label"] == ["yes", "no"]
+    assert columns["speaker"] == ["ann", ""]
+    assert columns["audio"] == [str(tmp_path / "train" / "a/1.wav"), str(tmp_path / "train" / "2.wav")]
+
+
+def test_levels_of_folders(tmp_path):
+    """The layout of CASIA: speaker, emotion, file."""
+    touch(tmp_path, "ann/angry/1.wav", "ann/happy/1.wav", "bob/angry/2.wav")
+    columns = read_folder(tmp_path, folder_columns=["speaker", "label"])["train"]
+    assert list(zip(columns["speaker"], columns["label"])) == [("ann", "angry"), ("ann", "happy"), ("bob", "angry")]
+
+
+def test_official_lists(tmp_path):
+    """The layout of Speech Commands: a folder a word, and lists of the clips to validate and to test on."""
+    touch(tmp_path, "yes/1.wav", "yes/2.wav", "no/1.wav", "no/2.wav", "_background_noise_/hum.wav")
+    (tmp_path / "testing_list.txt").write_text("yes/2.wav\nno/2.wav\n")
+    (tmp_path / "validation_list.txt").write_text("no/1.wav\n")
+    lists = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+    splits = read_folder(tmp_path, split_lists=lists)
+    assert {name: columns["label"] for name, columns in splits.items()} == {
+        "validation": ["no"],
+        "test": ["yes", "no"],
+        "train": ["_background_noise_", "yes"],
+    }
+    (tmp_path / "testing_list.txt").write_text("yes/9.wav\n")
+    with pytest.raises(ValueError, match=r"lists 1 files that are not in .*'yes/9.wav' first"):
+        read_folder(tmp_path, split_lists=lists)
+    with pytest.raises(FileNotFoundError, match=r"no list .*nowhere\.txt' for the split 'test'"):
+        read_folder(tmp_path, split_lists={"test": "nowhere.txt"})
+    with pytest.raises(ValueError, match="outside its folder"):
+        read_folder(tmp_path, split_lists={"test": "../../etc/passwd"})
+
+
+def test_without_labels_all_files_are_clips(tmp_path):
+    touch(tmp_path, "1.wav", "a/2.wav", "a/b/3.wav", "a/.DS_Store")
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 3
+
+
+def test_a_manifest_elsewhere(tmp_path):
+    touch(tmp_path, "audio/1.wav")
+    write_csv(tmp_path / "list.csv", ("path", "class", "fold"), ("1.wav", "dog", "3"))
+    columns = read_manifest(tmp_path / "list.csv", tmp_path / "audio", "path", "class")
+    assert columns == {"audio": [str(tmp_path / "audio" / "1.wav")], "label": ["dog"], "fold": ["3"]}
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b.wav"])
+def test_a_manifest_cannot_leave_the_data_folder(tmp_path, name):
+    write_csv(tmp_path / "list.csv", ("file_name", "label"), (name, "dog"))
+    with pytest.raises(ValueError, match=r"list\.csv' names '.*', which is outside its folder"):
+        read_manifest(tmp_path / "list.csv")
+
+
+@given(st.text(min_size=1, max_size=30).filter(lambda text: "\0" not in text))
+def test_no_name_at_all_leaves_the_folder(tmp_path, name):
+    try:
+        path = resolve_inside(tmp_path, name, "list")
+    except (ValueError, OSError):
+        return
+    assert path.resolve().is_relative_to(tmp_path.resolve())
+
+
+@pytest.mark.parametrize(
+    ("header", "label_column", "words"),
+    [
+        (("file", "label"), None, ["'file_name'", "file, label", "--audio_column"]),
+        (("file_name", "class"), None, ["'label'", "file_name, class", "--label_column"]),
+        (("file_name", "label"), "species", ["'species'", "file_name, label"]),
+        (("file_name", "label", "label"), None, ["two columns 'label'", "Rename or remove"]),
+        (("file_name", "label", "labels"), None, ["two label columns", "--label_column"]),
+    ],
+    ids=["no-file", "no-label", "no-named-label", "one-name-twice", "two-label-columns"],
+)
+def test_columns_that_do_not_do(tmp_path, header, label_column, words):
+    write_csv(tmp_path / "list.csv", header, ("1.wav", "a", "b")[: len(header)])
+    with pytest.raises(ValueError) as error:
+        read_manifest(tmp_path / "list.csv", label_column=label_column)
+    for word in (*words, "list.csv"):
+        assert word in str(error.value)
+
+
+def test_json_with_one_name_twice_or_none(tmp_path):
+    (tmp_path / "list.jsonl").write_text('{"file_name": "1.wav", "label": "a", "label": "b"}\n')
+    with pytest.raises(ValueError, match="two columns 'label'"):
+        read_manifest(tmp_path / "list.jsonl")
+    (tmp_path / "list.jsonl").write_text('{"file_name": "1.wav", "label": "a"}\nno json\n')
+    with pytest.raises(ValueError, match="no JSON object in row 2"):
+        read_manifest(tmp_path / "list.jsonl")
+    (tmp_path / "list.jsonl").write_text("5\n")
+    with pytest.raises(ValueError, match="no JSON object in row 1: 5"):
+        read_manifest(tmp_path / "list.jsonl")
+
+
+@pytest.mark.parametrize(("row", "column"), [(("1.wav", ""), "label"), (("", "a"), "file_name"), (("1.wav",), "label")])
+def test_a_gap_names_the_row(tmp_path, row, column):
+    write_csv(tmp_path / "list.csv", ("file_name", "label"), ("2.wav", "b"), row)
+    with pytest.raises(ValueError, match=rf"list\.csv' has no '{column}' in row 3"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no data folder"):
+        read_folder(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no manifest"):
+        read_manifest(tmp_path / "nowhere.csv")
+    (tmp_path / "list.xlsx").write_text("")
+    with pytest.raises(ValueError, match=r"its name must end in \.csv or \.jsonl"):
+        read_manifest(tmp_path / "list.xlsx")
+
+
+def test_a_damaged_csv(tmp_path):
+    (tmp_path / "clips.csv").write_text('file_name,label\n1.wav,"yes\n')
+    with pytest.raises(ValueError, match=r"clips\.csv' is not valid CSV after row 1: unexpected end of data"):
+        read_manifest(tmp_path / "clips.csv")
+
+
+def test_splits_without_labels(tmp_path):
+    touch(tmp_path, "train/1.wav", "test/deep/2.wav")
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 2
+    write_csv(tmp_path / "train" / "metadata.csv", ["file_name"], ["1.wav"])
+    splits = read_folder(tmp_path, labelled=False)
+    assert {name: [path.split("/")[-1] for path in columns["audio"]] for name, columns in splits.items()} == {
+        "test": ["2.wav"],
+        "train": ["1.wav"],
+    }
+
+
+@pytest.mark.parametrize("empty", ["mid", "test/high", "train/mid"])
+def test_a_folder_without_clips(tmp_path, empty):
+    touch(tmp_path, *(["high/1.wav", "low/1.wav"] if empty == "mid" else ["train/high/1.wav", "train/low/1.wav"]))
+    (tmp_path / empty).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"The folder '.*(mid|test)' has no clips. Remove it, or put"):
+        read_folder(tmp_path)
+
+
+def test_text_that_is_not_in_utf8(tmp_path):
+    (tmp_path / "list.csv").write_bytes("file_name,label\n天气.wav,a\n".encode("gbk"))
+    with pytest.raises(ValueError, match=r"list\.csv' is not UTF-8: .* Save it as UTF-8"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_notes_and_pictures_are_no_clips(tmp_path):
+    touch(tmp_path, "high/1.wav", "high/notes.txt", "low/1.xyz", "low/cover.png", "low/take.json", "high/2")
+    assert [path.split("/", -1)[-1] for path in read_folder(tmp_path)["train"]["audio"]] == ["1.wav", "2", "1.xyz"]
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 3
+
+
+def test_a_folder_without_classes(tmp_path):
+    touch(tmp_path, "1.wav", "2.wav")
+    with pytest.raises(ValueError, match=r"has no sub-folders with clips. Put the clips of each class into"):
+        read_folder(tmp_path)
+
+
+def test_a_label_column_where_folders_are_the_labels(tmp_path):
+    touch(tmp_path, "high/1.wav", "low/1.wav")
+    with pytest.raises(ValueError, match=r"There is no column 'species': in .* the sub-folders are the labels"):
+        read_folder(tmp_path, label_column="species")

@@ -1,0 +1,177 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict
+
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset, load_further_clips
+from modeling_asm.training.tasks import TASKS, label_names, task_of
+
+
+SINGLE, MULTI, REGRESSION = TASKS
+
+
+@pytest.fixture
+def saved(tones, tmp_path):
+    """The tones as `Dataset.save_to_disk` leaves them: the files' content in a column `sound`, classes in `pitch`."""
+    files = sorted(tones.glob("*/*.wav"))
+    rows = {
+        "sound": [{"path": file.name, "bytes": file.read_bytes()} for file in files],
+        "pitch": [file.parent.name for file in files],
+        "label": [0] * len(files),
+    }
+    dataset = Dataset.from_dict(rows).cast_column("sound", Audio(decode=False))
+    dataset = dataset.cast_column("pitch", ClassLabel(names=["low", "high"]))
+    DatasetDict(train=dataset, test=dataset.select([0, 39])).save_to_disk(tmp_path / "saved")
+    dataset.save_to_disk(tmp_path / "alone")
+    return tmp_path / "saved"
+
+
+def test_a_folder(tones):
+    dataset = load_audio_dataset(DataArguments(data_dir=str(tones)))
+    assert {name: len(split) for name, split in dataset.items()} == {"train": 40}
+    assert label_names(dataset["train"].features) == ["high", "low"]
+    assert dataset["train"][0]["audio"]["path"].endswith("high/00.wav")
+
+
+def test_a_saved_data_set(saved):
+    args = DataArguments(data_dir=str(saved), audio_column="sound", label_column="pitch")
+    dataset = load_audio_dataset(args)
+    assert {name: len(split) for name, split in dataset.items()} == {"train": 40, "test": 2}
+    assert set(dataset["train"].column_names) == {"audio", "label"}
+    assert label_names(dataset["train"].features) == ["low", "high"]
+    assert dataset["test"]["label"][:] == [1, 0]
+    alone = load_audio_dataset(DataArguments(str(saved.parent / "alone"), audio_column="sound", label_column="pitch"))
+    assert {name: len(split) for name, split in alone.items()} == {"train": 40}
+    with pytest.raises(ValueError, match=r"'saved' has no column 'audio'. It has: sound, pitch, label.*--audio_column"):
+        load_audio_dataset(DataArguments(str(saved)))
+
+
+def test_further_clips_have_the_form_of_the_data(saved, tones, tmp_path):
+    """The saved data has the classes low and high in this order; folders have the alphabet's, or one class alone."""
+    dataset = load_audio_dataset(DataArguments(str(saved), audio_column="sound", label_column="pitch"))
+    assert load_further_clips([], dataset) is None
+    (tmp_path / "more").mkdir()
+    shutil.copytree(tones / "high", tmp_path / "more" / "high")
+    further = load_further_clips([str(tones), str(tmp_path / "more")], dataset)
+    assert further.features == dataset["train"].features
+    assert len(further) == 60
+    assert all(further["label"][:][index] == 1 for index in range(40, 60))
+    assert {Path(row["audio"]["path"]).parent.name for row in further if row["label"] == 0} == {"low"}
+    (tmp_path / "more" / "high").rename(tmp_path / "more" / "shrill")
+    with pytest.raises(ValueError, match=r"more' has the label 'shrill', but the reported data does not"):
+        load_further_clips([str(tmp_path / "more")], dataset)
+    with pytest.raises(FileNotFoundError):
+        load_further_clips([str(tones / "gone")], dataset)
+
+
+@pytest.mark.parametrize(
+    ("labels", "further", "separator", "expected"),
+    [
+        (["a|b", "b|c"], ["c", "a | b"], "|", [[2], [0, 1]]),
+        (["0.5", "2.5"], ["1.25", "3"], None, [1.25, 3.0]),
+        (["1", "2"], ["2", "2"], None, [1, 1]),
+    ],
+)
+def test_further_clips_of_other_problems(tones, tmp_path, labels, further, separator, expected):
+    for name, values, take in (("data", labels, "ann"), ("more", further, 7)):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            shutil.copy(tones / "low" / f"0{index}.wav", tmp_path / name)
+        rows = [("file_name", "label", "speaker", "room")[: 4 if name == "more" else 3]]
+        rows += [(f"0{index}.wav", value, take, "hall")[: len(rows[0])] for index, value in enumerate(values)]
+        with open(tmp_path / name / "metadata.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    dataset = load_audio_dataset(DataArguments(str(tmp_path / "data"), label_separator=separator))
+    clips = load_further_clips([str(tmp_path / "more")], dataset, separator)
+    assert clips["label"][:] == expected
+    assert set(clips.column_names) == {"audio", "speaker", "label"}  # the data has no rooms
+    assert clips["speaker"][:] == ["7", "7"]
+
+
+def test_a_manifest_with_splits_and_several_labels(tones, tmp_path):
+    rows = [
+        {"file": f"high/{index:02d}.wav", "tags": ["high", "short"], "part": "train" if index else "test"}
+        for index in range(4)
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    args = DataArguments(str(tones), str(tmp_path / "list.jsonl"), audio_column="file", label_column="tags")
+    args.split_column = "part"
+    dataset = load_audio_dataset(args)
+    assert {name: len(split) for name, split in dataset.items()} == {"test": 1, "train": 3}
+    assert task_of(dataset["train"].features).problem_type == MULTI
+    args.split_column = "fold"
+    with pytest.raises(ValueError, match=r"has no column 'fold'. It has: audio, label, part"):
+        load_audio_dataset(args)
+
+
+def test_a_manifest_of_text_with_separators(tones, tmp_path):
+    with open(tones / "list.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "label"), ("low/00.wav", "low|short"), ("high/00.wav", "high")])
+    dataset = load_audio_dataset(DataArguments(manifest=str(tones / "list.csv"), label_separator="|"))
+    assert dataset["train"]["label"][:] == [[1, 2], [0]]
+
+
+def test_audio_without_labels(tones):
+    soundfile.write(tones / "loose.wav", np.zeros(10), 16000)
+    dataset = load_audio_dataset(DataArguments(str(tones)), labelled=False)
+    assert len(dataset["train"]) == 41
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Got no data, expected one of --data_dir, --manifest .* and --dataset_name"),
+        ({"data_dir": "a", "dataset_name": "b/c"}, "Got --data_dir, --dataset_name, expected one"),
+        ({"data_dir": "nowhere"}, "no data folder 'nowhere'"),
+        ({"manifest": "nowhere.csv"}, r"no manifest 'nowhere\.csv'"),
+    ],
+)
+def test_no_data(arguments, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_audio_dataset(DataArguments(**arguments))
+
+
+def test_a_split_without_clips(tones, tmp_path):
+    (tones / "metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(ValueError, match="The split 'train' of 'tones' has no clips"):
+        load_audio_dataset(DataArguments(str(tones)))
+
+
+def test_lists_that_are_no_pairs(tones):
+    with pytest.raises(ValueError, match=r"--split_lists is 'list\.txt', expected SPLIT=FILE"):
+        load_audio_dataset(DataArguments(str(tones), split_lists=["list.txt"]))
+
+
+def test_names_without_paths(tones):
+    assert DataArguments(data_dir=str(tones)).name == "tones"
+    assert DataArguments(dataset_name="ann/tones").name == "ann/tones"
+
+
+def test_a_folder_has_no_name_on_the_hub(tmp_path):
+    assert DataArguments(dataset_name="ann/tones").hub_name == "ann/tones"
+    local = DataArguments(dataset_name=str(tmp_path))
+    assert (local.hub_name, local.name, local.root) == (None, tmp_path.name, None)
+    assert DataArguments(manifest=str(tmp_path / "clips.csv")).root == tmp_path
+    assert DataArguments(str(tmp_path), manifest="clips.csv").root == tmp_path
+
+
+def test_a_split_without_clips_of_the_chosen_labels(tones):
+    rows = ["low/00.wav,low,train", "high/00.wav,high,train", "low/01.wav,low,test"]
+    (tones / "list.csv").write_text("\n".join(["file_name,label,split", *rows, "high/01.wav,mid,train"]))
+    arguments = {"manifest": str(tones / "list.csv"), "split_column": "split"}
+    assert len(load_audio_dataset(DataArguments(**arguments, labels=["high", "low"]))["test"]) == 1
+    with pytest.raises(ValueError, match=r"The split 'test' of 'list\.csv' has no clips with the labels high mid"):
+        load_audio_dataset(DataArguments(**arguments, labels=["high", "mid"]))
+
+
+def test_a_column_of_several_types(tones):
+    rows = [{"file_name": "low/00.wav", "label": "low", "take": 1}]
+    rows += [{"file_name": "high/00.wav", "label": "high", "take": "x"}]
+    (tones / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"The column 'take' of 'list\.jsonl' mixes types"):
+        load_audio_dataset(DataArguments(manifest=str(tones / "list.jsonl")))

@@ -1,0 +1,178 @@
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from modeling_asm.training.data.splits import (
+    SplitArguments,
+    check_classes,
+    choose_splits,
+    describe_further,
+    describe_groups,
+    fold_names,
+    hold_out,
+    split_groups,
+)
+
+
+def split(speakers, labels=None, folds=None):
+    columns = {
+        "audio": [{"path": f"{index}.wav", "bytes": None} for index in range(len(speakers))],
+        "speaker": speakers,
+    }
+    columns["label"] = labels or [index % 2 for index in range(len(speakers))]
+    columns["fold"] = folds or [index % 3 + 1 for index in range(len(speakers))]
+    return Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["no", "yes"]))
+
+
+@pytest.fixture
+def dataset():
+    return DatasetDict(
+        train=split(["ann", "ann", "bob", "bob", "", "eve", "eve", "fay"]), test=split(["zoe", "zoe"], folds=[10, 2])
+    )
+
+
+def test_hold_out_pools_the_splits(dataset):
+    train, test = hold_out(dataset, "speaker", ["bob", "zoe"])
+    assert set(test["speaker"]) == {"bob", "zoe"}
+    assert set(train["speaker"]) == {"ann", "eve", "fay", ""}
+    assert len(train) + len(test) == 10
+    with pytest.raises(ValueError, match=r"\['tim'\] not found in column 'speaker'.*'ann'"):
+        hold_out(dataset, "speaker", ["tim"])
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        hold_out(dataset, "label", ["0", "1"])
+    with pytest.raises(ValueError, match=r"no column 'kit'.*speaker"):
+        hold_out(dataset, "kit", ["tim"])
+
+
+def test_folds_are_numbers_where_they_look_so(dataset):
+    assert fold_names(dataset, "fold") == ["1", "2", "3", "10"]
+    train, test = hold_out(dataset, "fold", ["10"])
+    assert (len(train), len(test)) == (9, 1)
+    with pytest.raises(ValueError, match=r"Column 'speaker' has 1 values \['zoe'\], expected at least two folds"):
+        fold_names(DatasetDict(test=dataset["test"]), "speaker")
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_stay_together(dataset, fraction, seed):
+    rest, part = split_groups(dataset["train"], fraction, "speaker", seed)
+    assert len(rest) + len(part) == 8
+    assert len(part) > 0 < len(rest)
+    assert not (set(rest["speaker"]) & set(part["speaker"])) - {""}
+    again, _ = split_groups(dataset["train"], fraction, "speaker", seed)
+    assert again["audio"][:] == rest["audio"][:]
+
+
+def test_one_group_cannot_be_split(dataset):
+    with pytest.raises(ValueError, match="50% of 2 clips in 1 groups leaves nothing"):
+        split_groups(dataset["test"], 0.5, "speaker", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes", "name"),
+    [
+        ({}, {"test": 2, "dev": 1, "train": 7}, "test"),
+        ({"dev_fraction": 0}, {"test": 2, "train": 8}, "test"),
+        ({"hold_out": "speaker=ann, eve", "dev_fraction": 0}, {"test": 4, "train": 6}, "rows with speaker ann or eve"),
+        ({"test_split": "test", "dev_fraction": 0.25}, {"test": 2, "dev": 2, "train": 6}, "test"),
+    ],
+)
+def test_splits(dataset, arguments, sizes, name):
+    splits, test_name = choose_splits(dataset, SplitArguments(**arguments), seed=1)
+    assert {split: len(rows) for split, rows in splits.items()} == sizes
+    assert test_name == name
+
+
+def test_a_part_of_train_where_there_is_no_test(dataset):
+    splits, name = choose_splits(DatasetDict(train=dataset["train"]), SplitArguments(test_fraction=0.25), seed=0)
+    assert {split: len(rows) for split, rows in splits.items()} == {"test": 2, "dev": 1, "train": 5}
+    assert name == "25% of train"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [
+        ({}, {"test": 2, "dev": 1, "train": 10}),
+        ({"hold_out": "speaker=ann,eve", "group_column": "speaker"}, {"test": 4, "dev": 2, "train": 7}),
+    ],
+)
+def test_further_clips_are_all_trained_on(dataset, arguments, sizes):
+    further = split(["kim", "joe", ""])
+    args = SplitArguments(**arguments, train_also=["more/voices"])
+    splits, _ = choose_splits(dataset, args, seed=1, further=further)
+    assert {name: len(rows) for name, rows in splits.items()} == sizes
+    assert splits["train"]["speaker"][-3:] == ["kim", "joe", ""]
+    assert describe_further(further, args) == {"train_also": {"names": ["voices"], "clips": 3}}
+    assert describe_further(None, SplitArguments()) == {}
+
+
+@pytest.mark.parametrize("arguments", [{"hold_out": "speaker=ann"}, {"group_column": "speaker", "test_split": "test"}])
+def test_no_further_clip_of_a_group_that_is_reported(dataset, arguments):
+    further = split(["kim", "ann", "zoe"])
+    with pytest.raises(
+        ValueError, match=r"speaker '(ann|zoe)' has clips in both test and train_also.*Remove these clips from"
+    ):
+        choose_splits(dataset, SplitArguments(**arguments), seed=0, further=further)
+    further = further.remove_columns("speaker")  # of these nothing is known
+    choose_splits(dataset, SplitArguments(**arguments), seed=0, further=further)
+
+
+def test_no_further_clip_is_a_reported_one(dataset, tmp_path):
+    for name, sound in (("0.wav", b"a"), ("1.wav", b"b"), ("other.wav", b"b")):
+        (tmp_path / name).write_bytes(sound)
+
+    def clips(*names):
+        audio = [{"path": str(tmp_path / name), "bytes": None} for name in names]
+        return split(["kim"] * len(names)).remove_columns("audio").add_column("audio", audio)
+
+    splits = DatasetDict(train=clips("0.wav", "0.wav"), test=clips("1.wav"))
+    choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav"))
+    with pytest.raises(ValueError, match=r"other\.wav' of --train_also is the same as '.*1\.wav', which is reported"):
+        choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav", "other.wav"))
+
+
+def test_a_validation_split_chooses_the_epoch(dataset):
+    dataset["validation"] = split(["kim"] * 4)
+    splits, _ = choose_splits(dataset, SplitArguments(), seed=0)
+    assert {split: len(rows) for split, rows in splits.items()} == {"test": 2, "dev": 4, "train": 8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_split": "train"}, "clips that the model trains on"),
+        ({"test_split": "validation"}, "There is no split 'validation'. The data has: train, test"),
+        ({"train_split": "balanced"}, "There is no split 'balanced'"),
+        ({"hold_out": "speaker"}, "--hold_out is 'speaker', expected COLUMN=VALUE"),
+    ],
+)
+def test_refusals(dataset, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        choose_splits(dataset, SplitArguments(**arguments), seed=0)
+
+
+def test_impossible_shares():
+    with pytest.raises(ValueError, match=r"--test_fraction is 1\.5"):
+        SplitArguments(test_fraction=1.5)
+
+
+def test_a_fold_with_a_class_missing():
+    splits = DatasetDict(train=split(["ann"] * 3, [0, 0, 0]), test=split(["bob"] * 2, [0, 1]))
+    with pytest.raises(ValueError, match=r"Class 'yes' is in the test split \(fold 3\), but train has no clip of it"):
+        check_classes(splits, "fold 3")
+
+
+def test_a_group_on_two_sides(dataset):
+    dataset["test"] = split(["zoe", "bob", ""])
+    choose_splits(dataset, SplitArguments(), seed=0)
+    with pytest.raises(ValueError, match=r"speaker 'bob' has clips in both test and train.*--hold_out speaker="):
+        choose_splits(dataset, SplitArguments(group_column="speaker", dev_fraction=0), seed=0)
+
+
+def test_groups_that_are_not_in_train(dataset):
+    """Clips without a speaker are of no group."""
+    clips = split(["zoe", "zoe", "tim", ""])
+    described = describe_groups(clips, SplitArguments(group_column="speaker"))
+    assert described == {"apart": {"column": "speaker", "groups": 2}}
+    described = describe_groups(clips, SplitArguments(hold_out="fold=1,3"))
+    assert described["apart"]["column"] == "fold"
+    assert describe_groups(clips, SplitArguments()) == {}

@@ -1,0 +1,45 @@
+"""What is published; tests/test_hub.py publishes it."""
+
+import pytest
+
+from modeling_asm.training.report.publishing import (
+    PublishingError,
+    code_license,
+    first_line,
+    published_files,
+    push_to_hub,
+)
+
+
+def test_the_licence_is_the_packages(repository):
+    assert code_license() == (repository / "LICENSE").read_text()
+
+
+def test_pickles_and_settings_stay_here(tmp_path):
+    names = ["model.safetensors", "README.md", "LICENSE", "fbank.py", "results.json", "per_class.csv", "per_class.png"]
+    private = ["training_args.bin", "run.json", "optimizer.pt", "rng_state.pth", ".env", "notes.txt"]
+    for name in (*names, *private):
+        (tmp_path / name).touch()
+    assert published_files(tmp_path) == sorted(names)
+
+
+def test_without_a_network(tmp_path):
+    with pytest.raises(PublishingError, match="is no checkpoint: it has no config"):
+        push_to_hub(tmp_path, "me/x")
+    (tmp_path / "config.json").touch()
+    with pytest.raises(PublishingError, match=r"Cannot write to 'me/x' on the Hub: .*log in by `hf auth login`"):
+        push_to_hub(tmp_path, "me/x")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(OSError("one.\ntwo"), "one"), (KeyError(), "KeyError"), (ValueError("  x  "), "x")]
+)
+def test_one_line(error, line):
+    assert first_line(error) == line
+
+
+def test_nothing_from_sub_folders(tmp_path):
+    for name in ("model.safetensors", "state-4/model.safetensors", "checkpoint-4/config.json", "data/metadata.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert published_files(tmp_path) == ["model.safetensors"]

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modeling_asm import ASMForAudioClassification
+from modeling_asm.training.tasks import METRICS, TASKS
+
+
+SINGLE, MULTI, REGRESSION = TASKS
+
+
+def test_the_loss_is_the_models_own(config):
+    logits = torch.randn(5, 3)
+    for problem_type, labels in (
+        (SINGLE, torch.tensor([0, 1, 2, 1, 0])),
+        (SINGLE, torch.rand(5, 3).softmax(1)),
+        (MULTI, torch.rand(5, 3)),
+    ):
+        config.problem_type = problem_type
+        expected = ASMForAudioClassification(config)._compute_loss(logits, labels)
+        torch.testing.assert_close(TASKS[problem_type].losses(logits, labels).mean(), expected)
+    numbers = torch.randn(5)
+    torch.testing.assert_close(TASKS[REGRESSION].losses(logits, numbers), (logits[:, 0] - numbers) ** 2)
+
+
+def test_class_weights():
+    """A clip's weight is its class's, whatever else is in the batch, and for probabilities of 0 and 1 alike."""
+    logits, weights = torch.randn(4, 2), torch.tensor([1.0, 3.0])
+    labels = torch.tensor([0, 1, 1, 0])
+    expected = -logits.log_softmax(1)[range(4), labels] * weights[labels]
+    torch.testing.assert_close(TASKS[SINGLE].losses(logits, labels, weights), expected)
+    torch.testing.assert_close(TASKS[SINGLE].losses(logits, nn.functional.one_hot(labels).float(), weights), expected)
+    several = torch.tensor([[0.0, 1.0]] * 4)
+    terms = nn.functional.softplus(torch.stack([logits[:, 0], -logits[:, 1]], 1)) * weights
+    torch.testing.assert_close(TASKS[MULTI].losses(logits, several, weights), terms.mean(1))
+
+
+def test_the_mean_scores_of_teachers():
+    logits = [torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 1.0]])]
+    expected = {
+        SINGLE: (logits[0].softmax(1) + logits[1].softmax(1)) / 2,
+        MULTI: (logits[0].sigmoid() + logits[1].sigmoid()) / 2,
+        REGRESSION: torch.tensor([0.5]),
+    }
+    for problem_type, scores in expected.items():
+        torch.testing.assert_close(TASKS[problem_type].teach(logits), scores)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "references", "names"),
+    [
+        (SINGLE, [0, 1], {"accuracy", "macro_f1", "unweighted_average_recall"}),
+        (MULTI, [[1, 0], [0, 1]], {"mean_average_precision"}),
+        (REGRESSION, [0.0, 1.0], {"mean_squared_error", "r2"}),
+    ],
+)
+def test_scores_of_a_models_outputs(problem_type, references, names):
+    task, logits = TASKS[problem_type], np.array([[2.0, -1.0], [0.0, 1.0]])
+    assert set(task.compute_scores(logits, references)) == names
+    assert set(task.compute_scores(logits, references, n_resamples=9)) == {
+        f"{name}{end}" for name in names for end in ("", "_low", "_high")
+    }
+
+
+def test_every_metric_says_what_the_hub_calls_it_and_which_way_is_up():
+    assert [name for name, metric in METRICS.items() if not metric.greater_is_better] == ["mean_squared_error"]
+    assert len({metric.hub_name for metric in METRICS.values()}) == len(METRICS) == 6
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "references", "logits", "words"),
+    [
+        (SINGLE, np.array([1]), [[0.0, 0.0]], ("dog", "cat")),
+        (MULTI, np.array([[1.0, 0, 1]]), [[0.0, 0.0, 2.0]], ("cat, cow", "cow")),
+        (MULTI, np.array([[0.0, 0, 0]]), [[0.0, 0.0, -1.0]], ("none", "none")),
+        (REGRESSION, np.array([3.0]), [[1.0]], ("3", "1")),
+    ],
+    ids=["single", "several", "none", "number"],
+)
+def test_labels_as_text(problem_type, references, logits, words):
+    task, names = TASKS[problem_type], ["cat", "dog", "cow"]
+    assert (task.texts(references, names)[0], task.predicted_texts(np.array(logits), names)[0]) == words
+
+
+def test_weights_that_balance_classes():
+    """With several labels a clip: clips without the label per clip with it. A class without clips counts as one."""
+    assert TASKS[SINGLE].class_weights(np.array([20, 2]), 22).tolist() == pytest.approx([22 / 40, 22 / 4])
+    assert TASKS[SINGLE].class_weights(np.array([2, 1, 0]), 3).tolist() == pytest.approx([1 / 2, 1, 1])
+    assert TASKS[MULTI].class_weights(np.array([4, 1, 0]), 5).tolist() == pytest.approx([1 / 4, 4, 4])
+    with pytest.raises(ValueError, match="A regression has no classes"):
+        TASKS[REGRESSION].class_weights(np.array([1]), 1)
+
+
+def test_chance_is_the_most_frequent_class():
+    assert TASKS[SINGLE].chance(np.array([1, 0, 1, 1])) == 0.75
+    assert TASKS[MULTI].chance(np.eye(2)) is None
