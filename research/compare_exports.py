@@ -141,7 +141,15 @@ def run_file(file: Path, inputs: list[np.ndarray]) -> np.ndarray:
 
 def format_results(results: dict) -> str:
     """Format the rows as a Markdown table."""
-    headings = ("checkpoint, clips", "form", "file, MB", "accuracy", "difference", "same label", "largest difference of logits")
+    headings = (
+        "checkpoint, clips",
+        "form",
+        "file, MB",
+        "accuracy",
+        "difference",
+        "same label",
+        "largest difference of logits",
+    )
     lines = [f"| {' | '.join(headings)} |", "|" + " --- |" * len(headings)]
     for row in results["exports"]:
         low, high = row["gain_interval"]

@@ -20,11 +20,11 @@ class BootstrapMetric(evaluate.Metric):
 
     `compute(predictions=..., references=...)` returns `{score_name: value, f"{score_name}_low": ..., ..._high: ...}`.
 
-    Further arguments of `compute`:
-        n_resamples: Number of resamples of the clips, with replacement; 0 omits the interval.
-        groups: Speaker, kit or session of each clip. Whole groups are then resampled, because the clips of one speaker
-            are not independent; the interval is that of other speakers.
-        seed: Seed of the resamples.
+    Args:
+        n_resamples: Argument of `compute`: number of resamples of the clips, with replacement; 0 omits the interval.
+        groups: Argument of `compute`: speaker, kit or session of each clip. Whole groups are then resampled, because
+            the clips of one speaker are not independent; the interval is that of other speakers.
+        seed: Argument of `compute`: seed of the resamples.
     """
 
     score_name: str
