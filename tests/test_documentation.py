@@ -148,9 +148,9 @@ def test_the_sizes_are_those_of_the_package():
     for name, size in ASM_SIZES.items():
         config = ASMConfig(**size.config)
         (bins, frames), steps = config.patch_shape, f"{config.frequency_stride} x {config.time_stride}"
-        row = f"| {name} | {config.num_hidden_layers} | {config.hidden_size} "
-        row += f"| {config.num_mel_bins} x {config.max_length} | {bins} x {frames}, every {steps} | {config.num_patches} | {size.parameters:,} |"
-        assert row in page
+        row = [name, config.num_hidden_layers, config.hidden_size, f"{config.num_mel_bins} x {config.max_length}"]
+        row += [f"{bins} x {frames}, every {steps}", config.num_patches, f"{size.parameters:,}"]
+        assert f"| {' | '.join(map(str, row))} |" in page
 
 
 def test_no_line_is_endless():
