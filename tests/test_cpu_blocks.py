@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-import modeling_asm.modeling_asm
-from modeling_asm import ASMForAudioClassification
+from modeling_asm import ASMForAudioClassification, cpu_blocks
 from modeling_asm.configuration_asm import HIDDEN_ACTS
 from modeling_asm.export.graphs import ASMFeatureClassifier
 from modeling_asm.modeling_asm import ASMLayer
@@ -13,10 +12,10 @@ def test_blocks_of_examples_give_what_the_whole_batch_gives(config, input_values
     """Parity of the layers' way through the cache with the plain one, whatever is left for the last block."""
     config.hidden_act = hidden_act
     model = ASMForAudioClassification(config).eval()
-    calls, mix = [], ASMLayer.mix
-    monkeypatch.setattr(ASMLayer, "mix", lambda layer, states: calls.append(len(states)) or mix(layer, states))
+    calls, forward = [], ASMLayer.forward
+    monkeypatch.setattr(ASMLayer, "forward", lambda layer, states: calls.append(len(states)) or forward(layer, states))
     units = max(config.hidden_size * config.tokens_mlp_dim, config.num_patches * config.channels_mlp_dim)
-    monkeypatch.setattr(modeling_asm.modeling_asm, "BYTES_PER_BLOCK", 3 * 4 * units)
+    monkeypatch.setattr(cpu_blocks, "BYTES_PER_BLOCK", 3 * 4 * units)
     with torch.no_grad():
         logits = model(input_values).logits
     assert calls == [3, 1] * config.num_hidden_layers

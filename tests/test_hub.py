@@ -242,7 +242,7 @@ def test_without_a_token(hub, published, tmp_path, repository):
     assert "Traceback" not in process.stderr
     assert "ann/hidden" in process.stderr
     assert "private repository" in process.stderr
-    run(hub, tmp_path / ".", script, *base, "--dataset_name", "ann/secret")  # with a token, it loads
+    run(hub, tmp_path / ".", *script, *base, "--dataset_name", "ann/secret")  # with a token, it loads
 
 
 def test_revisions_of_data(hub, tmp_path):
@@ -261,5 +261,5 @@ def test_a_data_set_that_is_a_script(hub, tmp_path):
     hub.repositories["datasets", "ann/old"].commit({"old.py": b"import datasets\n"})
     code = "from modeling_asm.training.data import *\nload_audio_dataset(DataArguments(dataset_name='ann/old'))\n"
     process = run(hub, tmp_path, "-c", code, check=False)
-    assert "ValueError: 'ann/old' is a script, which `datasets` does not run any more." in process.stderr
+    assert "ValueError: 'ann/old' is a script, which `datasets` no longer runs." in process.stderr
     assert "--dataset_revision refs/convert/parquet" in process.stderr

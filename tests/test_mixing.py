@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
-from modeling_asm.configuration_asm import HIDDEN_ACTS
-from modeling_asm.mixing import ASMAconC
+from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel, configuration_asm
+from modeling_asm.configuration_asm import HIDDEN_ACTS, TOKEN_MIXINGS
+from modeling_asm.measuring.cost import count_multiply_adds
+from modeling_asm.mixing import TOKEN_MIXING_CLASSES, ASMAconC
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
@@ -49,3 +50,44 @@ def test_acon_c_formula_and_random_start():
         assert abs(parameter.mean()) < 0.1
         assert abs(parameter.std() - 1) < 0.1
     assert (mlp.beta == 1).all()
+
+
+def test_every_token_mixing_has_a_class(config):
+    assert set(TOKEN_MIXINGS) == set(TOKEN_MIXING_CLASSES)
+    assert config.token_mixing == "mlp"
+    with pytest.raises(ValueError, match=r"`token_mixing` must be one of \('mlp',\), got 'fourier'"):
+        ASMConfig(token_mixing="fourier")
+
+
+class Average(torch.nn.Module):
+    """A token mixing without token weights: each token and the mean of all, projected."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(2 * config.hidden_size, config.hidden_size)
+        self.num_units, self.resized = config.num_patches * config.hidden_size, False
+
+    def forward(self, hidden_states):
+        mean = hidden_states.mean(1, keepdim=True).expand_as(hidden_states)
+        return self.fc1(torch.cat([hidden_states, mean], -1))
+
+    def resize(self, matrix, density):
+        self.resized = True
+
+
+def test_another_token_mixing_needs_no_other_place(config, input_values, monkeypatch):
+    """Resizing, blocks for the cache and the count of multiply-adds ask the layer."""
+    monkeypatch.setitem(TOKEN_MIXING_CLASSES, "average", Average)
+    monkeypatch.setattr(configuration_asm, "TOKEN_MIXINGS", ("mlp", "average"))
+    config.token_mixing = "average"
+    model = ASMForAudioClassification(config).eval()
+    with torch.no_grad():
+        assert model(input_values).logits.shape == (4, 3)
+    layers, size = model.audio_spectrogram_mixer.layers, config.hidden_size
+    assert isinstance(layers[0].token_mixing, Average)
+    mixing = 2 * config.num_patches * size * (2 * size + 2 * config.channels_mlp_dim)  # two layers
+    patches = config.num_patches * 8 * 4 * size
+    assert count_multiply_adds(model, {"input_values": input_values[:1]}) == mixing + patches + 3 * size
+    model.resize_spectrogram(max_length=32)
+    assert all(layer.token_mixing.resized for layer in layers)
+    assert model(torch.randn(2, 32, 24)).logits.shape == (2, 3)

@@ -29,7 +29,7 @@ FLOORS = [
     "training",
     "training.data.folders training.data.labels training.data.loading training.data.decoding training.data.splits "
     "training.data.clips training.data",
-    "training.models training.teachers training.trainer training.settings",
+    "training.models training.teachers training.training_arguments training.trainer training.settings",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
     "training.run training.experiments prediction",

@@ -23,10 +23,11 @@ def figure(**arguments):
         ValueError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib
+        import matplotlib.figure
     except ImportError as error:
         raise ValueError("A plot needs matplotlib: `pip install matplotlib`.") from error
-    return Figure(layout="constrained", **arguments)
+    return matplotlib.figure.Figure(layout="constrained", **arguments)
 
 
 def save(picture, path: str, dpi: int):

@@ -61,7 +61,7 @@ def test_csv(run, sound):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert list(rows[0]) == ["file", "start", "end", "label", "score", "error"]
     assert (rows[1]["start"], rows[1]["file"]) == ("0.08", sound)
-    assert "is not there" in rows[-1]["error"]
+    assert "is missing" in rows[-1]["error"]
 
 
 def test_a_plot(run, sound, tmp_path):
@@ -89,7 +89,7 @@ def test_bad_files_do_not_keep_others_from_their_labels(run, sound, tmp_path):
     assert len(out.splitlines()) == 1
     lines = err.splitlines()
     assert len(lines) == 4
-    for line, words in zip(lines, ("Cannot decode", "is an empty file", "is not there", "is a folder")):
+    for line, words in zip(lines, ("Cannot decode", "is an empty file", "is missing", "is a folder")):
         assert line.startswith("asm-classify: ")
         assert words in line
 
@@ -168,7 +168,7 @@ def test_a_picture_that_cannot_be_written_is_told_before_the_work(run, sound, na
 
 def test_a_model_that_is_not_there(sound, capsys):
     assert main(["--model", "no-such-model", sound]) == 2
-    assert capsys.readouterr().err.startswith("asm-classify: There is no folder 'no-such-model', and from the Hub: ")
+    assert capsys.readouterr().err.startswith("asm-classify: There is no folder 'no-such-model', and the Hub says: ")
 
 
 def test_a_model_that_is_a_file(sound, tmp_path, capsys):

@@ -65,7 +65,7 @@ def test_a_model_of_the_hub(mixer_weights, tmp_path):
         run_with_hub(hub, tmp_path, "-c", PUSH, tmp_path / "upload")
         run_with_hub(hub, tmp_path, *command)
         offline = waiting.result()
-    assert "The Hub does not give 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
+    assert "The Hub refuses 'ann/mixer'" in missing.stderr and "Traceback" not in missing.stderr
     card = ModelCard.load(tmp_path / "start" / "README.md")
     assert card.data.base_model == "ann/mixer"
     assert re.search(r"`ann/mixer` at `[0-9a-f]{40}`, SHA-256", card.text)  # the commit that main was

@@ -1,4 +1,3 @@
-import json
 import time
 
 import numpy as np
@@ -8,24 +7,17 @@ import soundfile
 def test_a_file_in_real_time(run, checkpoint, tmp_path):
     soundfile.write(tmp_path / "sound.wav", np.sin(np.arange(8000) / 20), 16000)
     start = time.monotonic()
-    outcome = run("stream.py", "--model", checkpoint, "--file", tmp_path / "sound.wav", "--threshold", 0, "--hop", 0.1)
+    outcome = run("stream.py", checkpoint, "--file", tmp_path / "sound.wav", "--threshold", 0, "--hop", 0.1)
     assert outcome.error is None
     assert time.monotonic() - start >= 0.5
     assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["0.17", "0.28", "0.38", "0.47", "0.49"]
 
 
 def test_a_bad_file(run, checkpoint):
-    assert "is missing" in run("stream.py", "--model", checkpoint, "--file", "nowhere.wav").error
+    assert "is missing" in run("stream.py", checkpoint, "--file", "nowhere.wav").error
 
 
 def test_a_model_that_is_a_file(run, tmp_path):
     (tmp_path / "model.onnx").touch()
-    outcome = run("stream.py", "--model", tmp_path / "model.onnx", "--file", "nowhere.wav")
+    outcome = run("stream.py", tmp_path / "model.onnx", "--file", "nowhere.wav")
     assert "model.onnx' is a file, expected the folder of a checkpoint" in outcome.error
-
-
-def test_the_benchmark(run, checkpoint, tmp_path):
-    assert run("stream.py", "--model", checkpoint, "--hop", 1, "--benchmark", tmp_path / "out.json").error is None
-    results = json.loads((tmp_path / "out.json").read_text())
-    assert results["hops"] == 5 * 60
-    assert 0 < results["real_time_factor"]["median"] < 1

@@ -20,7 +20,6 @@ BASE = ("--num_train_epochs", 3, "--use_cpu", "--batch_size", 8, "--test_fractio
 
 def test_from_a_folder_to_a_label(run, tones, tmp_path):
     arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *BASE, "--num_train_epochs", 12)
-    arguments += ("--report_to", "tensorboard")
     outcome = run("train_accelerate.py", *arguments)
     assert outcome.error is None
     results = json.loads((tmp_path / "model" / "results.json").read_text())
@@ -30,7 +29,6 @@ def test_from_a_folder_to_a_label(run, tones, tmp_path):
     assert "multiply-adds" not in (tmp_path / "model" / "README.md").read_text()  # not measured
     assert (tmp_path / "model" / "confusion_matrix.png").exists()
     assert str(tmp_path) not in json.dumps(results)
-    assert list((tmp_path / "model").rglob("events.out.tfevents.*"))
     classifier = pipeline("audio-classification", model=str(tmp_path / "model"))
     assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
 
@@ -41,7 +39,6 @@ def test_from_a_folder_to_a_label(run, tones, tmp_path):
     assert again.error is None
     assert again.stdout.strip() == outcome.stdout[outcome.stdout.index("tested on") :].strip()
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == time
-    assert "(train_also None -> ['tones']" in run("train_accelerate.py", *arguments, "--train_also", tones).error
     (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
     assert "other settings (clips '" in run("train_accelerate.py", *arguments).error
 
@@ -110,14 +107,14 @@ def test_refusals(run, launch, tones, tmp_path):
     nothing = run("train_accelerate.py", "--output_dir", tmp_path / "a", "--use_cpu")
     assert "Got no data" in nothing.error
     base = ("--dataset_name", "ann/tones", "--output_dir", tmp_path / "a", "--use_cpu")
-    assert "leave --streaming out" in run("train_accelerate.py", *base, "--streaming").error
+    assert "takes neither --streaming nor --train_also" in run("train_accelerate.py", *base, "--streaming").error
     uneven = launch(
         "train_accelerate.py", "--data_dir", tones, "--output_dir", tmp_path / "b", *BASE, "--batch_size", 7
     )
-    assert "--batch_size 7 cannot be shared by 2 processes evenly" in uneven.stderr
+    assert "--batch_size 7 must be a multiple of the 2 processes" in uneven.stderr
 
 
-@pytest.mark.parametrize("name", ["train.py", "train_accelerate.py"])
+@pytest.mark.parametrize("name", ["train", "train_accelerate.py"])
 def test_processes_that_would_each_train_alone(launch, tones, tmp_path, name):
     """Where there is no GPU, `accelerate launch` leaves it to the script to say that processors do the work."""
     outcome = launch(name, "--data_dir", tones, "--output_dir", tmp_path / "a")
@@ -126,14 +123,9 @@ def test_processes_that_would_each_train_alone(launch, tones, tmp_path, name):
     assert not (tmp_path / "a" / "run.json").exists()
 
 
-def test_an_unreadable_file_stops_or_is_skipped(run, tones, tmp_path):
+def test_an_unreadable_file_stops(run, tones, tmp_path):
     (tones / "low" / "05.wav").write_text("not audio")
-    base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE)
-    assert "--on_bad_audio skip" in run("train_accelerate.py", *base).error
-    skipped = run("train_accelerate.py", *base, "--on_bad_audio", "skip", "--num_train_epochs", 1)
-    assert skipped.error is None
-    assert "Skipped 1 unreadable files" in skipped.stdout
-    assert "low/05.wav" in json.loads((tmp_path / "a" / "results.json").read_text())["data"]["skipped_files"][0]
+    assert "05.wav" in run("train_accelerate.py", "--data_dir", tones, "--output_dir", tmp_path / "a", *BASE).error
 
 
 def test_a_loss_that_is_no_number(run, tones, tmp_path):
@@ -180,12 +172,12 @@ def test_a_gpu_in_mixed_precision(run, tones, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-@pytest.mark.parametrize("script", ["train.py", "train_accelerate.py"])
+@pytest.mark.parametrize("script", ["train", "train_accelerate.py"])
 @pytest.mark.parametrize("config", ["ddp", "fsdp2"])
-def test_several_gpus(repository, tones, tmp_path, script, config):
+def test_several_gpus(words_of, repository, tones, tmp_path, script, config):
     file = repository / "examples" / "accelerate" / f"{config}.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file), "--num_processes", "2"]
-    command += [str(repository / "examples" / script), "--data_dir", str(tones), "--num_train_epochs", "1"]
+    command += [*words_of(script), "--data_dir", str(tones), "--num_train_epochs", "1"]
     process = subprocess.run(
         [*command, "--output_dir", str(tmp_path / "a")], capture_output=True, text=True, timeout=600
     )

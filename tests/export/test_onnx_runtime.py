@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +5,6 @@ import soundfile
 
 from modeling_asm import ASMAudioClassificationPipeline, ASMFeatureExtractor
 from modeling_asm.audio import AudioFileError
-from modeling_asm.commands.export import main
 from modeling_asm.export.onnx_runtime import ASMOnnxClassifier
 from modeling_asm.export.write import export
 
@@ -75,25 +72,9 @@ def test_the_first_sample_that_is_not_finite_is_an_error(model, feature_extracto
             classifier(clip)
 
 
-def test_the_code_of_the_readme_runs(repository, tmp_path, monkeypatch, capsys):
-    """On a second of noise, with a file of the keyword model."""
-    checkpoint = str(repository / "checkpoints" / "asm-mini-keywords")
-    assert main(["--model", checkpoint, "--output", str(tmp_path / "keywords.onnx")]) == 0
-    soundfile.write(tmp_path / "recording.wav", LONG, RATE)
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    by_pipeline, alone = [block for block in blocks if "keywords.onnx" in block]
-    names = {}
-    exec(by_pipeline, names)  # our own document
-    assert "_silence_" in capsys.readouterr().out
-    exec(alone, names)
-    (best,) = names["classifier"](LONG[: names["length"]], top_k=1, function_to_apply="none")
-    assert names["logits"].max() == pytest.approx(best["score"], abs=1e-3)  # the file has 16 bits
-
-
 def test_a_device_and_providers(model, feature_extractor, tmp_path):
     export(model, feature_extractor, tmp_path / "model.onnx", "features")
-    with pytest.raises(ValueError, match=r"`device` is 'cpu', but ONNX Runtime chooses by providers"):
+    with pytest.raises(ValueError, match=r"`device` is 'cpu', but ONNX Runtime uses providers"):
         ASMOnnxClassifier(tmp_path / "model.onnx", device="cpu")
     classifier = ASMOnnxClassifier(tmp_path / "model.onnx", providers="CPUExecutionProvider")
     assert classifier.model.session.get_providers() == ["CPUExecutionProvider"]

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm import export as export_module
 from modeling_asm.audio import load_audio
+from modeling_asm.export import write as export_module
 from modeling_asm.export.graphs import ASMWaveformClassifier
 from modeling_asm.export.write import describe, export, make_inputs
 
@@ -39,7 +39,7 @@ def test_a_file_of_another_feature_extraction_is_not_written(model, feature_extr
 
 
 def test_impossible_arguments(model, feature_extractor, tmp_path):
-    with pytest.raises(ValueError, match=r"must end on one of \.onnx, \.pt2, \.pte, got 'model\.bin'"):
+    with pytest.raises(ValueError, match=r"must end in one of \.onnx, \.pt2, \.pte, got 'model\.bin'"):
         export(model, feature_extractor, tmp_path / "model.bin")
     with pytest.raises(ValueError, match=r"`inputs` must be one of .*, got 'sound'"):
         export(model, feature_extractor, tmp_path / "model.onnx", inputs="sound")

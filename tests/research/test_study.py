@@ -18,7 +18,7 @@ from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.loading import DataArguments
 from modeling_asm.training.data.splits import SplitArguments
 from modeling_asm.training.models import ModelArguments, make_config
-from modeling_asm.training.trainer import AudioTrainingArguments
+from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
 PLAN = {

@@ -7,7 +7,7 @@ from modeling_asm.training.data.loading import DataArguments
 from modeling_asm.training.data.splits import SplitArguments
 from modeling_asm.training.models import ModelArguments
 from modeling_asm.training.settings import Arguments, ExperimentArguments
-from modeling_asm.training.trainer import AudioTrainingArguments
+from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_teachers_hear_what_the_model_hears(clips, tmp_path):
     names = [str(tmp_path / "repeated"), str(tmp_path / "teacher")]
     assert len(load_teachers(names, model, extractor)) == 3  # a teacher for each seed of a repeated run
     other = ASMFeatureExtractor(**{**extractor.to_dict(), "mean": 0.5})
-    with pytest.raises(ValueError, match=r"hears other features \(mean: .* the model's 0\.5\)"):
+    with pytest.raises(ValueError, match=r"takes other features \(mean: .* the model's 0\.5\)"):
         load_teachers([str(tmp_path / "teacher")], model, other)
     model.config.id2label = {0: "low", 1: "high"}
     with pytest.raises(ValueError, match="has other labels than these clips"):
@@ -44,7 +44,7 @@ def test_teachers_of_a_repeated_run(tmp_path):
     (tmp_path / "cnn" / "seed-1" / "results.json").write_text("{}")
     (tmp_path / "cnn" / "run.json").write_text('{"seeds": [1, 2]}')
     names = [str(tmp_path / "cnn"), "ann/other-cnn"]
-    with pytest.raises(ValueError, match=r"cnn' has not finished seed 2, one of \[1, 2\]. Repeat its command"):
+    with pytest.raises(ValueError, match=r"cnn' has not finished seed 2 of \[1, 2\]. Repeat its command"):
         find_teachers(names)
     (tmp_path / "cnn" / "seed-2" / "results.json").write_text("{}")
     assert list(find_teachers(names)) == ["cnn/seed-1", "cnn/seed-2", "ann/other-cnn"]

@@ -26,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         predict(*parse_arguments(GROUPS, arguments, "asm-predict", description, ESSENTIAL))
     except (OSError, ValueError, CheckpointError) as error:
-        print(f"asm-predict: {one_line(error)}", file=sys.stderr)
-        return 1
+        sys.exit(f"asm-predict: {one_line(error)}")  # printed after the progress bars are gone
     return 0
 
 

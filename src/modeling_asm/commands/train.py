@@ -21,7 +21,7 @@ from ..training.report.publishing import PublishingError
 from ..training.report.results import format_summary
 from ..training.run_folder import CheckpointError
 from ..training.settings import Arguments, ExperimentArguments
-from ..training.trainer import AudioTrainingArguments
+from ..training.training_arguments import AudioTrainingArguments
 from .console import one_line
 
 
@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         results = run_experiment(args, describe_command("asm-train", arguments))
     except (OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
-        print(f"asm-train: {one_line(error)}", file=sys.stderr)
-        return 1
+        sys.exit(f"asm-train: {one_line(error)}")  # printed after the progress bars are gone
     if results is not None:
         print(f"\n{format_summary(results)}\n\nAll results: {args.training.output_dir}")
     return 0

@@ -22,7 +22,7 @@ from .report.tables import write_json
 from .run import divide, run_once
 from .run_folder import check_processes, open_run
 from .settings import Arguments
-from .trainer import AudioTrainingArguments
+from .training_arguments import AudioTrainingArguments
 
 
 def run_experiment(args: Arguments, command: str) -> dict | None:

@@ -22,7 +22,8 @@ from .run_folder import finished_results, open_run
 from .settings import Arguments
 from .tasks import task_of
 from .teachers import find_teachers, load_teachers
-from .trainer import AudioTrainer, AudioTrainingArguments
+from .trainer import AudioTrainer
+from .training_arguments import AudioTrainingArguments
 
 
 STREAMED_CLIPS = 1000  # clips of a stream that determine window, mean and deviation

@@ -8,7 +8,7 @@ from .data.loading import DataArguments
 from .data.splits import SplitArguments
 from .models import ModelArguments, checkpoint_name
 from .teachers import digest_teachers
-from .trainer import DECISIVE, AudioTrainingArguments
+from .training_arguments import DECISIVE, AudioTrainingArguments
 
 
 @dataclass

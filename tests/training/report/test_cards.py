@@ -120,13 +120,13 @@ def test_body(results, render, words):
     assert "{" not in text.split("```bibtex")[0]
 
 
-def test_the_baseline_is_registered_by_its_own_file(results, render):
-    """The examples are no part of the package, so that importing this would not do."""
-    assert "\nimport modeling_asm  # registers the model\n" in render(results).text
+def test_the_baseline_has_the_stock_pipeline(results, render):
+    """It has no windows of its own; the package registers it."""
     results["model"].update(architecture="ResidualCNNForAudioClassification", tags=[])
     text = render(results).text
     assert "\nimport modeling_asm  # registers the model\n" in text
-    assert "import modeling_asm " not in text
+    assert "An audio classifier (`ResidualCNNForAudioClassification`)" in text
+    assert 'pipeline("audio-classification"' in text and "trust_remote_code" not in text
 
 
 def test_further_clips(results, render):
@@ -141,7 +141,8 @@ def test_several_runs(results, render):
     spread = {"mean": {"accuracy": 0.91}, "std": {"accuracy": 0.0123}}
     results["repeats"] = {"runs": 3, "seeds": [1, 2, 3], **spread}
     text = render(results).text
-    assert "the first of 3 runs (seeds 1, 2, 3), accuracy 0.910 ± 0.012" in text
+    assert "This is the first of 3 runs (seeds 1, 2, 3)." in text
+    assert "accuracy 0.910 ± 0.012." in text
 
 
 def test_what_is_not_known_is_left_out(results, render):
@@ -171,7 +172,7 @@ def test_a_stem_and_teachers_are_told(results, render):
     results["training"].update(teachers=["ann/cnn", "bob-cnn"], teacher_share=0.7)
     text = render(results).text
     assert "AST without attention.\n2 convolutions precede the patches; the paper's model" in text
-    assert "70 % of the target are the mean scores of `ann/cnn`, `bob-cnn`, trained on the same clips" in text
+    assert "70% of the target is the mean score of `ann/cnn`, `bob-cnn`, trained on the same clips" in text
 
 
 def test_another_architecture_is_no_mixer(results, render):

@@ -24,7 +24,7 @@ def test_pickles_and_settings_stay_here(tmp_path):
 
 
 def test_without_a_network(tmp_path):
-    with pytest.raises(PublishingError, match="is no checkpoint: it has no config"):
+    with pytest.raises(PublishingError, match="is not a checkpoint: it has no config"):
         push_to_hub(tmp_path, "me/x")
     (tmp_path / "config.json").touch()
     with pytest.raises(PublishingError, match=r"Cannot write to 'me/x' on the Hub: .*log in by `hf auth login`"):

@@ -91,7 +91,7 @@ def test_one_run():
     assert "4 clips of tones, test" in text
     assert "0.500 (95% interval 0.100 to 0.900)" in text
     assert "always the most frequent class  0.500" in text
-    assert "It took 20 steps only, from random weights." in text
+    assert "Training took only 20 steps, from random weights." in text
     assert "steps only" not in format_summary(run(1, 0.5))
 
 

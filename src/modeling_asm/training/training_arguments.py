@@ -1,0 +1,91 @@
+"""transformers' `TrainingArguments` with other defaults and some additions, and which of them decide a result."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from .tasks import METRICS
+
+
+# The arguments that decide the result of a run, transformers' and ours: a run is continued only with the same ones.
+DECISIVE = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")
+DECISIVE += ("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay")
+DECISIVE += ("optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2", "adam_epsilon")
+DECISIVE += ("max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha", "seed", "data_seed", "full_determinism")
+DECISIVE += ("bf16", "fp16", "tf32", "gradient_checkpointing", "torch_compile")
+DECISIVE += ("eval_strategy", "eval_steps", "eval_delay", "save_strategy", "save_steps", "load_best_model_at_end")
+DECISIVE += ("metric_for_best_model", "greater_is_better", "early_stopping_patience", "average_last")
+DECISIVE += ("dataloader_drop_last", "train_sampling_strategy", "ignore_data_skip", "class_balance")
+DECISIVE += ("layer_decay", "step_factor", "step_start", "teachers", "teacher_share")
+
+
+@dataclass
+class AudioTrainingArguments(TrainingArguments):
+    """transformers' arguments with defaults for small Mixers that start from random weights, and some of our own."""
+
+    num_train_epochs: float = 40
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: float = 0.1
+    lr_scheduler_type: str = "cosine"
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 128
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    logging_strategy: str = "epoch"
+    save_total_limit: int = 1
+    load_best_model_at_end: bool = True
+    remove_unused_columns: bool = False
+    label_smoothing_factor: float = 0.1
+    hub_strategy: str = "end"
+    report_to: str = "none"
+    restore_callback_states_from_checkpoint: bool = True  # early stopping counts on
+    dataloader_pin_memory: bool = torch.cuda.is_available()
+    class_balance: str = field(
+        default="none",
+        metadata={
+            "help": "Balance classes: by weights in the loss, or by drawing rare classes more often.",
+            "choices": ["none", "weights", "sampling"],
+        },
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={"help": "Learning rate of a layer relative to that of the next one (1: the same for all)."},
+    )
+    step_factor: float | None = field(
+        default=None, metadata={"help": "Factor of the learning rate after each epoch, instead of a schedule."}
+    )
+    step_start: int = field(default=5, metadata={"help": "First epoch after which --step_factor applies."})
+    average_last: int = field(
+        default=0, metadata={"help": "Average the weights of this many last checkpoints instead of keeping the best."}
+    )
+    teachers: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Checkpoints, or runs with --seeds, whose mean scores the model imitates (distillation)."},
+    )
+    teacher_share: float = field(default=0.7, metadata={"help": "Weight of the teachers in the loss."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
+    )
+
+    def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("Set --output_dir to the folder for the model and its results.")
+        super().__post_init__()
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if not 0 < self.teacher_share <= 1:
+            raise ValueError(f"--teacher_share must be above 0 and at most 1, got {self.teacher_share}.")
+        metric = METRICS.get((self.metric_for_best_model or "").removeprefix("eval_"))
+        if metric is not None:
+            self.greater_is_better = metric.greater_is_better
+        if self.dataloader_persistent_workers:
+            raise ValueError(
+                "--dataloader_persistent_workers would repeat the augmentation of the first epoch. Omit it."
+            )
+        if self.average_last > 0:
+            if self.save_strategy == "no":
+                raise ValueError(f"--average_last {self.average_last} needs checkpoints. Omit --save_strategy no.")
+            self.load_best_model_at_end = False
+            self.save_total_limit = max(self.save_total_limit or 0, self.average_last)

@@ -1,0 +1,44 @@
+import dataclasses
+
+import pytest
+
+from modeling_asm.training.training_arguments import DECISIVE, AudioTrainingArguments
+
+
+def test_decisive_arguments_are_fields():
+    """What a run depends on is listed by name: a name that transformers no longer has must be taken off the list."""
+    names = {item.name for item in dataclasses.fields(AudioTrainingArguments)}
+    assert set(DECISIVE) <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layer_decay": 0}, "--layer_decay must be above 0 and at most 1, got 0"),
+        ({"teacher_share": 2}, "--teacher_share must be above 0 and at most 1, got 2"),
+        ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "would repeat the augmentation"),
+        (
+            {"average_last": 2, "save_strategy": "no", "load_best_model_at_end": False},
+            "--average_last 2 needs checkpoints",
+        ),
+    ],
+    ids=str,
+)
+def test_impossible_arguments(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AudioTrainingArguments(str(tmp_path), use_cpu=True, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("metric", "greater"), [("mean_squared_error", False), ("eval_accuracy", True), (None, False), ("loss", False)]
+)
+def test_which_way_a_metric_is_better(tmp_path, metric, greater):
+    """Of ours, the metric says it; of others, transformers."""
+    assert (
+        AudioTrainingArguments(str(tmp_path), use_cpu=True, metric_for_best_model=metric).greater_is_better == greater
+    )
+
+
+def test_averaging_keeps_enough_checkpoints(tmp_path):
+    args = AudioTrainingArguments(str(tmp_path), use_cpu=True, average_last=5)
+    assert (args.save_total_limit, args.load_best_model_at_end) == (5, False)
