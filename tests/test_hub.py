@@ -174,22 +174,23 @@ TRAINER = """
 import sys
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Trainer, TrainingArguments
 import modeling_asm
-from modeling_asm.training.clips import ClipDataset, ClipTransform
 from modeling_asm.training.data import DataArguments, load_audio_dataset
-from modeling_asm.training.decoding import decode_audio
+from modeling_asm.training.data.clips import ClipDataset, ClipTransform, collate_clips
+from modeling_asm.training.data.decoding import decode_audio
+from modeling_asm.training.frontend import Frontend
 
-class Rows(ClipDataset):
-    def __getitems__(self, indices):
-        return [{"input_values": row["input_values"], "labels": row["labels"]} for row in super().__getitems__(indices)]
+def collate(batch):
+    return {name: value for name, value in collate_clips(batch).items() if name != "index"}
 
 folder = sys.argv[1]
 model = AutoModelForAudioClassification.from_pretrained(folder)
 extractor = AutoFeatureExtractor.from_pretrained(folder)
 dataset = load_audio_dataset(DataArguments(dataset_name="ann/tones", label_column="pitch"))
 clips, _ = decode_audio(dataset["train"], 16000)
-rows = Rows(clips, ClipTransform(extractor, clips.features, 3000))
+rows = ClipDataset(clips, ClipTransform(Frontend(extractor, 1.0), clips.features))
 args = {"push_to_hub": True, "hub_model_id": "ann/trainer", "use_cpu": True, "report_to": "none"}
-trainer = Trainer(model, TrainingArguments("out", max_steps=2, **args), train_dataset=rows, processing_class=extractor)
+args = TrainingArguments("out", max_steps=2, remove_unused_columns=False, **args)
+trainer = Trainer(model, args, collate, train_dataset=rows, processing_class=extractor)
 trainer.train()
 trainer.push_to_hub(tasks="audio-classification")
 """
@@ -202,7 +203,7 @@ def test_transformers_own_trainer_pushes(hub, published, tmp_path):
 
 def test_a_push_that_fails_in_the_midst(hub, published, tmp_path):
     """The files are there, the commit fails: nobody sees a half; the next push succeeds."""
-    push = "from modeling_asm.training.publishing import push_to_hub, PublishingError\nimport sys\n"
+    push = "from modeling_asm.training.report.publishing import push_to_hub, PublishingError\nimport sys\n"
     push += "try:\n    print(push_to_hub(sys.argv[1], 'broken'))\n"
     push += "except PublishingError as error:\n    sys.exit(str(error))\n"
     hub.failures[:] = [r"POST /api/models/ann/broken/commit/"]

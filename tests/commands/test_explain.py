@@ -34,7 +34,7 @@ def test_what_is_wrong_is_one_line(checkpoint, sound, tmp_path, capsys, monkeypa
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
     for line, words in zip(
-        lines, ("is missing", "no label 'horse'; the model has bird, cat, dog", "ends at 0.99 s", "captum")
+        lines, ("is missing", "no label 'horse'. It has: bird, cat, dog.", "ends at 0.99 s", "captum")
     ):
         assert words in line
 

@@ -9,9 +9,9 @@ from modeling_asm.audio import load_audio
 
 
 @pytest.mark.parametrize("start", ["random", "checkpoint"])
-def test_from_a_folder_to_a_label(run, tones, checkpoint, tmp_path, start):
-    """A checkpoint of other labels gets a new classifier. Few epochs would do, but the script has its own number."""
-    given = [checkpoint] if start == "checkpoint" else []
+def test_from_a_folder_to_a_label(run, tones, repository, tmp_path, start):
+    """A checkpoint of other labels gets a new classifier."""
+    given = [repository / "checkpoints" / "asm-mini-keywords"] if start == "checkpoint" else []
     outcome = run("train.py", tones, tmp_path / "model", *given)
     assert outcome.error is None
     accuracy = re.search(r"'accuracy': (\d\.\d+)", outcome.stdout)

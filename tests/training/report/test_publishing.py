@@ -27,7 +27,7 @@ def test_without_a_network(tmp_path):
     with pytest.raises(PublishingError, match="is not a checkpoint: it has no config"):
         push_to_hub(tmp_path, "me/x")
     (tmp_path / "config.json").touch()
-    with pytest.raises(PublishingError, match=r"Cannot write to 'me/x' on the Hub: .*log in by `hf auth login`"):
+    with pytest.raises(PublishingError, match=r"Cannot write to 'me/x' on the Hub: .*log in with `hf auth login`"):
         push_to_hub(tmp_path, "me/x")
 
 

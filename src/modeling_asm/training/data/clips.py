@@ -89,7 +89,7 @@ class ClipDataset(torch.utils.data.Dataset):
 
     Augmentation depends only on the seed, the epoch and the rows of the batch, not on the number of workers or on what
     ran before, so an interrupted run continues as if it had not been interrupted. A `DataLoader` needs
-    [`collate_clips`], since it gets whole batches.
+    [`collate_clips`], since it gets whole batches, and transformers' `Trainer` also `remove_unused_columns=False`.
 
     Args:
         dataset: Clips, as [`decode_audio`] returns them.
