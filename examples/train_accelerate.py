@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
 from modeling_asm.measuring.environment import describe_environment
+from modeling_asm.training import run_folder
 from modeling_asm.training.arguments import describe_command, parse_arguments
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.clips import ClipDataset, ClipTransform, collate_clips
@@ -27,14 +28,6 @@ from modeling_asm.training.data.splits import SplitArguments, choose_splits, des
 from modeling_asm.training.models import ModelArguments, make_frontend, make_model, sampling_rate_of
 from modeling_asm.training.report import results as report
 from modeling_asm.training.report.checkpoint import write_checkpoint
-from modeling_asm.training.run_folder import (
-    CheckpointError,
-    check_processes,
-    finished_results,
-    load_epoch,
-    open_run,
-    save_epoch,
-)
 from modeling_asm.training.tasks import TASKS
 from modeling_asm.training.trainer import describe_failure, mean_loss
 
@@ -61,7 +54,7 @@ GROUPS |= {"augmentation": Augmentation}
 def train(args: LoopArguments, data_args: DataArguments, split_args, model_args, augmentation):
     loading = DataLoaderConfiguration(use_seedable_sampler=True)
     accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision, dataloader_config=loading)
-    check_processes(accelerator.num_processes)
+    run_folder.check_processes(accelerator.num_processes)
     if args.batch_size % accelerator.num_processes:
         raise ValueError(
             f"--batch_size {args.batch_size} must be a multiple of the {accelerator.num_processes} processes."
@@ -73,9 +66,9 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
     settings = {name: value for part in parts for name, value in asdict(part).items()}
     settings |= {"clips": fingerprint(dataset), "output_dir": None, "data_dir": data_args.name}
     with accelerator.main_process_first():
-        open_run(folder, settings, "state-*")
-    if finished_results(folder) is not None:
-        return accelerator.print(report.format_summary(finished_results(folder)))
+        run_folder.open_run(folder, settings, "state-*")
+    if (results := run_folder.finished_results(folder)) is not None:
+        return accelerator.print(report.format_summary(results))
     set_seed(args.seed)
     with accelerator.main_process_first():
         dataset, _, _ = decode_splits(dataset, None, sampling_rate_of(model_args))
@@ -99,7 +92,7 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
     scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(args.warmup * steps), steps)
     accelerator.register_for_checkpointing(scheduler)
 
-    first_epoch, log = load_epoch(accelerator, folder)
+    first_epoch, log = run_folder.load_epoch(accelerator, folder)
     for epoch in range(first_epoch, args.num_train_epochs):
         model.train()
         train_loader.set_epoch(epoch)  # shuffles again
@@ -123,7 +116,7 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         loss = accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
         log.append({"epoch": epoch + 1, "step": (epoch + 1) * len(train_loader), "loss": loss})
         accelerator.print(", ".join(f"{name} {value:.4g}" for name, value in log[-1].items()))
-        save_epoch(accelerator, folder, epoch + 1, log)
+        run_folder.save_epoch(accelerator, folder, epoch + 1, log)
 
     logits, references = predict(accelerator, model, test_loader)
     weights = accelerator.get_state_dict(model)
@@ -164,5 +157,5 @@ def predict(accelerator: Accelerator, model, loader):
 if __name__ == "__main__":
     try:
         train(*parse_arguments(GROUPS, sys.argv[1:], "train_accelerate.py", __doc__.splitlines()[0]))
-    except (OSError, ValueError, CheckpointError, FloatingPointError) as error:
+    except (OSError, ValueError, run_folder.CheckpointError, FloatingPointError) as error:
         sys.exit(str(error))

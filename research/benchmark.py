@@ -1,4 +1,4 @@
-"""Time ASM beside transformers' AST, stage by stage from the file to the label, with the limit of the machine.
+"""Time ASM beside transformers' AST, stage by stage from file to label, beside the limit of the machine.
 
     python research/benchmark.py --data_dir recordings --output research/results/benchmark.json
 

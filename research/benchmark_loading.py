@@ -2,8 +2,8 @@
 
     python research/benchmark_loading.py --data_dir speech_commands --output research/results/loading.json
 
-Each way gives the same augmented batches; they take turns. Nothing is trained: a worker that decodes while the model
-works costs nothing where there is a processor to spare, and takes one from the model where there is none.
+All ways give the same augmented batches, and take turns. No model is trained: where a processor is idle, a worker that
+decodes during a step is free; where none is, it slows the model down.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main():
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     write_json(results, args.output)
     table = [(row["samples"], row["workers"], row["clips_per_second"], *row["range"]) for row in rows]
-    print(format_table([("samples", "workers", "clips a second", "slowest", "fastest"), *table]))
+    print(format_table([("samples", "workers", "clips/s", "slowest", "fastest"), *table]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Compare exported and quantised models with the checkpoints they were made of, on the clips that these report.
+"""Compare exported and quantised models with their checkpoints, on the checkpoints' own test clips.
 
     python research/compare_exports.py --data_dirs recordings/speech_commands recordings/spoken_digits \
         --checkpoints checkpoints/asm-small-keywords checkpoints/asm-digits --output research/results/exports.json
 
-Each checkpoint meets the clips that its results are of, cut to its window: in PyTorch with float32 and bfloat16, as
-ONNX files with the feature extraction inside, in float32 and quantised to int8, clip by clip; and as an ExecuTorch
-program, and quantised by torchao, where these packages are installed. An interval is that of the difference of
-accuracies: 2.5 to 97.5 in 100 of 10,000 bootstrap resamples of the clips, each with both answers.
+Each checkpoint classifies its test clips, cut to its window: in PyTorch with float32 and bfloat16; as ONNX files that
+include feature extraction, in float32 and int8, one clip at a time; and, if these packages are installed, as an
+ExecuTorch program and quantised by torchao. The intervals are paired 95% bootstrap intervals of the difference in
+accuracy, from 10,000 resamples of the clips.
 """
 
 import argparse

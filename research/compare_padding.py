@@ -1,13 +1,13 @@
-"""Compare what fills the window behind short clips: train and test at mixed lengths, on groups set aside of `train`.
+"""Compare the padding modes for short clips: train and test at mixed lengths, on held-out groups of `train`.
 
     python research/compare_padding.py recordings/drum_sounds recordings/spoken_digits recordings/speech_commands \
         --group_columns author speaker speaker --epochs 60 12 12 --seeds 42 43 44 45 46 \
         --output research/results/padding.json
 
-For each set, seed and padding mode, a tiny ASM with a window of one second learns clips of which a random piece of 30
-to 100 in 100 is left, new ones in each epoch, and is tested on a quarter of the groups of `train` (other ones for each
-seed), with whole clips and with the middle 70 and 40 in 100 of each. The other splits are not looked at. A study that
-was interrupted goes on when the command is given again, also with more seeds at the end of the list.
+For each data set, seed and padding mode, a tiny ASM with a window of one second trains on random pieces of 30% to 100%
+of each clip, new ones in each epoch. It is tested on a quarter of the groups of `train` (a different quarter for each
+seed), with whole clips and with the middle 70% and 40% of each. No other split is used. The same command continues an
+interrupted study, also with more seeds at the end of the list.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main():
         before = json.loads(args.output.read_text())
         same = all(before[key] == results[key] for key in results if key != "seeds")
         if not same or before["seeds"] != args.seeds[: len(before["seeds"])]:
-            parser.error(f"{args.output} is from other arguments: give another --output, or remove it.")
+            parser.error(f"{args.output} is from other arguments: choose another --output, or delete it.")
         results = before | results
     results = {"environment": describe_environment(), "accuracy": {}} | results
     for data_dir, column, epochs in zip(args.data_dirs, args.group_columns, args.epochs):

@@ -1,12 +1,12 @@
-"""Compare ways to give a trained checkpoint another window: accuracy at once, and after one epoch of training.
+"""Compare ways to change the window of a trained checkpoint: accuracy at once, and after one epoch of training.
 
     python research/compare_resizing.py recordings/speech_commands --model checkpoints/asm-small-keywords \
         --output research/results/resizing.json
 
-The clips are the checkpoint's own, of a second: a longer window has padding behind them, and of a shorter one the model
-averages two. Training is on `train`, with the default augmentation, the test on `validation`. `resized` is
-`resize_spectrogram(max_length=...)`, `stretched` the same with `stretch=True`; `ignore_mismatched_sizes` starts token
-mixing at random, and `random` everything.
+The clips are one second long, as in the checkpoint's training: a longer window is padded, and for a shorter one the
+model averages two windows. Training is on `train` with the default augmentation, testing on `validation`. `resized` is
+`resize_spectrogram(max_length=...)`, `stretched` the same with `stretch=True`. `ignore_mismatched_sizes` starts with
+random token mixing, and `random` with random weights.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python research/few_shot.py recordings/spoken_digits recordings/drum_sounds --model checkpoints/asm-small-keywords \
         --output research/results/few_shot.json
 
-Draws 1, 5 and 20 clips of each class from `train` (all there are, of a class with fewer), fits scikit-learn's logistic
-regression on their scene embeddings, and tests on the other split. `random` is the same Mixer without its training.
+Draws 1, 5 and 20 clips of each class from `train` (all clips of a class that has fewer), fits scikit-learn's logistic
+regression to their scene embeddings, and tests on the other split. `random` is the same Mixer with random weights.
 """
 
 import argparse

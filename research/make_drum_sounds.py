@@ -1,11 +1,11 @@
-"""Make a labelled set of drum sounds without a network: the percussion of General MIDI sound fonts, hit by hit.
+"""Generate a labelled set of drum sounds offline: single hits of the percussion in General MIDI sound fonts.
 
     apt-get install --no-install-recommends libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont
     python research/make_drum_sounds.py /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf2/TimGM6mb.sf2 \\
         --output_dir midi_drums
 
-Eleven kinds, by the percussion key map of General MIDI; each drum kit of each font, at three velocities, and what is
-the same to the sample once. The audio is 48 kHz, mono, without reverb, and of two seconds at most.
+Eleven classes, from General MIDI's percussion key map; every drum kit of every font, at three velocities, without exact
+duplicates. The audio is 48 kHz mono without reverb, at most two seconds long.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Make a small labelled data set without a network: ten words, spoken by the voices of eSpeak NG.
+"""Generate a small labelled data set offline: ten words, spoken by the voices of eSpeak NG.
 
     python research/make_spoken_words.py --output_dir spoken_words
 
-The words come in many voices, accents, pitches and rates, and no voice of the split `test` is in `train`. The audio is
-made by the library of the package `espeakng-loader` (`pip install "modeling_asm[examples]"`), and is 22.05 kHz, mono.
+The words vary in voice, accent, pitch and rate, and no voice is in both `train` and `test`. The audio is 22.05 kHz
+mono, synthesised by the package `espeakng-loader` (`pip install "modeling_asm[examples]"`).
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Train a small three-channel MLP-Mixer on pictures, without a download: a start for `asm-convert`.
+"""Train a small three-channel MLP-Mixer on pictures, offline: weights for `asm-convert`.
 
     python research/pretrain_pictures.py build/pictures.safetensors --pictures /usr/share/tuxpaint/stamps
     asm-convert build/pictures.safetensors my-start --num_mel_bins 128 --max_length 98
 
-The folder has one folder a class, with PNG or JPEG files at any depth. Tux Paint's stamps (Debian's package
-tuxpaint-stamps-default) are some eight hundred colour photographs, drawings and signs of sixteen subjects, on
-transparent ground; some are alike. That is real, and far from ImageNet: it stands in where that cannot be had. The
-weights have timm's names.
+The folder has one sub-folder per class, with PNG or JPEG files at any depth. Tux Paint's stamps (Debian's package
+tuxpaint-stamps-default) are about eight hundred photographs, drawings and signs of sixteen subjects on transparent
+backgrounds, some nearly identical. They are a substitute where ImageNet is not available, and far from it. The weights
+are named as in timm.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Run a study, a plan of trainings that are compared, and write its tables and its plot.
+"""Run a study, a plan of trainings to compare, and write its tables and its plot.
 
     python research/study.py research/plans/small.yaml --data_dir recordings
 
 A plan names data sets (folders in `--data_dir`, or on the Hub), variants of a model, seeds, and comparisons of them.
-Each run is one `asm-train` with the arguments of the plan's recipe, the data set and the variant. Its results are the
-file `RESULTS/runs/VARIANT-DATA-SEED.json`. An interrupted study continues, and a finished run is not repeated. Then the
-costs of the variants are measured side by side, in turns, in `RESULTS/cost.json`, and again if a shape is new (or the
-file is removed). Tables and plot are made from these files alone, also with `--report_only`.
+Each run is one `asm-train` with the arguments of the plan's recipe, the data set and the variant, and writes
+`RESULTS/runs/VARIANT-DATA-SEED.json`. The same command continues an interrupted study and repeats no finished run. Then
+the variants are timed side by side, in turns, into `RESULTS/cost.json`; they are timed again if a shape is new or the
+file is removed. Tables and plot are written from these files alone, also with `--report_only`.
 """
 
 import argparse
@@ -162,7 +162,7 @@ def train_one(name: str, run: dict, data_dir: Path | None, folder: Path, work_di
     fixed = {"output_dir": output_dir, "measure_cost": False, "use_cpu": not torch.cuda.is_available()}
     if "dataset_name" not in run["arguments"]:
         if data_dir is None:
-            return f"{name}: give the folder of the data sets by --data_dir."
+            return f"{name}: pass the folder of the data sets with --data_dir."
         fixed["data_dir"] = data_dir / run["data"]
     if "start" in run["arguments"]:
         try:

@@ -1,4 +1,4 @@
-"""Write every figure of the documentation from the committed results: docs/results, and the README's tables.
+"""Write every figure of the documentation from the committed results: docs/results and the tables of the README.
 
     python research/write_results.py
 

@@ -126,18 +126,24 @@ def mixer_weights(mixer_golden) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in mixer_golden.items() if name.startswith(prefix)}
 
 
-@pytest.fixture
-def tones(tmp_path) -> Path:
-    """An audiofolder of 20 short tones in noise a class, low and high, in one sub-folder a class: 8 kHz, stereo."""
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="session")
+def shared_tones(tmp_path_factory) -> Path:
+    """An audiofolder of two classes, low and high, with 20 short tones in noise each: 8 kHz, stereo. Not to change."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("shared") / "tones"
     for label, frequency in (("high", 1500), ("low", 300)):
-        (tmp_path / "tones" / label).mkdir(parents=True)
+        (folder / label).mkdir(parents=True)
         for index in range(20):
             time = np.arange(1600) / 8000
             tone = 0.3 * np.sin(2 * np.pi * frequency * rng.uniform(0.9, 1.1) * time)
             samples = tone[:, None] + 0.02 * rng.standard_normal((1600, 2))
-            soundfile.write(tmp_path / "tones" / label / f"{index:02d}.wav", samples, 8000)
-    return tmp_path / "tones"
+            soundfile.write(folder / label / f"{index:02d}.wav", samples, 8000)
+    return folder
+
+
+@pytest.fixture
+def tones(shared_tones, tmp_path) -> Path:
+    """A copy of `shared_tones`."""
+    return shutil.copytree(shared_tones, tmp_path / "tones")
 
 
 class Outcome(NamedTuple):

@@ -22,6 +22,9 @@ import modeling_asm
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMModel
 
 
+pytestmark = pytest.mark.slow
+
+
 WAVEFORM = np.sin(np.arange(4000) / 20).astype(np.float32)
 
 

@@ -18,6 +18,9 @@ from modeling_asm.training.data.splits import SplitArguments, choose_test
 from modeling_asm.training.report.cards import write_model_card
 
 
+pytestmark = pytest.mark.slow
+
+
 SAFE = ".safetensors"
 CHECKPOINTS = ["asm-small-keywords", "asm-mini-keywords", "asm-digits", "asm-drums"]
 

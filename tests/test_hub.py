@@ -10,6 +10,9 @@ from hub import run_with_hub as run
 from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING
 
 
+pytestmark = pytest.mark.slow
+
+
 PUSH_TONES = """
 import io, sys
 import numpy as np, soundfile

@@ -6,6 +6,9 @@ import sys
 import pytest
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.slow
 def test_quickstart(repository, tmp_path):
     variables = [f"PYTHON={sys.executable}", f"INSTALLED={repository}/setup.cfg", f"BUILD={tmp_path}"]

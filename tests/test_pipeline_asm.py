@@ -182,6 +182,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(checkpoint, tmp_path):
     """Ten minutes in stereo at 44.1 kHz would be 212 MB of samples."""
     for name, minutes in (("short.flac", 1), ("long.flac", 10)):
@@ -205,6 +206,7 @@ print(pipeline("asm-audio-classification", model=sys.argv[1])(sys.argv[2])[0]["l
 """
 
 
+@pytest.mark.slow
 def test_without_ffmpeg_torchaudio_and_torchcodec(checkpoint, tmp_path):
     soundfile.write(tmp_path / "sound.mp3", LONG, RATE, format="MP3")
     command = [sys.executable, "-c", WITHOUT, str(checkpoint), str(tmp_path / "sound.mp3")]

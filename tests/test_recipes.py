@@ -14,6 +14,9 @@ import yaml
 from hub import run_with_hub, running_hub
 
 
+pytestmark = pytest.mark.slow
+
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 ALL = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 QUICK = ("--max_steps", 2, "--use_cpu", "--measure_cost", False, "--resamples", 0)
@@ -251,4 +254,4 @@ def test_a_recipe_says_what_was_not_checked(name):
     text = (RECIPES / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     recorded = name.startswith(("speech_commands_clips", "spoken_digits", "drum_sounds"))
-    assert ("# Checked here:" in text and "Not checked:" in text) != recorded
+    assert ("# Verified:" in text and "Not verified:" in text) != recorded

@@ -33,6 +33,7 @@ def test_documented_names_are_where_they_were():
     assert ASMForAudioClassification is modeling_asm.ASMForAudioClassification
 
 
+@pytest.mark.slow
 def test_commands_run_under_their_former_names():
     command = [sys.executable, "-m", "modeling_asm.convert_mixer", "--help"]
     assert "asm-convert" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -9,6 +9,9 @@ import zipfile
 import pytest
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory, pytestconfig):
     """Built from a copy, since setuptools leaves files behind that the next wheel would contain."""

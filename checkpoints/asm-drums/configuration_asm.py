@@ -18,7 +18,6 @@ logger = logging.get_logger(__name__)
 
 HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
 ACON_C_INITS = ("swish", "random")
-TOKEN_MIXINGS = ("mlp",)  # each has its class in mixing.py
 WINDOW_AGGREGATIONS = ("mean", "max", "logits")
 # Names that transformers passes or saves in addition to the fields; any other unknown name is taken for a typo.
 ACCEPTED_NAMES = (
@@ -201,7 +200,7 @@ class ASMConfig(PreTrainedConfig):
     def validate_choices(self):
         """Check the fields that take one of a few values."""
         choices = {"hidden_act": HIDDEN_ACTS, "acon_c_init": ACON_C_INITS, "problem_type": PROBLEM_TYPES}
-        choices |= {"window_aggregation": WINDOW_AGGREGATIONS, "token_mixing": TOKEN_MIXINGS}
+        choices["window_aggregation"] = WINDOW_AGGREGATIONS
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")

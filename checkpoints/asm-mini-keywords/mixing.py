@@ -4,7 +4,7 @@
 """How a layer mixes tokens and channels: the MLP, its activation, and the token mixings that a config can name.
 
 To add a token mixing, write a module here that maps `(batch_size, num_patches, hidden_size)` to the same shape and has
-`num_units` and `resize`, as [`ASMTokenMixing`] has, and add it to `TOKEN_MIXING_CLASSES` and to the config's names.
+`num_units` and `resize`, as [`ASMTokenMixing`] has, and add it to `TOKEN_MIXING_CLASSES`.
 """
 
 import torch
@@ -84,4 +84,15 @@ class ASMTokenMixing(ASMMLP):
         self.fc1.in_features = self.fc2.out_features = matrix.shape[0]
 
 
-TOKEN_MIXING_CLASSES = {"mlp": ASMTokenMixing}
+TOKEN_MIXING_CLASSES = {"mlp": ASMTokenMixing}  # by their names in `ASMConfig.token_mixing`
+
+
+def make_token_mixing(config: ASMConfig) -> nn.Module:
+    """Return the token mixing of one layer.
+
+    Raises:
+        ValueError: If no class has the name `config.token_mixing`.
+    """
+    if config.token_mixing not in TOKEN_MIXING_CLASSES:
+        raise ValueError(f"`token_mixing` must be one of {tuple(TOKEN_MIXING_CLASSES)}, got {config.token_mixing!r}.")
+    return TOKEN_MIXING_CLASSES[config.token_mixing](config)

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 from .configuration_asm import ASMConfig
 from .cpu_blocks import run_layer
-from .mixing import TOKEN_MIXING_CLASSES, ASMAconC, ASMChannelMixing
+from .mixing import ASMAconC, ASMChannelMixing, make_token_mixing
 from .resizing import projection_geometry, resize_projection, resize_tokens
 from .targets import check_labels, infer_problem_type
 from .windowing import cut_windows, predict_clip, run_in_blocks
@@ -100,7 +100,7 @@ class ASMLayer(GradientCheckpointingLayer):
     def __init__(self, config: ASMConfig, drop_path_prob: float = 0.0):
         super().__init__()
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.token_mixing = TOKEN_MIXING_CLASSES[config.token_mixing](config)
+        self.token_mixing = make_token_mixing(config)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.channel_mixing = ASMChannelMixing(config)
         self.drop_path = ASMDropPath(drop_path_prob)

@@ -183,6 +183,7 @@ def test_blocks_are_the_whole(tmp_path, monkeypatch):
     np.testing.assert_array_equal(whole, soxr.resample(plain.mean(1), rate, 16000))
 
 
+@pytest.mark.slow
 def test_ten_thousand_damaged_files(repository):
     """No crash, no hang, no other exception, of fifteen formats; about fifteen seconds."""
     command = [sys.executable, str(repository / "tests" / "fuzz_audio.py"), "10000"]

@@ -106,6 +106,7 @@ def test_impossible_arguments(run, sound, arguments):
     assert error.value.code == 2
 
 
+@pytest.mark.slow
 def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, sound, tmp_path):
     """What libmpg123 has to say about a damaged file does not reach the terminal, nor does a broken pipe."""
     soundfile.write(tmp_path / "damaged.mp3", np.sin(np.arange(160000) / 20), 16000)
@@ -121,6 +122,7 @@ def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, soun
     assert process.wait(timeout=120) == 1
 
 
+@pytest.mark.slow
 def test_standard_input(checkpoint, sound):
     """The installed command, through a pipe, from an open file, and closed."""
     command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), "--json", "-"]

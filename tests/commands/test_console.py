@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from modeling_asm.commands.console import one_line, quiet_decoder
 
 
@@ -18,6 +20,7 @@ os.write(2, b"afterwards\\n")
 """
 
 
+@pytest.mark.slow
 def test_the_decoder_is_quiet_and_the_command_is_not():
     process = subprocess.run([sys.executable, "-c", TALK], capture_output=True, text=True, check=True)
     assert process.stderr.splitlines() == ["the command", "afterwards"]

@@ -4,6 +4,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 from hub import run_with_hub, running_hub
 from huggingface_hub import ModelCard
@@ -18,6 +19,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_checkpoint_with_its_provenance(mixer_weights, tmp_path):
     save_file(mixer_weights, tmp_path / "mixer.safetensors")
     options = ("--max_length", 32, "--num_mel_bins", 24, "--licence", "apache-2.0")
@@ -51,6 +53,7 @@ HfApi().upload_folder(repo_id="ann/mixer", folder_path=sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub(mixer_weights, tmp_path):
     """As timm's: `model.safetensors` in a repository; the card names it as the base model."""
     (tmp_path / "upload").mkdir()

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import soundfile
 
 from modeling_asm.commands.export import main
@@ -22,6 +23,7 @@ def test_the_command(checkpoint, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("asm-export: The file must end in one of")
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_command():
     command = [sys.executable, "-m", "modeling_asm.commands.export", "--help"]
     assert "asm-export" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -20,6 +20,9 @@ from transformers import pipeline
 from modeling_asm.audio import load_audio
 
 
+pytestmark = pytest.mark.slow
+
+
 def read(folder) -> list[dict]:
     return [row for file in sorted(folder.glob("rows-*.parquet")) for row in pq.read_table(file).to_pylist()]
 

@@ -23,6 +23,9 @@ from transformers import AutoModelForAudioClassification
 from modeling_asm.training.run_folder import checkpoints
 
 
+pytestmark = pytest.mark.slow
+
+
 KILLS = int(os.environ.get("ASM_KILLS", "1"))
 
 

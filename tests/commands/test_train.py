@@ -1,10 +1,13 @@
 """`asm-train` as a user runs it, on tones."""
 
 import csv
+import io
 import json
-import os
 import re
 import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import pytest
@@ -17,6 +20,10 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from modeling_asm.audio import load_audio
 from modeling_asm.commands.classify import main as classify
+from modeling_asm.commands.train import main as train
+
+
+pytestmark = pytest.mark.slow
 
 
 QUICK = ("--num_train_epochs", 1, "--use_cpu", "--per_device_train_batch_size", 4)
@@ -38,76 +45,96 @@ def all_tones() -> list[tuple[str, str]]:
     return [(f"{label}/{index:02d}.wav", label) for label in ("low", "high") for index in range(20)]
 
 
-@pytest.mark.filterwarnings("ignore:At least one mel filter")
-def test_from_a_folder_to_a_label(run, tones, tmp_path, capsys):
-    folder = tmp_path / "model"
-    arguments = ("--data_dir", tones, "--output_dir", folder, *QUICK, *SPLIT, "--num_train_epochs", 10, "--seed", 44)
-    arguments += ("--save_total_limit", 2, "--report_to", "tensorboard")
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(tmp_path / "curves")
-    try:
-        outcome = run("train", *arguments)
-    finally:
-        del os.environ["TENSORBOARD_LOGGING_DIR"]
-    assert outcome.error is None
-    results = results_of(folder)
+class Trained(NamedTuple):
+    """A finished run of `asm-train`."""
+
+    arguments: tuple
+    tones: Path
+    folder: Path
+    curves: Path
+    stdout: str
+
+
+@pytest.fixture(scope="module")
+def trained(shared_tones, tmp_path_factory) -> Trained:
+    root, output = tmp_path_factory.mktemp("trained"), io.StringIO()
+    tones = shutil.copytree(shared_tones, root / "tones")
+    arguments = ("--data_dir", tones, "--output_dir", root / "model", *QUICK, *SPLIT, "--num_train_epochs", 10)
+    arguments += ("--seed", 44, "--save_total_limit", 2, "--report_to", "tensorboard")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        patch.setenv("TENSORBOARD_LOGGING_DIR", str(root / "curves"))
+        assert train([str(argument) for argument in arguments]) == 0
+    return Trained(arguments, tones, root / "model", root / "curves", output.getvalue())
+
+
+def test_from_a_folder_to_a_label(trained, capsys):
+    results = results_of(trained.folder)
     assert results["metrics"]["accuracy"] >= 0.9
-    assert f"{results['metrics']['accuracy']:.3f} (95% interval" in outcome.stdout
-    assert "only 60 steps, from random weights" in outcome.stdout
+    assert f"{results['metrics']['accuracy']:.3f} (95% interval" in trained.stdout
+    assert "only 60 steps, from random weights" in trained.stdout
     assert results["data"]["clips"] == {"train": 22, "dev": 6, "test": 12}
     assert results["cost"]["ratio"] > 1
-    assert list((tmp_path / "curves").rglob("events.out.tfevents.*"))
+    classifier = pipeline("audio-classification", model=str(trained.folder))
+    assert classifier(load_audio(trained.tones / "low" / "00.wav"))[0]["label"] == "low"
+    clips = (trained.tones / "low" / "01.wav", trained.tones / "nowhere.wav", trained.tones / "high" / "02.wav")
+    capsys.readouterr()
+    assert classify(["--model", str(trained.folder), *map(str, clips)]) == 1
+    assert [line.split("  ")[1].split()[0] for line in capsys.readouterr().out.splitlines()] == ["low", "high"]
 
-    names = {file.name for file in folder.iterdir()}
-    code = {f"{name}.py" for name in TRAVELLING}
-    tables = {
-        f"{name}.{end}"
-        for name in ("confusion_matrix", "per_class", "learning_curves", "worst_clips")
-        for end in ("csv", "png")
-    }
-    assert {
-        "model.safetensors",
-        "config.json",
-        "preprocessor_config.json",
-        "README.md",
-        "LICENSE",
-    } | code | tables <= names
-    for name in ("results.json", "README.md", "run.json", "worst_clips.csv"):
-        assert str(tmp_path) not in (folder / name).read_text(), name
+
+def test_the_files_of_a_run(trained):
+    """A checkpoint with its code, its card and its tables, and the private path of the data in none of them."""
+    names = {file.name for file in trained.folder.iterdir()}
+    tables = ("confusion_matrix", "per_class", "learning_curves", "worst_clips")
+    expected = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "LICENSE"}
+    expected |= {f"{name}.py" for name in TRAVELLING}
+    expected |= {f"{name}.{end}" for name in tables for end in ("csv", "png")}
+    assert expected <= names
     assert not [name for name in names if name.startswith("unfinished")]
+    for name in ("results.json", "README.md", "run.json", "worst_clips.csv"):
+        assert str(trained.tones.parent) not in (trained.folder / name).read_text(), name
+    assert list(trained.curves.rglob("events.out.tfevents.*"))
 
-    last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+
+def test_the_best_epoch_is_kept(trained):
+    last = max(trained.folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     state = json.loads((last / "trainer_state.json").read_text())
     losses = [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry]
     assert len(losses) == 10  # evaluated each epoch
     assert state["best_metric"] == min(losses)
-    best, kept = (load_file(path / "model.safetensors") for path in (folder / state["best_model_checkpoint"], folder))
+    best, kept = (
+        load_file(path / "model.safetensors")
+        for path in (trained.folder / state["best_model_checkpoint"], trained.folder)
+    )
     assert all((best[name] == kept[name]).all() for name in kept)
 
-    classifier = pipeline("audio-classification", model=str(folder))
-    assert classifier(load_audio(tones / "low" / "00.wav"))[0]["label"] == "low"
-    clips = (tones / "low" / "01.wav", tones / "nowhere.wav", tones / "high" / "02.wav")
-    assert classify(["--model", str(folder), *map(str, clips)]) == 1
-    assert [line.split("  ")[1].split()[0] for line in capsys.readouterr().out.splitlines()] == ["low", "high"]
 
-    written = (folder / "model.safetensors").stat().st_mtime_ns
-    again = run("train", *arguments)  # a finished run is not repeated
-    assert again.error is None
-    assert (folder / "model.safetensors").stat().st_mtime_ns == written
-    other = run("train", *arguments, "--learning_rate", 0.5)
+def test_a_finished_run_is_not_repeated(run, trained):
+    written = (trained.folder / "model.safetensors").stat().st_mtime_ns
+    assert run("train", *trained.arguments).error is None
+    assert (trained.folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_another_run_in_the_same_folder(run, trained):
+    other = run("train", *trained.arguments, "--learning_rate", 0.5)
     assert "holds a run with other settings (learning_rate 0.001 -> 0.5), and nothing is overwritten" in other.error
-    assert results_of(folder)["training"]["learning_rate"] == 0.001
-    (tones / "low" / "new.wav").write_bytes((tones / "low" / "00.wav").read_bytes())
-    grown = run("train", *arguments)  # the split would be another, with clips in test that it trained on
-    assert "other settings (clips '" in grown.error
-    (tones / "low" / "new.wav").unlink()
+    assert results_of(trained.folder)["training"]["learning_rate"] == 0.001
+    new = trained.tones / "low" / "new.wav"
+    new.write_bytes((trained.tones / "low" / "00.wav").read_bytes())
+    try:  # the split would be another, with clips in test that it trained on
+        assert "other settings (clips '" in run("train", *trained.arguments).error
+    finally:
+        new.unlink()
 
-    tuned = ("--data_dir", tones, "--output_dir", tmp_path / "tuned", "--model_name_or_path", folder, *QUICK, *SPLIT)
-    assert run("train", *tuned, "--augment", False).error is None
-    tuned_results = results_of(tmp_path / "tuned")
-    assert tuned_results["model"]["feature_extractor"]["mean"] == results["model"]["feature_extractor"]["mean"]
-    assert tuned_results["training"]["augmentation"] is None
-    assert tuned_results["model"]["fine_tuned_from"] == "model"
-    assert tuned_results["model"]["base_model"] is None
+
+def test_fine_tuning_keeps_the_statistics_of_a_checkpoint(run, trained, tones, tmp_path):
+    tuned = ("--data_dir", tones, "--output_dir", tmp_path / "tuned", "--model_name_or_path", trained.folder)
+    assert run("train", *tuned, *QUICK, *SPLIT, *ROUGH, "--augment", False).error is None
+    before, after = results_of(trained.folder), results_of(tmp_path / "tuned")
+    assert after["model"]["feature_extractor"]["mean"] == before["model"]["feature_extractor"]["mean"]
+    assert after["training"]["augmentation"] is None
+    assert after["model"]["fine_tuned_from"] == "model"
+    assert after["model"]["base_model"] is None
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")

@@ -8,6 +8,9 @@ from transformers import pipeline
 from modeling_asm.audio import load_audio
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.parametrize("start", ["random", "checkpoint"])
 def test_from_a_folder_to_a_label(run, tones, repository, tmp_path, start):
     """A checkpoint of other labels gets a new classifier."""

@@ -15,6 +15,9 @@ from transformers import pipeline
 from modeling_asm.audio import load_audio
 
 
+pytestmark = pytest.mark.slow
+
+
 BASE = ("--num_train_epochs", 3, "--use_cpu", "--batch_size", 8, "--test_fraction", 0.325, "--dev_fraction", 0.1)
 
 

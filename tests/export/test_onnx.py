@@ -11,6 +11,7 @@ from modeling_asm.export.write import export, make_inputs
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["waveform", "features"])
 def test_onnx(model, feature_extractor, tmp_path, inputs):
     result = export(model, feature_extractor, tmp_path / "model.onnx", inputs)
@@ -32,6 +33,7 @@ def test_onnx(model, feature_extractor, tmp_path, inputs):
     assert metadata["num_samples"] == str(feature_extractor.nb_max_samples)
 
 
+@pytest.mark.slow
 def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_extractor, tmp_path, repository):
     export(model, feature_extractor, tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx").graph
@@ -41,6 +43,7 @@ def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_e
     assert str(repository).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_int8(model, feature_extractor, tmp_path):
     export(model, feature_extractor, tmp_path / "float32.onnx")
     result = export(model, feature_extractor, tmp_path / "int8.onnx", int8=True)

@@ -33,6 +33,7 @@ def assert_same(results, expected):
         assert results == (expected if isinstance(expected, str) else pytest.approx(expected, abs=1e-5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["waveform", "features"])
 def test_the_same_as_the_pipeline(model, feature_extractor, tmp_path, inputs):
     """Clips of less than a frame, of less than a window, of a window and of many, single and in batches."""

@@ -66,6 +66,7 @@ def test_the_model_is_left_alone(model, feature_extractor, tmp_path):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_real_clips(recordings, repository, tmp_path):
     """The committed keyword model and real recordings: within 1e-4 of PyTorch."""
     folder = repository / "checkpoints" / "asm-mini-keywords"

@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 import soundfile
 
 
+@pytest.mark.slow
 def test_forms_of_a_checkpoint(run, checkpoint, tmp_path):
     for label in ("bird", "cat", "dog"):
         (tmp_path / "words" / "validation" / label).mkdir(parents=True)

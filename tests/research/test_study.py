@@ -21,6 +21,9 @@ from modeling_asm.training.models import ModelArguments, make_config
 from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
+pytestmark = pytest.mark.slow
+
+
 PLAN = {
     "recipe": {"num_train_epochs": 1, "dev_fraction": 0, "seconds": 0.3, "resamples": 0},
     "data": {"tones": {"test_split": "validation"}},
@@ -108,8 +111,8 @@ def test_from_a_plan_to_its_tables(run, data, plan, tmp_path):
     assert outcome.error is None
     assert "luma-tones-2: " in outcome.stdout and "asm-tones-1: " not in outcome.stdout
     assert all(file.stat().st_mtime_ns == time for file, time in times.items())
-    run = json.loads((tmp_path / "results" / "runs" / "luma-tones-1.json").read_text())
-    assert run["model"]["config"]["hidden_size"] == 64
+    luma = json.loads((tmp_path / "results" / "runs" / "luma-tones-1.json").read_text())
+    assert luma["model"]["config"]["hidden_size"] == 64
     assert "### Starts" in (tmp_path / "results" / "tables.md").read_text()
 
     plan.write_text(yaml.safe_dump({**PLAN, "recipe": {**PLAN["recipe"], "learning_rate": 0.1}}))
@@ -142,9 +145,9 @@ def test_a_run_that_fails_is_named(run, data, plan, tmp_path):
     plan.write_text(yaml.safe_dump(changed))
     folders = ("--results", tmp_path / "results", "--work_dir", tmp_path / "work")
     outcome = run("study.py", plan, "--data_dir", data, *folders, "--only", "models")
-    assert "asm-tones-1 failed: There is no split 'nowhere'" in outcome.error
+    assert "asm-tones-1 failed: asm-train: There is no split 'nowhere'" in outcome.error
     outcome = run("study.py", plan, *folders, "--only", "models")
-    assert "asm-tones-1: give the folder of the data sets by --data_dir." in outcome.error
+    assert "asm-tones-1: pass the folder of the data sets with --data_dir." in outcome.error
 
 
 def test_a_start_that_cannot_be_made_stops_its_own_runs_alone(run, data, plan, tmp_path):

@@ -101,6 +101,6 @@ def test_help_has_the_essential_arguments_first(capsys):
         parse_arguments({"settings": Settings, "data": Data}, ["--help"], "asm-test", "Test it.", ("data_dir", "name"))
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    places = [text.index(word) for word in ("Test it.", "essential:", "--name", "--data_dir", "settings:", "data:")]
+    places = [text.index(word) for word in ("Test it.", "essential:", "--data_dir", "--name", "settings:", "data:")]
     assert places == sorted(places)
     assert [text.count(f"  --{name} ") for name in ("data_dir", "name", "learning_rate", "split")] == [1] * 4

@@ -142,6 +142,7 @@ torch.distributed.barrier()
 """
 
 
+@pytest.mark.slow
 def test_weights_that_are_spread_over_processes(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     commands = [[sys.executable, "-c", SHARDED, str(tmp_path / "meet"), str(rank)] for rank in range(2)]

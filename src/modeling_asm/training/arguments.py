@@ -38,7 +38,7 @@ class ArgumentParser(HfArgumentParser):
         formatter.add_text("Usage: " + self.usage if self.usage else None)
         for title, names in self.sections().items():
             formatter.start_section(title)
-            formatter.add_arguments([action for action in self._actions if action.dest in names])
+            formatter.add_arguments([action for name in names for action in self._actions if action.dest == name])
             formatter.end_section()
         return formatter.format_help()
 

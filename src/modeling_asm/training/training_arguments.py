@@ -24,13 +24,17 @@ DECISIVE += ("layer_decay", "step_factor", "step_start", "teachers", "teacher_sh
 class AudioTrainingArguments(TrainingArguments):
     """transformers' arguments with defaults for small Mixers that start from random weights, and some of our own."""
 
-    num_train_epochs: float = 40
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
+    num_train_epochs: float = field(default=40, metadata={"help": "Number of epochs (default: %(default)s)."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW (default: %(default)s)."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW (default: %(default)s)."})
     warmup_steps: float = 0.1
     lr_scheduler_type: str = "cosine"
-    per_device_train_batch_size: int = 32
-    per_device_eval_batch_size: int = 128
+    per_device_train_batch_size: int = field(
+        default=32, metadata={"help": "Training clips per step and device (default: %(default)s)."}
+    )
+    per_device_eval_batch_size: int = field(
+        default=128, metadata={"help": "Test clips per step and device (default: %(default)s)."}
+    )
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
     logging_strategy: str = "epoch"
