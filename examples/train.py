@@ -8,6 +8,7 @@ intervals, teachers, runs that resume.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def main(data_dir: str, output_dir: str, checkpoint: str | None = None, epochs: 
     answers = {"predictions": output.predictions.argmax(1), "references": output.label_ids}
     print(Accuracy().compute(**answers) | MacroF1().compute(**answers))
     trainer.save_model()  # weights, code, config and feature extractor
-    trainer.create_model_card(tasks="audio-classification", model_name="my-model")
+    trainer.create_model_card(tasks="audio-classification", model_name=Path(output_dir).name)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ from modeling_asm import (
     ASMForAudioClassification,
 )
 from modeling_asm.audio import load_audio
-from modeling_asm.cpu_blocks import split_batch
+from modeling_asm.cpu_blocks import split_into_blocks
 from modeling_asm.export import export
 from modeling_asm.fbank import fbank, frames_per_block, mel_bands, mel_filters
 from modeling_asm.loading import check_checkpoint
@@ -267,7 +267,7 @@ def products(model: ASMForAudioClassification, clips: int) -> Callable:
         handle.remove()
     weight = model.classifier.weight
     state = weight.new_empty(clips, model.config.num_patches, model.config.hidden_size)
-    at_once = len(split_batch(layers[0], state)[0]) if weight.device.type == "cpu" else clips
+    at_once = len(split_into_blocks(layers[0], state)[0]) if weight.device.type == "cpu" else clips
     operands = {shape: torch.randn(clips, *shape).to(weight).split(at_once) for _, shape in recorded}
 
     def work():

@@ -64,7 +64,6 @@ def desk(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if code_of(page, "python")], ids=lambda page: page.stem)
 def test_code_runs(page, desk, capsys):
     """The blocks of a page one after the other, as a reader would try them."""
@@ -161,7 +160,6 @@ def test_no_line_is_endless():
             assert max(map(len, page.read_text(encoding="utf-8").splitlines())) <= 500, page
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_the_documentation_builds(tmp_path):
     """Offline, with warnings as errors."""

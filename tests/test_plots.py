@@ -1,11 +1,9 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
 
 from modeling_asm import plots
-from modeling_asm.plots import average_spectrogram, check_picture, plot_windows, share_columns
+from modeling_asm.plots import average_spectrogram, check_picture, share_columns
 
 
 def test_a_long_spectrogram_is_averaged(feature_extractor, monkeypatch):
@@ -15,12 +13,6 @@ def test_a_long_spectrogram_is_averaged(feature_extractor, monkeypatch):
     frames = feature_extractor.extract_frames(torch.from_numpy(waveform)[None])[0]
     expected = torch.stack([column.mean(0) for column in frames.split(10)])
     torch.testing.assert_close(torch.from_numpy(spectrogram), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_without_matplotlib_it_says_what_to_install(feature_extractor, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ValueError, match="pip install matplotlib"):
-        plot_windows(str(tmp_path / "out.png"), np.zeros(3000), feature_extractor, [])
 
 
 def test_a_short_event_in_a_long_recording_stays_in_the_picture(monkeypatch):

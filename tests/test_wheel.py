@@ -25,7 +25,6 @@ def wheel(tmp_path_factory, pytestconfig):
     return file
 
 
-@pytest.mark.slow
 def test_it_has_every_module_the_card_and_the_marker_of_types(wheel, repository):
     names = set(zipfile.ZipFile(wheel).namelist())
     source = repository / "src"
@@ -35,7 +34,6 @@ def test_it_has_every_module_the_card_and_the_marker_of_types(wheel, repository)
     assert not [name for name in names if name.startswith(("tests", "examples", "research"))]
 
 
-@pytest.mark.slow
 def test_its_commands_work_where_it_is_installed(wheel, tones, tmp_path):
     """A card is rendered, too, from the template inside."""
     target = tmp_path / "installed"
@@ -56,3 +54,21 @@ def test_its_commands_work_where_it_is_installed(wheel, tones, tmp_path):
     run(script, "--data_dir", tones, "--output_dir", tmp_path / "model", *options)
     assert (tmp_path / "model" / "README.md").read_text().startswith("---\n")
     assert "low" in run(target / "bin" / "asm-classify", "--model", tmp_path / "model", tones / "low" / "00.wav")
+
+
+def test_the_commands_need_no_extra():
+    """The help of each, where only the packages of `install_requires` are."""
+    extras = ("captum", "onnx", "onnxruntime", "onnxscript", "executorch", "kaldi_native_fbank", "tensorboard")
+    extras += ("espeakng_loader", "fluidsynth", "hypothesis", "pytest")
+    code = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({extras}))
+for name in ("classify", "convert", "explain", "export", "predict", "stats", "train"):
+    try:
+        importlib.import_module(f"modeling_asm.commands.{{name}}").main(["--help"])
+    except SystemExit as stop:
+        assert stop.code == 0, name
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.lower().count("usage: asm-") == 7

@@ -32,7 +32,7 @@ PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label
 
 
 def _raise_value_errors(cls: type) -> type:
-    """Make a `strict` dataclass raise `ValueError`, as configurations always have; its own errors are not."""
+    """Make a `strict` dataclass raise `ValueError`, as configurations do: `StrictDataclassError` is not one."""
 
     def wrap(method):
         @functools.wraps(method)

@@ -21,11 +21,11 @@ def run_layer(layer: nn.Module, hidden_states: Tensor) -> Tensor:
         return layer(hidden_states)
     if any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules()):  # they expect the batch
         return layer(hidden_states)
-    blocks = split_batch(layer, hidden_states)
+    blocks = split_into_blocks(layer, hidden_states)
     return torch.cat([layer(block) for block in blocks]) if len(blocks) > 1 else layer(hidden_states)
 
 
-def split_batch(layer: nn.Module, hidden_states: Tensor) -> tuple[Tensor, ...]:
+def split_into_blocks(layer: nn.Module, hidden_states: Tensor) -> tuple[Tensor, ...]:
     """Split a batch into blocks of at least one example, by the hidden units that the layer's mixings declare."""
     units = max(layer.token_mixing.num_units, layer.channel_mixing.num_units)
     return hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))

@@ -17,26 +17,6 @@ from .targets import check_labels, infer_problem_type
 from .windowing import cut_windows, predict_clip, run_in_blocks
 
 
-class ASMStem(nn.Sequential):
-    """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
-
-    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
-    """
-
-    def __init__(self, config: ASMConfig):
-        widths = [1, *config.stem_channels]
-        super().__init__(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
-                    nn.BatchNorm2d(after),
-                    nn.GELU(),
-                )
-                for before, after in zip(widths, config.stem_channels)
-            )
-        )
-
-
 class ASMPatchEmbeddings(nn.Module):
     """Cut a spectrogram, or the output of the stem, into patches, and project each linearly to a token."""
 
@@ -75,6 +55,23 @@ class ASMPatchEmbeddings(nn.Module):
         self.max_length, self.num_mel_bins = config.max_length, config.num_mel_bins
 
 
+class ASMLayer(GradientCheckpointingLayer):
+    """A Mixer layer: mix the tokens, then the channels, each in a residual branch after a LayerNorm."""
+
+    def __init__(self, config: ASMConfig, drop_path_prob: float = 0.0):
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.token_mixing = make_token_mixing(config)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.channel_mixing = ASMChannelMixing(config)
+        self.drop_path = ASMDropPath(drop_path_prob)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Map `(batch_size, num_patches, hidden_size)` to the same shape."""
+        hidden_states = hidden_states + self.drop_path(self.token_mixing(self.layernorm_before(hidden_states)))
+        return hidden_states + self.drop_path(self.channel_mixing(self.layernorm_after(hidden_states)))
+
+
 class ASMDropPath(nn.Module):
     """Stochastic depth (https://arxiv.org/abs/1603.09382): in training, drop a residual branch per example."""
 
@@ -94,21 +91,24 @@ class ASMDropPath(nn.Module):
         return f"drop_prob={self.drop_prob}"
 
 
-class ASMLayer(GradientCheckpointingLayer):
-    """A Mixer layer: mix the tokens, then the channels, each in a residual branch after a LayerNorm."""
+class ASMStem(nn.Sequential):
+    """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
 
-    def __init__(self, config: ASMConfig, drop_path_prob: float = 0.0):
-        super().__init__()
-        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.token_mixing = make_token_mixing(config)
-        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.channel_mixing = ASMChannelMixing(config)
-        self.drop_path = ASMDropPath(drop_path_prob)
+    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
+    """
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map `(batch_size, num_patches, hidden_size)` to the same shape."""
-        hidden_states = hidden_states + self.drop_path(self.token_mixing(self.layernorm_before(hidden_states)))
-        return hidden_states + self.drop_path(self.channel_mixing(self.layernorm_after(hidden_states)))
+    def __init__(self, config: ASMConfig):
+        widths = [1, *config.stem_channels]
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.GELU(),
+                )
+                for before, after in zip(widths, config.stem_channels)
+            )
+        )
 
 
 class ASMPreTrainedModel(PreTrainedModel):

@@ -219,7 +219,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         self._check_sampling_rate(sampling_rate)
         if return_tensors not in (None, "np", "pt"):
             raise ValueError(f"`return_tensors` is {return_tensors!r}, expected 'pt', 'np' or None.")
-        waveforms = [as_waveform(clip, index) for index, clip in enumerate(split_batch(raw_speech))]
+        waveforms = [as_waveform(clip, index) for index, clip in enumerate(split_clips(raw_speech))]
         if truncation:
             waveforms = [waveform[: self.nb_max_samples] for waveform in waveforms]
         device = torch.device(device) if device is not None else waveforms[0].device
@@ -285,7 +285,7 @@ def units_per_decibel(std: float | None) -> float:
     return math.log(10) / 10 / (1 if std is None else 2 * std)
 
 
-def split_batch(raw_speech) -> list:
+def split_clips(raw_speech) -> list:
     """Split the input of the feature extractor into single clips, unconverted."""
     if isinstance(raw_speech, (np.ndarray, Tensor)):
         if raw_speech.ndim == 3:

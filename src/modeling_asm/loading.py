@@ -45,8 +45,8 @@ def check_checkpoint(name: str):
     """Raise `OSError` if a checkpoint's name is that of a file, or can only be that of a folder that does not exist."""
     if os.path.isfile(name):
         raise NotADirectoryError(
-            f"{name!r} is a file, expected the folder of a checkpoint or its name on the Hub. Of exported models, "
-            "`asm-classify` runs those that end in .onnx; the others need their own runtimes."
+            f"{name!r} is a file, expected the folder of a checkpoint or its name on the Hub. `asm-classify` also "
+            "runs exported .onnx files; .pt2 and .pte files need their own runtimes."
         )
     if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not os.path.isdir(name):
         raise FileNotFoundError(

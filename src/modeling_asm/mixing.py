@@ -38,11 +38,11 @@ class ASMAconC(nn.Module):
 class ASMMLP(nn.Module):
     """Two linear maps with an activation in between, along the last axis."""
 
-    def __init__(self, config: ASMConfig, size: int, hidden_size: int):
+    def __init__(self, config: ASMConfig, size: int, width: int):
         super().__init__()
-        self.fc1 = nn.Linear(size, hidden_size)
-        self.activation_fn = ASMAconC(hidden_size) if config.hidden_act == "acon_c" else ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(hidden_size, size)
+        self.fc1 = nn.Linear(size, width)
+        self.activation_fn = ASMAconC(width) if config.hidden_act == "acon_c" else ACT2FN[config.hidden_act]
+        self.fc2 = nn.Linear(width, size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Plots of spectrograms with scores or saliency. They need matplotlib: `pip install "modeling_asm[plots]"`."""
+"""Plots of spectrograms with scores or saliency."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,16 +17,9 @@ MOST_WINDOWS = 500  # columns of the lower half; beyond that, neighbouring windo
 
 
 def figure(**arguments):
-    """Return an empty figure that needs no screen.
+    """Return an empty figure that needs no screen."""
+    import matplotlib.figure  # only for a plot, since it takes half a second
 
-    Raises:
-        ValueError: If matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        import matplotlib.figure
-    except ImportError as error:
-        raise ValueError("A plot needs matplotlib: `pip install matplotlib`.") from error
     return matplotlib.figure.Figure(layout="constrained", **arguments)
 
 
@@ -44,7 +37,7 @@ def check_picture(path: str):
     """Check before the work whether a picture can be written.
 
     Raises:
-        ValueError: If matplotlib is not installed or does not know the format, or the folder does not exist.
+        ValueError: If matplotlib does not know the format, or the folder does not exist.
     """
     formats, ending = figure().canvas.get_supported_filetypes(), Path(path).suffix.lower().lstrip(".")
     if ending not in formats:
@@ -92,7 +85,7 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
         windows: The result of [`ASMAudioClassificationPipeline`] with `return_timestamps=True, top_k=None`.
 
     Raises:
-        ValueError: If matplotlib is not installed or does not know the format.
+        ValueError: If matplotlib does not know the format.
     """
     picture = figure(figsize=(12, 6))
     duration = windows[-1]["end"]

@@ -1,4 +1,4 @@
-"""Modules under their former names: importing one gives the module that took its place, and a warning."""
+"""Modules under their former names: importing one gives the names of the modules that took its place, and a warning."""
 
 import importlib
 import importlib.abc
@@ -8,61 +8,60 @@ import warnings
 
 
 PACKAGE = __name__.rpartition(".")[0]
+# The first one is what `python -m` runs.
 FORMER_NAMES = {
-    "classify": "commands.classify",
-    "convert_mixer": "commands.convert",
-    "explain": "saliency",
-    "mixer_weights": "conversion.weights",
-    "onnx_asm": "export.onnx_runtime",
-    "sources": "audio.sources",
-    "spectrograms": "plots",
-    "stats": "audio.statistics",
-    "waveform_classifier": "export.graphs",
-    "windows": "audio.windows",
-    "training.cards": "training.report.cards",
-    "training.clips": "training.data.clips",
-    "training.cost": "measuring.cost",
-    "training.decoding": "training.data.decoding",
-    "training.folders": "training.data.folders",
-    "training.labels": "training.data.labels",
-    "training.losses": "training.tasks",
-    "training.plots": "training.report.plots",
-    "training.publishing": "training.report.publishing",
-    "training.results": "training.report.results",
-    "training.runs": "training.run_folder",
-    "training.splits": "training.data.splits",
-    "training.timing": "measuring.timing",
+    "classify": ("commands.classify",),
+    "convert_mixer": ("commands.convert", "conversion.mixer"),
+    "explain": ("commands.explain", "saliency"),
+    "mixer_weights": ("conversion.weights",),
+    "onnx_asm": ("export.onnx_runtime",),
+    "sizes": ("configuration_asm",),
+    "sources": ("audio.sources",),
+    "spectrograms": ("plots",),
+    "stats": ("commands.stats", "audio.statistics"),
+    "waveform_classifier": ("export.graphs",),
+    "windows": ("audio.windows",),
+    "training.balance": ("training.data.labels",),
+    "training.cards": ("training.report.cards", "measuring.environment"),
+    "training.clips": ("training.data.clips",),
+    "training.cost": ("measuring.cost",),
+    "training.decoding": ("training.data.decoding",),
+    "training.folders": ("training.data.folders",),
+    "training.labels": ("training.data.labels",),
+    "training.losses": ("training.tasks", "training.trainer"),
+    "training.plots": ("training.report.plots",),
+    "training.publishing": ("training.report.publishing",),
+    "training.results": ("training.report.results",),
+    "training.runs": ("training.run_folder",),
+    "training.splits": ("training.data.splits",),
+    "training.timing": ("measuring.timing",),
 }
 
 
-class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+def present_names(fullname: str) -> list[str]:
+    """Return the full names of the modules that took the place of a module."""
+    return [f"{PACKAGE}.{name}" for name in FORMER_NAMES.get(fullname.removeprefix(f"{PACKAGE}."), ())]
+
+
+class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Finds the modules of `FORMER_NAMES`; `python -m` finds them, too."""
 
     def find_spec(self, fullname: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
-        package, _, name = fullname.partition(".")
-        if package != PACKAGE or name not in FORMER_NAMES:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec):
-        name = f"{PACKAGE}.{FORMER_NAMES[spec.name.partition('.')[2]]}"
-        warnings.warn(f"{spec.name} is now {name}.", DeprecationWarning, stacklevel=2)
-        self.module = importlib.import_module(name)
-        self.spec = self.module.__spec__
-        return self.module
+        return importlib.machinery.ModuleSpec(fullname, self) if present_names(fullname) else None
 
     def exec_module(self, module):
-        module.__spec__ = self.spec  # importing it under the former name must not rename it
+        names = present_names(module.__name__)
+        warnings.warn(f"{module.__name__} is now {' and '.join(names)}.", DeprecationWarning, stacklevel=2)
+        for name in reversed(names):
+            present = vars(importlib.import_module(name))
+            vars(module).update({key: value for key, value in present.items() if not key.startswith("__")})
 
-    def get_code(self, fullname: str):
+    def get_source(self, fullname: str) -> str:
         """Return what `python -m` runs: the present module, as a program."""
-        name = f"{PACKAGE}.{FORMER_NAMES[fullname.partition('.')[2]]}"
-        return compile(
-            f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)", fullname, "exec"
-        )
+        name = present_names(fullname)[0]
+        return f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
 
 
 def install():
     """Make the former names importable."""
-    if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
-        sys.meta_path.append(FormerNames())
+    sys.meta_path.append(FormerNames())

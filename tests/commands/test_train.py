@@ -20,7 +20,9 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from modeling_asm.audio import load_audio
 from modeling_asm.commands.classify import main as classify
+from modeling_asm.commands.train import GROUPS
 from modeling_asm.commands.train import main as train
+from modeling_asm.training.arguments import ArgumentParser
 
 
 pytestmark = pytest.mark.slow
@@ -292,10 +294,12 @@ def test_a_loss_that_is_no_number(run, tones, tmp_path):
 
 
 def test_help(run):
+    """Nothing is left without an explanation."""
     outcome = run("train", "--help")
     assert outcome.error is None
     for argument in ("--hold_out", "--time_shift", "--num_train_epochs", "--cross_validate", "--layer_decay"):
         assert argument in outcome.stdout
+    assert not [action.dest for action in ArgumentParser(GROUPS)._actions if not action.help]
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
@@ -336,7 +340,7 @@ def test_what_a_stream_cannot_do(run, tones, tmp_path):
     base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--output_dir", tmp_path / "a", *QUICK)
     base += ("--labels", "high", "low")
     for arguments, message in (
-        (("--hold_out", "speaker=ann"), "--hold_out needs the whole data set, but a stream yields one clip at a time"),
+        (("--hold_out", "speaker=ann"), "--hold_out needs the whole data set. It cannot be combined with --streaming."),
         (("--class_balance", "sampling"), "--class_balance sampling needs the whole data set"),
         ((), "use --max_steps"),
         (("--train_also", tones), "--train_also needs the whole data set"),

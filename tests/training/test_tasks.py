@@ -44,7 +44,7 @@ def test_the_mean_scores_of_teachers():
         REGRESSION: torch.tensor([0.5]),
     }
     for problem_type, scores in expected.items():
-        torch.testing.assert_close(TASKS[problem_type].teach(logits), scores)
+        torch.testing.assert_close(TASKS[problem_type].soft_targets(logits), scores)
 
 
 @pytest.mark.parametrize(

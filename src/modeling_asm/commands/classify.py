@@ -25,7 +25,7 @@ from ..plots import check_picture, plot_windows
 from .console import one_line, quiet_decoder, quiet_libraries
 
 
-EXIT_STATUS = "Exit status: 0, 1 if a file could not be read, or 2 if nothing could be classified."
+EXIT_STATUS = "Exit status: 0 on success, 1 if a file could not be read, 2 if the command could not start."
 
 
 @quiet_decoder()

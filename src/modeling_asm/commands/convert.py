@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from ..conversion.mixer import RGB_TO_MONO, convert_checkpoint
+from .console import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="asm-convert",
         description="Turn an MLP-Mixer that was trained on pictures (timm's or Google's) into an ASM to fine-tune.",
+        epilog="Exit status: 0 on success, 2 on failure.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -41,14 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--time_stride", type=int, help="Distance between patches, in frames (default: their side).")
     parser.add_argument("--revision", default="main", help="Branch, tag or commit on the Hub (default: %(default)s).")
-    parser.add_argument("--licence", help="Licence of the weights, for the card: apache-2.0.")
+    parser.add_argument("--licence", help="Licence of the weights, for the card, such as apache-2.0.")
     args = vars(parser.parse_args(arguments))
     if args["rgb_to_mono"] == "none":
         args["rgb_to_mono"] = None
     try:
         mixer = convert_checkpoint(**args)
     except (OSError, ValueError) as error:
-        print(f"asm-convert: {error}", file=sys.stderr)
+        print(f"asm-convert: {one_line(error)}", file=sys.stderr)
         return 2
     print(
         f"{args['output_dir']}: {mixer.num_parameters():,} parameters, patches in a grid of {mixer.config.patch_grid}."

@@ -2,7 +2,7 @@
 
     asm-explain --model my-model recording.wav --plot saliency.png
 
-It needs Captum and matplotlib: `pip install "modeling_asm[explain]"`.
+It needs Captum: `pip install "modeling_asm[explain]"`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="asm-explain",
         description="Draw which parts of a recording's spectrogram speak for a label.",
-        epilog="Exit status: 0, or 2 on failure.",
+        epilog="Exit status: 0 on success, 2 on failure.",
     )
     parser.add_argument("file", help="Audio file or URL.")
     parser.add_argument("--model", required=True, help="Folder of a checkpoint, or its name on the Hub.")

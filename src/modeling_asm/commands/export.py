@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="asm-export",
         description="Write a trained classifier to one file for another runtime.",
-        epilog="Exit status: 0, or 2 on failure.",
+        epilog="Exit status: 0 on success, 2 on failure.",
     )
     parser.add_argument("--model", required=True, help="Folder of a checkpoint, or its name on the Hub.")
     parser.add_argument("--output", required=True, help=f"File to write, ending in {', '.join(FORMATS)}.")
@@ -33,7 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--input", choices=INPUTS, default="waveform", help="What the file takes (default: %(default)s)."
     )
     parser.add_argument("--int8", action="store_true", help="Quantise an ONNX file to 8 bits.")
-    parser.add_argument("--clips", nargs="+", default=[], metavar="FILE", help="Recordings for the comparison.")
+    parser.add_argument(
+        "--clips",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="Recordings on which the file is compared with PyTorch (default: noise).",
+    )
     args = parser.parse_args(arguments)
 
     quiet_libraries()

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="asm-stats",
         description="Measure mean and standard deviation of the log-mel energies of recordings.",
-        epilog="Exit status: 0, 1 if a file could not be read, or 2 if nothing could be measured.",
+        epilog="Exit status: 0 on success, 1 if a file could not be read, 2 if nothing could be measured.",
     )
     parser.add_argument("recordings", nargs="+", help="Audio files, or folders of them.")
     parser.add_argument("--output_dir", help="Folder for a feature extractor with these statistics.")

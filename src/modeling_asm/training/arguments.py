@@ -30,6 +30,9 @@ class ArgumentParser(HfArgumentParser):
         options = {"formatter_class": argparse.HelpFormatter, "allow_abbrev": False, **options}  # published commands
         super().__init__(list(groups.values()), **options)
         self.groups, self.essential = groups, essential
+        for action in self._actions:
+            if action.option_strings[0].startswith("--no_"):
+                action.help = f"The same as --{action.dest} false."
 
     def format_help(self) -> str:
         """Return the help, in sections."""

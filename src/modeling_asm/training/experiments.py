@@ -154,9 +154,7 @@ def check_streamable(args: Arguments):
     }
     given = [name for name, wanted in whole.items() if wanted]
     if given:
-        raise ValueError(
-            f"{given[0]} needs the whole data set, but a stream yields one clip at a time. Omit one of them."
-        )
+        raise ValueError(f"{given[0]} needs the whole data set. It cannot be combined with --streaming.")
     if args.training.max_steps <= 0:
         raise ValueError("A stream has no length: use --max_steps instead of a number of epochs.")
 

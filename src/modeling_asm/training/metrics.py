@@ -167,10 +167,10 @@ def drawn_precision(count: np.ndarray, positive: np.ndarray, ends: np.ndarray) -
         positive: Which clips have the class.
         ends: Index of the last clip at each threshold.
     """
-    found, told = np.cumsum(count * positive)[ends], np.cumsum(count)[ends]
+    found, retrieved = np.cumsum(count * positive)[ends], np.cumsum(count)[ends]
     if found[-1] == 0:
         return np.nan
-    return np.sum(np.diff(found, prepend=0) * found / np.maximum(told, 1)) / found[-1]
+    return np.sum(np.diff(found, prepend=0) * found / np.maximum(retrieved, 1)) / found[-1]
 
 
 def average_precisions(scores: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -16,10 +16,12 @@ class ExperimentArguments:
     """What to repeat, what to report, and how to treat the audio."""
 
     cross_validate: bool = field(
-        default=False, metadata={"help": "Hold out each value of --fold_column in turn, and report mean and deviation."}
+        default=False,
+        metadata={"help": "Hold out each value of --fold_column in turn; report mean and standard deviation."},
     )
     seeds: list[int] = field(
-        default_factory=list, metadata={"help": "Repeat everything with these seeds, and report mean and deviation."}
+        default_factory=list,
+        metadata={"help": "Repeat everything with these seeds; report mean and standard deviation."},
     )
     evaluate_only: bool = field(
         default=False, metadata={"help": "Train nothing: report --model_name_or_path on the test split."}
@@ -40,10 +42,12 @@ class ExperimentArguments:
         default=True, metadata={"help": "Time the model beside AST, for the card (default: true)."}
     )
     shuffle_buffer: int = field(
-        default=1000, metadata={"help": "Clips of a stream among which the next one is drawn (default: %(default)s)."}
+        default=1000, metadata={"help": "Buffer for shuffling a stream, in clips (default: %(default)s)."}
     )
     results_file: str | None = field(default=None, metadata={"help": "Also write results.json here."})
-    licence: str | None = field(default=None, metadata={"help": "Licence of the model, for its card: cc-by-4.0."})
+    licence: str | None = field(
+        default=None, metadata={"help": "Licence of the model, for its card, such as cc-by-4.0."}
+    )
     credit: str | None = field(default=None, metadata={"help": "Source and authors of the recordings, for the card."})
 
 

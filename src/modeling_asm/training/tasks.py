@@ -71,7 +71,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def teach(self, logits: list[Tensor]) -> Tensor:
+    def soft_targets(self, logits: list[Tensor]) -> Tensor:
         """Return the mean scores of several models, as [`losses`] takes them for labels."""
 
     @abstractmethod
@@ -151,7 +151,7 @@ class SingleLabel(Task):
         targets = nn.functional.one_hot(torch.tensor(labels), num_labels).float()
         return targets * (1 - smoothing) + smoothing / num_labels
 
-    def teach(self, logits):
+    def soft_targets(self, logits):
         return torch.stack(logits).float().softmax(-1).mean(0)
 
     def texts(self, references, names):
@@ -205,7 +205,7 @@ class MultiLabel(Task):
             row[torch.tensor(label, dtype=torch.long)] = 1.0
         return targets * (1 - smoothing) + smoothing / 2
 
-    def teach(self, logits):
+    def soft_targets(self, logits):
         return torch.stack(logits).float().sigmoid().mean(0)
 
     def texts(self, references, names):
@@ -249,7 +249,7 @@ class Regression(Task):
     def targets(self, labels, num_labels, soft, smoothing):
         return torch.tensor(labels, dtype=torch.float32)
 
-    def teach(self, logits):
+    def soft_targets(self, logits):
         return torch.stack(logits).float().mean(0)[:, 0]
 
     def texts(self, references, names):

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from .data.clips import collate_clips
 from .run_folder import STATE_FILE, UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, relocate_best, saving
 from .tasks import TASKS, Task
+from .training_arguments import AudioTrainingArguments
 
 
 class EpochCallback(TrainerCallback):
@@ -43,6 +44,8 @@ class AudioTrainer(Trainer):
             They must not have been trained on clips that are reported, which is not checked.
         **kwargs: Arguments of Trainer.
     """
+
+    args: AudioTrainingArguments
 
     def __init__(self, *args, class_weights: Tensor | None = None, teachers: list[nn.Module] | None = None, **kwargs):
         with warnings.catch_warnings():
@@ -89,7 +92,7 @@ class AudioTrainer(Trainer):
         losses = self.task.losses(logits, labels, self.class_weights)
         if self.teachers and model.training:
             with torch.no_grad():
-                taught = self.task.teach([teacher(**inputs).logits for teacher in self.teachers])
+                taught = self.task.soft_targets([teacher(**inputs).logits for teacher in self.teachers])
             share = self.args.teacher_share
             imitation = self.task.losses(logits, taught, self.class_weights)
             losses = (1 - share) * losses + share * imitation

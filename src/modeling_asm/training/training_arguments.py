@@ -1,6 +1,6 @@
 """transformers' `TrainingArguments` with other defaults and some additions, and which of them decide a result."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from transformers import TrainingArguments
@@ -20,32 +20,51 @@ DECISIVE += ("dataloader_drop_last", "train_sampling_strategy", "ignore_data_ski
 DECISIVE += ("layer_decay", "step_factor", "step_start", "teachers", "teacher_share")
 
 
+TRANSFORMERS = {item.name: item for item in fields(TrainingArguments)}
+
+
+def changed(name: str, default):
+    """Return a field of transformers' with another default and the same help."""
+    return field(default=default, metadata=TRANSFORMERS[name].metadata)
+
+
 @dataclass
 class AudioTrainingArguments(TrainingArguments):
     """transformers' arguments with defaults for small Mixers that start from random weights, and some of our own."""
 
+    output_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder for the model, its card and its results. The same command continues an interrupted run."
+        },
+    )
+    push_to_hub: bool = field(
+        default=False, metadata={"help": "Upload the finished model to the Hub, in one commit (default: false)."}
+    )
     num_train_epochs: float = field(default=40, metadata={"help": "Number of epochs (default: %(default)s)."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW (default: %(default)s)."})
     weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW (default: %(default)s)."})
-    warmup_steps: float = 0.1
-    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = changed("warmup_steps", 0.1)
+    lr_scheduler_type: str = changed("lr_scheduler_type", "cosine")
     per_device_train_batch_size: int = field(
         default=32, metadata={"help": "Training clips per step and device (default: %(default)s)."}
     )
     per_device_eval_batch_size: int = field(
         default=128, metadata={"help": "Test clips per step and device (default: %(default)s)."}
     )
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    logging_strategy: str = "epoch"
-    save_total_limit: int = 1
-    load_best_model_at_end: bool = True
-    remove_unused_columns: bool = False
-    label_smoothing_factor: float = 0.1
-    hub_strategy: str = "end"
-    report_to: str = "none"
-    restore_callback_states_from_checkpoint: bool = True  # early stopping counts on
-    dataloader_pin_memory: bool = torch.cuda.is_available()
+    eval_strategy: str = changed("eval_strategy", "epoch")
+    save_strategy: str = changed("save_strategy", "epoch")
+    logging_strategy: str = changed("logging_strategy", "epoch")
+    save_total_limit: int = changed("save_total_limit", 1)
+    load_best_model_at_end: bool = changed("load_best_model_at_end", True)
+    remove_unused_columns: bool = changed("remove_unused_columns", False)
+    label_smoothing_factor: float = changed("label_smoothing_factor", 0.1)
+    hub_strategy: str = changed("hub_strategy", "end")
+    report_to: str = changed("report_to", "none")
+    restore_callback_states_from_checkpoint: bool = changed(
+        "restore_callback_states_from_checkpoint", True
+    )  # early stopping counts on
+    dataloader_pin_memory: bool = changed("dataloader_pin_memory", torch.cuda.is_available())
     class_balance: str = field(
         default="none",
         metadata={
@@ -62,7 +81,7 @@ class AudioTrainingArguments(TrainingArguments):
     )
     step_start: int = field(default=5, metadata={"help": "First epoch after which --step_factor applies."})
     average_last: int = field(
-        default=0, metadata={"help": "Average the weights of this many last checkpoints instead of keeping the best."}
+        default=0, metadata={"help": "Average the weights of the last N checkpoints instead of keeping the best."}
     )
     teachers: list[str] = field(
         default_factory=list,

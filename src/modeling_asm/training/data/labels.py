@@ -55,7 +55,7 @@ class LabelColumn:
         return [text for item in values for text in split_text(item, self.separator)]
 
     def known(self) -> list[str] | None:
-        """Return the classes: those that the column declares, or all that occur; of a stream, nobody knows."""
+        """Return the classes: those that the column declares, or all that occur; `None` for a stream."""
         if isinstance(self.feature, ClassLabel):
             return self.feature.names
         if self.streamed:
@@ -161,11 +161,12 @@ def choose_classes(column: LabelColumn, labels: list[str] | None, other_label: s
         if label not in known and label != other_label:
             raise ValueError(f"No clip of {source!r} has the label {label!r}. They have: {', '.join(known)}.")
     labels = labels or known
-    if len(labels) < 2 or (other_label is not None and other_label not in labels):
+    if other_label is not None and other_label not in labels:
+        raise ValueError(f"--other_label {other_label!r} must be one of --labels. They are: {', '.join(labels)}.")
+    if len(labels) < 2:
         raise ValueError(
-            f"{source!r} has {len(labels)} labels {list(labels)}, expected at least two"
-            f"{f' including {other_label!r}' if other_label else ''}: one sub-folder per class, or a metadata.csv, "
-            "in the folder itself or in one sub-folder per split (train, validation, test)."
+            f"{source!r} has the labels: {', '.join(labels)}. A classifier needs at least two: one sub-folder per "
+            "class, or a metadata.csv, in the folder itself or in one sub-folder per split (train, validation, test)."
         )
     return labels
 

@@ -46,7 +46,8 @@ class DataArguments:
     dataset_name: str | None = field(default=None, metadata={"help": "Data set on the Hub: owner/name."})
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the data set on the Hub."})
     dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of the data set on the Hub: refs/convert/parquet."}
+        default=None,
+        metadata={"help": "Branch, tag or commit of the data set on the Hub, such as refs/convert/parquet."},
     )
     streaming: bool = field(default=False, metadata={"help": "Stream the data set from the Hub without a local copy."})
     audio_column: str | None = field(
@@ -167,7 +168,7 @@ def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:
             raise
         raise ValueError(
             f"{args.dataset_name!r} is a script, which `datasets` no longer runs. Try its copy in Parquet: "
-            "--dataset_revision refs/convert/parquet."
+            "--dataset_revision , such as refs/convert/parquet."
         ) from error
 
 

@@ -20,7 +20,10 @@ class SplitArguments:
         default=None, metadata={"help": "Split to report (default: test, else validation, else a part of train)."}
     )
     hold_out: str | None = field(
-        default=None, metadata={"help": "COLUMN=VALUE,VALUE: report these rows of all splits, and train on the others."}
+        default=None,
+        metadata={
+            "help": "COLUMN=VALUE,VALUE: test on these rows, whichever split they are in, and train on the others."
+        },
     )
     fold_column: str | None = field(
         default=None, metadata={"help": "Column (fold, speaker) whose values --cross_validate holds out in turn."}
@@ -128,10 +131,12 @@ def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> tuple[Data
     found = column_as_text(pool, column)
     missing = sorted(set(values) - set(found))
     if missing:
-        raise ValueError(f"{missing} not found in column {column!r}. It has: {sorted(set(found))}.")
+        raise ValueError(
+            f"Column {column!r} does not contain {', '.join(missing)}. It has: {', '.join(sorted(set(found) - {''}))}."
+        )
     held = set(values)
     if held == set(found):
-        raise ValueError(f"{sorted(held)} are all values of column {column!r}: nothing is left to train on.")
+        raise ValueError(f"{', '.join(sorted(held))} are all values of column {column!r}: nothing is left to train on.")
     rows: dict[bool, list[int]] = {False: [], True: []}
     for index, value in enumerate(found):
         rows[value in held].append(index)
@@ -212,8 +217,8 @@ def check_groups(splits: DatasetDict, column: str, remedy: str | None = None):
     for one, other in itertools.combinations(sorted(groups), 2):
         if both := sorted(groups[one] & groups[other]):
             raise ValueError(
-                f"{column} {both[0]!r} has clips in both {one} and {other}, so the score says nothing about others. "
-                + remedy
+                f"{column} {both[0]!r} has clips in both {one} and {other}, so the score would not measure a new "
+                f"{column}. {remedy}"
             )
 
 
