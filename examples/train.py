@@ -3,8 +3,8 @@
     python examples/train.py recordings my-model
     python examples/train.py recordings my-model checkpoints/asm-small-keywords
 
-`recordings` has one sub-folder per class. `asm-train` does the same with every option: other data, held-out speakers,
-intervals, teachers, runs that resume.
+`recordings` has one sub-folder per class. `asm-train` also measures the statistics of the features and resumes runs,
+and has options for other data, held-out speakers, intervals and teachers.
 """
 
 import sys

@@ -26,7 +26,7 @@ def test_a_short_event_in_a_long_recording_stays_in_the_picture(monkeypatch):
 
 def test_a_picture_that_cannot_be_written(tmp_path):
     check_picture(str(tmp_path / "out.PNG"))
-    with pytest.raises(ValueError, match=r"must end in a picture format: .*png"):
+    with pytest.raises(ValueError, match=r"must end in an image format: .*png"):
         check_picture(str(tmp_path / "out.wav"))
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
         check_picture(str(tmp_path / "nowhere" / "out.png"))

@@ -11,7 +11,7 @@ from .audio.windows import FrameStream
 from .feature_extraction_asm import ASMFeatureExtractor
 
 
-COLUMNS = 1500  # of a picture; longer spectrograms are averaged
+COLUMNS = 1500  # of an image; longer spectrograms are averaged
 MOST_LABELS = 12  # rows of the lower half
 MOST_WINDOWS = 500  # columns of the lower half; beyond that, neighbouring windows share a column
 
@@ -34,14 +34,14 @@ def save(picture, path: str, dpi: int):
 
 
 def check_picture(path: str):
-    """Check before the work whether a picture can be written.
+    """Check before the work whether an image can be written.
 
     Raises:
         ValueError: If matplotlib does not know the format, or the folder does not exist.
     """
     formats, ending = figure().canvas.get_supported_filetypes(), Path(path).suffix.lower().lstrip(".")
     if ending not in formats:
-        raise ValueError(f"{path!r} must end in a picture format: {', '.join(sorted(formats))}.")
+        raise ValueError(f"{path!r} must end in an image format: {', '.join(sorted(formats))}.")
     if not Path(path).parent.is_dir():
         raise ValueError(f"{path!r} cannot be written: there is no folder {str(Path(path).parent)!r}.")
 
@@ -79,7 +79,7 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
     """Draw the spectrogram of a recording, and the scores of its labels along time below it.
 
     Args:
-        path: Picture to write. Its extension is the format, such as `.png`: see [`check_picture`].
+        path: Image to write. Its extension is the format, such as `.png`: see [`check_picture`].
         source: The recording, as [`open_audio`] takes it.
         feature_extractor: The model's.
         windows: The result of [`ASMAudioClassificationPipeline`] with `return_timestamps=True, top_k=None`.
@@ -132,10 +132,10 @@ def plot_saliency(
     """Draw the spectrogram of a window, and below it what speaks for a label (red) and against it (blue).
 
     Args:
-        path: Picture to write.
+        path: Image to write.
         spectrogram: Float tensor of shape `(max_length, num_mel_bins)`.
         saliency: Tensor of the same shape.
-        title: Title of the picture.
+        title: Title of the image.
         start: Start of the window in the recording, in seconds.
         feature_extractor: Its frames.
     """

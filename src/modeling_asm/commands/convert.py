@@ -1,10 +1,10 @@
-"""The command `asm-convert`: turn an MLP-Mixer that was trained on pictures into an ASM.
+"""The command `asm-convert`: turn an MLP-Mixer that was trained on images into an ASM.
 
-    asm-convert timm/mixer_b16_224.goog_in21k_ft_in1k asm-base-pictures
-    asm-convert Mixer-B_16.npz asm-base-pictures --max_length 512
+    asm-convert timm/mixer_b16_224.goog_in21k_ft_in1k asm-base-images
+    asm-convert Mixer-B_16.npz asm-base-images --max_length 512
 
 The result is a checkpoint without a classifier, to be fine-tuned on labelled audio:
-`asm-train --model_name_or_path asm-base-pictures --data_dir recordings --output_dir my-model`.
+`asm-train --model_name_or_path asm-base-images --data_dir recordings --output_dir my-model`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="asm-convert",
-        description="Turn an MLP-Mixer that was trained on pictures (timm's or Google's) into an ASM to fine-tune.",
+        description="Turn an MLP-Mixer that was trained on images (timm's or Google's) into an ASM to fine-tune.",
         epilog="Exit status: 0 on success, 2 on failure.",
         allow_abbrev=False,
     )

@@ -1,1 +1,1 @@
-"""ASM from MLP-Mixers that were trained on pictures."""
+"""ASM from MLP-Mixers that were trained on images."""

@@ -1,4 +1,4 @@
-"""Turn an MLP-Mixer that was trained on pictures, timm's (`mixer_*`) or Google's (`.npz`), into an ASM.
+"""Turn an MLP-Mixer that was trained on images, timm's (`mixer_*`) or Google's (`.npz`), into an ASM.
 
 The result is a checkpoint without a classifier, to be fine-tuned on labelled audio.
 """
@@ -41,7 +41,7 @@ AXES = {
 CARD = """# {name}
 
 An Audio Spectrogram Mixer (ASM, [arXiv 2401.11102](https://arxiv.org/abs/2401.11102)) of {parameters:,} parameters
-with the weights of an MLP-Mixer ([arXiv 2105.01601](https://arxiv.org/abs/2105.01601)) that was trained on pictures.
+with the weights of an MLP-Mixer ([arXiv 2105.01601](https://arxiv.org/abs/2105.01601)) that was trained on images.
 **It has not been trained on audio.** Fine-tune it on labelled recordings, with `asm-train --model_name_or_path {name}`
 of modeling_asm or `AutoModelForAudioClassification.from_pretrained`. Input: log-mel spectrograms with {num_mel_bins}
 mel bins and {max_length} frames, from its feature extractor.
@@ -52,7 +52,7 @@ mel bins and {max_length} frames, from its feature extractor.
 - Patches of {patch}x{patch}; token mixing resized from a grid of {old_grid} to {new_grid}; strides {strides} (mel bins,
   frames).
 - Patch weights of the colour channels reduced to one: {mono}.
-- The classifier for pictures was removed.
+- The image classifier was removed.
 - Converted with `asm-convert` of modeling_asm. The licence of the weights is that of their source: {licence}.
 """
 
@@ -66,9 +66,9 @@ def convert_mixer(
     time_stride: int | None = None,
     keep_head: bool = False,
 ) -> ASMModel | ASMForAudioClassification:
-    """Build an ASM from the weights of a Mixer for pictures.
+    """Build an ASM from the weights of an image Mixer.
 
-    Rows of a picture become mel bins, and columns become frames. The picture is stretched over the spectrogram, and
+    Rows of an image become mel bins, and columns become frames. The image is stretched over the spectrogram, and
     token mixing is resized from its grid of patches to that of the spectrogram (see `resize_spectrogram`).
 
     Args:
@@ -79,7 +79,7 @@ def convert_mixer(
         num_mel_bins: Number of mel bins of the spectrogram.
         frequency_stride: Distance between patches along frequency, in mel bins; by default the side of a patch.
         time_stride: Distance between patches along time, in frames; by default the side of a patch.
-        keep_head: Whether to keep the classifier for pictures, to compare with the original.
+        keep_head: Whether to keep the image classifier, to compare with the original.
 
     Returns:
         The encoder or, with `keep_head`, a classifier, in float32.
@@ -114,7 +114,7 @@ def convert_mixer(
 
 
 def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
-    """Return the configuration of a Mixer for square pictures, from the shapes of its weights under timm's names."""
+    """Return the configuration of a Mixer for square images, from the shapes of its weights under timm's names."""
     for key in weights:
         rename(key, TIMM_TO_ASM)
     for key, axes in AXES.items():
@@ -129,7 +129,7 @@ def infer_config(weights: dict[str, Tensor]) -> ASMConfig:
     hidden_size, patch, num_patches = projection.shape[0], projection.shape[2], tokens.shape[1]
     side = math.isqrt(num_patches)
     if side**2 != num_patches:
-        raise ConversionError(f"{num_patches} tokens are not a square grid. Only Mixers for square pictures convert.")
+        raise ConversionError(f"{num_patches} tokens are not a square grid. Only Mixers for square images convert.")
     head = weights.get(HEAD)
     return ASMConfig(
         hidden_size=hidden_size,
@@ -192,7 +192,7 @@ def convert_checkpoint(
     revision: str = "main",
     licence: str | None = None,
 ) -> ASMModel:
-    """Convert a Mixer for pictures to an ASM checkpoint: encoder, feature extractor, and a card with its provenance.
+    """Convert an image Mixer to an ASM checkpoint: encoder, feature extractor, and a card with its provenance.
 
     Args:
         source: A file that [`read_weights`] reads, a folder with one, or a model on the Hub, owner/name.

@@ -1,4 +1,4 @@
-"""Read the weights of MLP-Mixers for pictures, timm's or Google's, from disk or the Hub, under timm's names."""
+"""Read the weights of image Mixers, timm's or Google's, from disk or the Hub, under timm's names."""
 
 import pickle
 import re

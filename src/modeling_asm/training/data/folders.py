@@ -24,7 +24,7 @@ def read_folder(
     """Read an `audiofolder`: one sub-folder per split, or a single folder, which becomes `train`.
 
     A split has either a metadata file (`metadata.csv` or `metadata.jsonl`) or one sub-folder per class, in which every
-    file is a clip. Hidden files, text files and pictures are ignored.
+    file is a clip. Hidden files, text files and images are ignored.
 
     Args:
         data_dir: The folder.
@@ -108,12 +108,12 @@ def visible(folder: Path) -> list[Path]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Return the visible files directly in a folder, without text files and pictures."""
+    """Return the visible files directly in a folder, without text files and images."""
     return [child for child in visible(folder) if child.is_file() and not is_note(child)]
 
 
 def is_note(file: Path) -> bool:
-    """Return whether a file is a text or a picture, judging by its name."""
+    """Return whether a file is a text or an image, judging by its name."""
     kind = mimetypes.guess_type(file.name)[0] or ""
     return kind.startswith(("text/", "image/")) or kind in ("application/json", "application/pdf")
 
@@ -137,7 +137,7 @@ def read_levels(folder: Path, levels: list[str] | None) -> Columns:
 
 
 def walk(folder: Path) -> list[Path]:
-    """Return all visible files below a folder, without text files and pictures."""
+    """Return all visible files below a folder, without text files and images."""
     deeper = [file for child in visible(folder) if child.is_dir() for file in walk(child)]
     return sorted([*audio_files(folder), *deeper])
 
