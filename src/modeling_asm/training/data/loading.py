@@ -168,7 +168,7 @@ def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:
             raise
         raise ValueError(
             f"{args.dataset_name!r} is a script, which `datasets` no longer runs. Try its copy in Parquet: "
-            "--dataset_revision , such as refs/convert/parquet."
+            "--dataset_revision refs/convert/parquet."
         ) from error
 
 
