@@ -113,7 +113,7 @@ def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, soun
     content = bytearray((tmp_path / "damaged.mp3").read_bytes())
     content[2000:2100] = bytes(range(100, 200))
     (tmp_path / "damaged.mp3").write_bytes(content)
-    command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), sound]
+    command = [sys.executable, "-m", "modeling_asm.commands.classify", "--model", str(checkpoint), sound]
     process = subprocess.Popen([*command, tmp_path / "damaged.mp3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     (line,) = process.stderr.read().decode().splitlines()
@@ -125,7 +125,7 @@ def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, soun
 @pytest.mark.slow
 def test_standard_input(checkpoint, sound):
     """The installed command, through a pipe, from an open file, and closed."""
-    command = [sys.executable, "-m", "modeling_asm.classify", "--model", str(checkpoint), "--json", "-"]
+    command = [sys.executable, "-m", "modeling_asm.commands.classify", "--model", str(checkpoint), "--json", "-"]
     with open(sound, "rb") as file:
         content = file.read()
     piped = subprocess.run(command, input=content, capture_output=True)
@@ -162,7 +162,7 @@ def test_a_name_that_is_no_text(run, sound, option):
 
 @pytest.mark.parametrize("name", ["nowhere/out.png", "out.sound", "out"])
 def test_a_picture_that_cannot_be_written_is_told_before_the_work(run, sound, name, monkeypatch, tmp_path):
-    monkeypatch.setattr("modeling_asm.classify.plot_windows", None)
+    monkeypatch.setattr("modeling_asm.commands.classify.plot_windows", None)
     status, out, err = run(sound, "--plot", str(tmp_path / name))
     assert (status, out) == (2, "")
     assert name in err
