@@ -1,4 +1,4 @@
-"""The rooms of the package: which may import which, what travels with a checkpoint, and which file tests which."""
+"""The structure of the package: which may import which, what travels with a checkpoint, and which file tests which."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "src" / "modeling_asm"
 
 # From the ground up: a module imports only modules of its own line and of the lines above it here.
-FLOORS = [
+LAYERS = [
     "renamed",
     "configuration_asm fbank",
     "mixing cpu_blocks resizing windowing targets",
@@ -36,7 +36,7 @@ FLOORS = [
     "commands.console commands.classify commands.convert commands.explain commands.export commands.predict "
     "commands.stats commands.train commands",
 ]
-FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 
 # What the code in a checkpoint imports of transformers: documented for users, and long-lived, since a checkpoint keeps
 # its code for years.
@@ -63,7 +63,7 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
             inside = [".".join([*base, alias.name]) for alias in node.names]
-            found |= {name if name in FLOOR_OF else ".".join(base) for name in inside}
+            found |= {name if name in LAYER_OF else ".".join(base) for name in inside}
     return found
 
 
@@ -74,13 +74,13 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 def test_imports_run_one_way(path):
     """A file imports none that stands above it."""
     name = module_name(path)
-    assert name in FLOOR_OF, f"{name} has no floor: add it to FLOORS"
-    above = {other for other in imports_of(path) if FLOOR_OF[other] > FLOOR_OF[name]}
+    assert name in LAYER_OF, f"{name} has no layer: add it to LAYERS"
+    above = {other for other in imports_of(path) if LAYER_OF[other] > LAYER_OF[name]}
     assert not above
 
 
-def test_every_floor_is_there():
-    assert set(FLOOR_OF) == {module_name(path) for path in MODULES}
+def test_every_module_has_its_layer():
+    assert set(LAYER_OF) == {module_name(path) for path in MODULES}
 
 
 def test_every_source_file_has_its_tests():

@@ -28,19 +28,11 @@ from .training_arguments import AudioTrainingArguments
 
 STREAMED_CLIPS = 1000  # clips of a stream that determine window, mean and deviation
 
-# Arguments of transformers that results and cards state.
-DESCRIBED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
-DESCRIBED += (
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "optim",
-    "seed",
-    "data_seed",
-    "bf16",
-    "fp16",
-)
-DESCRIBED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-DESCRIBED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+# Training arguments that results and cards state.
+STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
+STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
+STATED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
 
 
 def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str], command: str) -> dict:
@@ -183,7 +175,7 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
     """Describe the training of a run; `None` if nothing was trained."""
     if training is None:
         return None
-    described = {name: getattr(args.training, name) for name in DESCRIBED}
+    described = {name: getattr(args.training, name) for name in STATED}
     if args.training.teachers:
         described["teachers"] = list(find_teachers(args.training.teachers))
         described["teacher_share"] = args.training.teacher_share
