@@ -7,6 +7,8 @@ import pytest
         ({"learning_rate": 0.5}, False),
         ({"adam_beta2": 0.5}, False),
         ({"seed": 7}, False),
+        ({"fp16_full_eval": True}, False),
+        ({"auto_find_batch_size": True}, False),
         ({"logging_steps": 7}, True),
         ({"dataloader_num_workers": 1}, True),
         ({"per_device_eval_batch_size": 3}, True),
@@ -15,6 +17,11 @@ import pytest
 )
 def test_what_decides_a_result_and_what_does_not(make_arguments, changed, same):
     assert (make_arguments().settings() == make_arguments(**changed).settings()) == same
+
+
+def test_another_order_of_a_stream_is_another_run(make_arguments):
+    args = make_arguments(experiment={"shuffle_buffer": 10})
+    assert args.settings() != make_arguments().settings()
 
 
 def test_settings_have_no_path_of_this_machine(make_arguments, tmp_path):

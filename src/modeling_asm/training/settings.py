@@ -68,7 +68,8 @@ class Arguments:
         parts = (self.data, self.split, self.model, self.augmentation)
         settings = {name: value for part in parts for name, value in asdict(part).items()}
         settings |= {name: getattr(self.training, name, None) for name in DECISIVE}
-        settings |= {name: getattr(self.experiment, name) for name in ("evaluate_only", "augment", "on_bad_audio")}
+        names = ("evaluate_only", "augment", "on_bad_audio", "shuffle_buffer")
+        settings |= {name: getattr(self.experiment, name) for name in names}
         return settings | {
             "dataset_name": self.data.hub_name,
             "manifest": Path(self.data.manifest or "").name,
