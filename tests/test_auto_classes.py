@@ -15,6 +15,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
+    AutoProcessor,
     pipeline,
 )
 
@@ -157,3 +158,11 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
     assert microseconds["modeling_asm"] < 0.1 * total
     optional = {"onnx", "onnxruntime", "onnxscript", "matplotlib", "datasets", "evaluate", "sklearn", "captum"}
     assert not optional & set(process.stdout.split())
+
+
+def test_auto_processor_returns_the_feature_extractor_without_asking(checkpoint, monkeypatch):
+    """Where the package is imported, nothing of the checkpoint's code needs to be run."""
+    monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail(f"asked: {prompt}"))
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    assert type(processor) is ASMFeatureExtractor
+    assert processor.to_dict() == AutoFeatureExtractor.from_pretrained(checkpoint).to_dict()

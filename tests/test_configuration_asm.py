@@ -130,3 +130,14 @@ def test_a_stem_that_does_not_divide_the_band(arguments, message):
 
 def test_the_papers_model_has_no_stem():
     assert ASMConfig().stem_channels == ()
+
+
+def test_label_ids_as_text_are_numbers():
+    """As transformers' example script writes them, and JSON has the keys of `id2label`."""
+    config = ASMConfig(id2label={"0": "no", "1": "yes"}, label2id={"no": "0", "yes": "1"})
+    assert (config.id2label, config.label2id) == ({0: "no", 1: "yes"}, {"no": 0, "yes": 1})
+
+
+def test_a_quantised_checkpoints_field_does_not_warn(caplog):
+    ASMConfig(quantization_config={"quant_method": "torchao"})
+    assert "has no effect" not in caplog.text

@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor, AutoFeatureExtractor
+from transformers.utils import PaddingStrategy
 
 from modeling_asm import ASMFeatureExtractor
 from modeling_asm.fbank import fbank
@@ -309,7 +313,7 @@ def test_round_trip(feature_extractor, tmp_path):
 
 def test_pad_of_the_base_class(feature_extractor):
     """`pad` batches features of different lengths, as data collators use it."""
-    features = [{"input_values": np.ones((length, 24), np.float32)} for length in (5, 9)]
+    features = [{"input_values": np.random.default_rng(length).random((length, 24))} for length in (5, 9)]
     padded = feature_extractor.pad(features, padding=True, return_tensors="np")
     assert padded["attention_mask"].sum(1).tolist() == [5, 9]
     assert padded["input_values"].shape == (2, 9, 24)
@@ -343,3 +347,144 @@ def test_arrays_that_run_backwards(feature_extractor, clip):
     options = {"sampling_rate": 16000, "return_tensors": "pt"}
     expected = feature_extractor(clip.copy(), **options)["input_values"]
     assert torch.equal(feature_extractor(clip, **options)["input_values"], expected)
+
+
+FRAMES = ASMFeatureExtractor(max_length=40, padding_mode="silence")
+
+
+@pytest.mark.parametrize("padding", [True, "longest", "max_length", None, PaddingStrategy.LONGEST], ids=str)
+def test_padding_as_other_extractors_take_it(padding):
+    """All fill the batch up to the longest clip, and to the window of the model."""
+    clips = [noise(20000), noise(3000)]
+    expected = FRAMES(clips, RATE, return_tensors="pt")
+    outputs = FRAMES(clips, RATE, return_tensors="pt", padding=padding)
+    assert torch.equal(outputs["input_values"], expected["input_values"])
+    assert torch.equal(outputs["attention_mask"], expected["attention_mask"])
+    assert FRAMES(clips[1], RATE, padding=padding)["input_values"][0].shape == (40, 128)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("padding", [False, "do_not_pad", PaddingStrategy.DO_NOT_PAD], ids=str)
+def test_without_padding_clips_keep_their_lengths(padding, side):
+    extractor = ASMFeatureExtractor(max_length=40, padding_side=side)
+    clips = [noise(20000), noise(3000)]
+    outputs = extractor(clips, RATE, padding=padding)
+    assert [len(row) for row in outputs["input_values"]] == [len(row) for row in outputs["attention_mask"]] == [123, 17]
+    for clip, row in zip(clips, outputs["input_values"]):
+        expected = extractor.extract_frames(torch.from_numpy(clip)[None])[0]
+        np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
+    assert extractor(clips[1], RATE, padding=padding, return_tensors="pt")["input_values"].shape == (1, 17, 128)
+    with pytest.raises(ValueError, match="Without padding, clips of 17 to 123 frames make no tensor. Pass `padding=T"):
+        extractor(clips, RATE, padding=padding, return_tensors="pt")
+
+
+def test_max_length_counts_samples_as_in_every_tutorial():
+    """`max_length=int(extractor.sampling_rate * max_duration), truncation=True`."""
+    clips, options = [noise(30000), noise(3000)], {"sampling_rate": RATE, "return_tensors": "pt"}
+    cut = FRAMES(clips, max_length=16000, truncation=True, **options)
+    assert torch.equal(cut["input_values"], FRAMES([clips[0][:16000], clips[1]], **options)["input_values"])
+    assert cut["attention_mask"].sum(1).tolist() == [98, 17]
+    filled = FRAMES(clips[1], max_length=16000, padding="max_length", **options)
+    assert filled["input_values"].shape == (1, 98, 128)
+    assert filled["attention_mask"].sum() == 17
+    both = FRAMES(clips, max_length=32000, padding="max_length", truncation=True, **options)
+    assert both["input_values"].shape == (2, 198, 128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"max_length": 1600},
+            r"`max_length`=1600 would have no effect: pass `truncation=True`.*`padding=\"max_length\"`",
+        ),
+        ({"max_length": 40, "truncation": True}, "it counts samples.* 2 ms.* window of 40 frames, 6640 samples"),
+        ({"max_length": 0, "truncation": True}, "`max_length` must be a positive integer, got 0"),
+        ({"max_length": 1e5, "truncation": True}, "`max_length` must be a positive integer, got 100000.0"),
+        ({"pad_to_multiple_of": -8}, "`pad_to_multiple_of` must be a positive integer, got -8"),
+        ({"padding": "shortest"}, "`padding` must be one of .*'longest'.*'do_not_pad'.*, got 'shortest'"),
+    ],
+    ids=str,
+)
+def test_arguments_of_other_extractors_that_cannot_be_meant(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FRAMES(noise(3000), RATE, **arguments)
+
+
+@pytest.mark.parametrize(("multiple", "frames"), [(1, 123), (16, 128), (123, 123), (124, 124)])
+def test_pad_to_a_multiple(multiple, frames):
+    outputs = FRAMES([noise(20000), noise(3000)], RATE, return_tensors="pt", pad_to_multiple_of=multiple)
+    assert outputs["input_values"].shape == (2, frames, 128)
+    assert outputs["attention_mask"].sum(1).tolist() == [123, 17]
+
+
+@pytest.mark.parametrize("mode", ["repeat", "zero"])
+def test_padding_on_the_left(mode):
+    """The clip is at the end of its row, and what fills it up before it."""
+    left, right = (ASMFeatureExtractor(max_length=40, padding_mode=mode, padding_side=s) for s in ("left", "right"))
+    clips = [noise(20000), noise(3000)]
+    expected, outputs = right(clips, RATE, return_tensors="pt"), left(clips, RATE, return_tensors="pt")
+    assert torch.equal(outputs["attention_mask"], expected["attention_mask"].flip(1))
+    assert torch.equal(outputs["input_values"][0], expected["input_values"][0])
+    assert torch.equal(outputs["input_values"][1, -17:], expected["input_values"][1, :17])
+    assert torch.equal(outputs["input_values"][1, -40:-17], expected["input_values"][1, 17:40])
+    assert torch.equal(outputs["input_values"][1, :-40], expected["input_values"][1, 40:])
+    with pytest.raises(ValueError, match="`padding_side` must be 'left' or 'right', got 'top'"):
+        ASMFeatureExtractor(padding_side="top")
+
+
+def test_a_feature_size_that_is_not_the_number_of_bins():
+    """AST's files have a 1 there."""
+    with pytest.raises(ValueError, match=r"`feature_size` is 1, but it is .*`num_mel_bins`=128. Leave it out, or set"):
+        ASMFeatureExtractor(feature_size=1)
+    assert ASMFeatureExtractor(feature_size=64, num_mel_bins=64).feature_size == 64
+    loaded = ASMFeatureExtractor.from_dict({**ASTFeatureExtractor().to_dict(), "num_mel_bins": 64})
+    assert loaded.feature_size == 64
+
+
+def test_a_changed_number_of_bins_changes_the_feature_size(feature_extractor, tmp_path):
+    feature_extractor.save_pretrained(tmp_path)
+    assert ASMFeatureExtractor.from_pretrained(tmp_path, num_mel_bins=40).feature_size == 40
+
+
+def test_features_that_were_padded_before_get_their_mask(feature_extractor):
+    """As collators pad what a script kept of a batch: `input_values` alone."""
+    clips = [noise(5000), noise(3000)]
+    batch = feature_extractor(clips, RATE)
+    features = [{"input_values": row} for row in batch["input_values"]]
+    padded = feature_extractor.pad(features, padding=True, return_tensors="pt")
+    assert padded["attention_mask"].tolist() == [[1] * 29, [1] * 17 + [0] * 12]
+    assert "attention_mask" not in feature_extractor.pad(features, return_attention_mask=False)
+    nested = feature_extractor.pad(
+        {"input_values": [row.tolist() for row in batch["input_values"]]}, return_tensors="np"
+    )
+    assert nested["attention_mask"].sum(1).tolist() == [29, 17]
+    kept = feature_extractor.pad({"input_values": batch["input_values"], "attention_mask": [np.ones(29)] * 2})
+    assert np.sum(kept["attention_mask"]) == 58
+
+
+FORKS = """
+import numpy as np
+import torch
+from datasets import Dataset
+from modeling_asm import ASMFeatureExtractor
+
+torch.set_num_threads(2)
+extractor = ASMFeatureExtractor(max_length=98)
+clips = [noise.tolist() for noise in np.random.default_rng(0).uniform(-0.5, 0.5, (8, 16000))]
+expected = extractor(clips, sampling_rate=16000)["input_values"]  # starts OpenMP's threads
+encoded = Dataset.from_dict({"audio": clips}).map(
+    lambda batch: {"input_values": extractor(batch["audio"], sampling_rate=16000)["input_values"]},
+    batched=True, batch_size=4, num_proc=2,
+)
+print(np.abs(np.array(encoded["input_values"]) - np.array(expected)).max() < 1e-5, torch.get_num_threads())
+"""
+
+
+@pytest.mark.slow
+def test_maps_of_several_processes_end(tmp_path):
+    """A forked process does not have the threads that OpenMP started in its parent, and waited for them for ever."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "HF_DATASETS_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", FORKS]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.stdout.split() == ["True", "2"], process.stderr

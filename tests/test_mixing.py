@@ -4,7 +4,7 @@ import torch
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
 from modeling_asm.measuring.cost import count_multiply_adds
-from modeling_asm.mixing import TOKEN_MIXING_CLASSES, ASMAconC
+from modeling_asm.mixing import TOKEN_MIXING_CLASSES, ASMAconC, ASMChannelMixing
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
@@ -90,3 +90,11 @@ def test_another_token_mixing_needs_no_other_place(config, input_values, monkeyp
     model.resize_spectrogram(max_length=32)
     assert all(layer.token_mixing.resized for layer in layers)
     assert model(torch.randn(2, 32, 24)).logits.shape == (2, 3)
+
+
+def test_dropout_follows_each_of_the_two_linear_maps(config):
+    """As in the paper's MLP: after the activation, and at the end."""
+    mlp, sizes = ASMChannelMixing(config), []
+    mlp.dropout.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape[-1]))
+    mlp(torch.randn(2, 12, config.hidden_size))
+    assert sizes == [config.channels_mlp_dim, config.hidden_size]

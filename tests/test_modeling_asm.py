@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import AutoModelForAudioClassification, Trainer, TrainingArguments
 
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.modeling_asm import ASMDropPath
@@ -182,7 +182,6 @@ def test_gradient_accumulation_leaves_the_loss_alone(config, input_values, tmp_p
     assert losses[4] == pytest.approx(losses[1], rel=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # the name that older versions know, too
 def test_gradient_checkpointing_gives_the_same_gradients(config, input_values):
     model = ASMForAudioClassification(config).train()
     labels = torch.tensor([0, 1, 2, 0])
@@ -193,7 +192,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(config, input_values):
         model.zero_grad()
         model(input_values, labels=labels).loss.backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    assert model.is_gradient_checkpointing
+    assert all(layer.gradient_checkpointing for layer in model.audio_spectrogram_mixer.layers)
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
@@ -270,7 +269,8 @@ def test_safetensors_round_trip(config, input_values, tmp_path, hidden_act):
 
 
 def test_another_number_of_labels_needs_ignore_mismatched_sizes(checkpoint, input_values):
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    message = "If `classifier` differs.*another number of labels: pass `ignore_mismatched_sizes=True` for a new"
+    with pytest.raises(RuntimeError, match=message):
         ASMForAudioClassification.from_pretrained(checkpoint, num_labels=7)
     model = ASMForAudioClassification.from_pretrained(checkpoint, num_labels=7, ignore_mismatched_sizes=True)
     assert model(input_values).logits.shape == (4, 7)
@@ -322,3 +322,16 @@ def test_a_stem_starts_with_running_statistics_that_change_nothing(stemmed):
 
 def test_without_a_stem_there_are_no_weights_of_one(model):
     assert not [name for name in model.state_dict() if "stem" in name]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", "flex_attention"])
+def test_a_model_without_attention_takes_any_implementation_of_it(checkpoint, model, input_values, implementation):
+    loaded = ASMForAudioClassification.from_pretrained(checkpoint, attn_implementation=implementation)
+    assert torch.equal(loaded(input_values).logits, model(input_values).logits)
+    made = AutoModelForAudioClassification.from_config(model.config, attn_implementation=implementation)
+    assert made.num_parameters() == model.num_parameters()
+
+
+def test_hidden_states_of_several_windows_are_refused(model):
+    with pytest.raises(ValueError, match="`output_hidden_states=True` is for clips of one window, got 40 frames"):
+        model(torch.randn(1, 40, 24), output_hidden_states=True)

@@ -10,7 +10,7 @@ from datasets import Audio, Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from modeling_asm import ASMAudioClassificationPipeline
+from modeling_asm import ASMAudioClassificationPipeline, ASMConfig, ASMForAudioClassification
 from modeling_asm.audio import AudioFileError
 
 
@@ -68,8 +68,9 @@ def test_its_class_and_its_name(checkpoint, classifier):
 
 
 def test_top_k_and_function_are_the_stock_ones(stock, classifier):
-    for arguments in ({}, {"top_k": 2}, {"top_k": None}, {"top_k": 2, "function_to_apply": "sigmoid"}):
-        ours, theirs = classifier(LONG, **arguments), stock(LONG, **arguments)
+    for arguments in ({"top_k": 5}, {"top_k": 2}, {"top_k": None}, {"top_k": 2, "function_to_apply": "sigmoid"}):
+        clip = LONG[:2800] if "function_to_apply" in arguments else LONG
+        ours, theirs = classifier(clip, **arguments), stock(clip, **arguments)
         assert [row["label"] for row in ours] == [row["label"] for row in theirs]
         assert as_scores(ours) == pytest.approx(as_scores(theirs), abs=1e-5)
     with pytest.raises(ValueError, match="function_to_apply"):
@@ -161,13 +162,101 @@ def test_what_cannot_be_read_raises_or_returns_its_error(classifier, tmp_path):
     [
         ({"window_overlap": 1.0}, r"`window_overlap` must be at least 0 and below 1, got 1\.0"),
         ({"window_aggregation": "median"}, "`window_aggregation` must be one of .*'mean'.*got 'median'"),
-        ({"on_error": "ignore"}, "`on_error` must be 'raise' or 'return', got 'ignore'"),
+        ({"on_error": "ignore"}, r"`on_error` must be one of \('raise', 'return'\), got 'ignore'"),
+        ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.* got 'tanh'"),
+        ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
+        ({"top_k": 1.5}, r"`top_k` must be a positive integer, or `None` for all labels, got 1\.5"),
     ],
     ids=str,
 )
-def test_impossible_arguments(classifier, arguments, message):
+def test_impossible_arguments(checkpoint, classifier, arguments, message):
     with pytest.raises(ValueError, match=message):
         classifier(LONG, **arguments)
+    with pytest.raises(ValueError, match=message):
+        pipeline("asm-audio-classification", model=str(checkpoint), **arguments)
+
+
+def test_an_argument_that_does_not_exist_is_an_error(classifier):
+    with pytest.raises(TypeError, match="no argument `return_timestamp`; did you mean `return_timestamps`"):
+        classifier(LONG, return_timestamp=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"top_k": 1},
+        {"top_k": None},
+        {"function_to_apply": "none"},
+        {"return_timestamps": True, "top_k": 2},
+        {"window_overlap": 0.0},
+        {"window_aggregation": "max"},
+    ],
+    ids=str,
+)
+def test_arguments_may_be_given_when_the_pipeline_is_made(checkpoint, classifier, arguments):
+    made = pipeline("asm-audio-classification", model=str(checkpoint), **arguments)
+    assert made(LONG) == classifier(LONG, **arguments)
+    assert made(LONG) != classifier(LONG, top_k=3 if arguments == {"top_k": 1} else 1)
+    assert made(LONG, top_k=2, return_timestamps=False) == classifier(
+        LONG, **{**arguments, "top_k": 2, "return_timestamps": False}
+    )
+
+
+def test_errors_may_be_returned_by_a_pipeline_that_was_made_so(checkpoint):
+    made = pipeline("asm-audio-classification", model=str(checkpoint), on_error="return")
+    assert "is missing" in made("nowhere.wav")["error"]
+
+
+SCORES = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda x: x}
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
+@pytest.mark.parametrize("function", SCORES)
+def test_a_whole_file_has_the_mean_of_its_windows_under_any_function(classifier, problem_type, function):
+    classifier.model.config.problem_type = problem_type
+    options = {"top_k": None, "function_to_apply": function}
+    windows = [as_scores(window["scores"]) for window in classifier(LONG, return_timestamps=True, **options)]
+    mean = {label: np.mean([window[label] for window in windows]) for label in windows[0]}
+    assert len(windows) > 5
+    assert as_scores(classifier(LONG, **options)) == pytest.approx(mean, abs=1e-6)
+    raw = torch.tensor([[w[label] for label in ("bird", "cat", "dog")] for w in windows])
+    unscored = classifier(LONG, return_timestamps=True, top_k=None, function_to_apply="none")
+    logits = [[as_scores(window["scores"])[label] for label in ("bird", "cat", "dog")] for window in unscored]
+    torch.testing.assert_close(raw, SCORES[function](torch.tensor(logits)))
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "wrong", "right"),
+    [("single_label_classification", "sigmoid", "softmax"), ("multi_label_classification", "softmax", "sigmoid")],
+)
+def test_the_stock_pipeline_refuses_what_it_cannot_average(stock, classifier, problem_type, wrong, right):
+    """It applies the function after the model has combined the windows."""
+    stock.model.config.problem_type = classifier.model.config.problem_type = problem_type
+    with pytest.raises(ValueError, match=f'their {right} is the clip\'s score.*"asm-audio-classification"'):
+        stock(LONG, function_to_apply=wrong)
+    for clip, function in ((LONG, right), (LONG[:2800], wrong)):
+        theirs = as_scores(stock(clip, function_to_apply=function, top_k=3))
+        assert theirs == pytest.approx(as_scores(classifier(clip, function_to_apply=function)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("num_labels", "expected"), [(3, "softmax"), (1, "none")])
+def test_scores_without_a_problem_type(classifier, num_labels, expected):
+    """A configuration that names none; several labels are classes, and one is a number."""
+    config = ASMConfig.from_dict({**classifier.model.config.to_dict(), "num_labels": num_labels, "problem_type": None})
+    model = ASMForAudioClassification(config).eval()
+    ours = ASMAudioClassificationPipeline(model=model, feature_extractor=classifier.feature_extractor)
+    assert ours(LONG[:2800]) == ours(LONG[:2800], function_to_apply=expected)
+
+
+def test_the_stock_pipeline_without_a_mask_is_alike_in_every_batch(checkpoint):
+    """For extractors that were told not to return masks."""
+    stock = pipeline("audio-classification", model=str(checkpoint))
+    stock.feature_extractor.return_attention_mask = False
+    clips = [LONG, LONG[:1000], LONG[:5000], LONG[:300]]
+    alone = [as_scores(stock(clip, top_k=3)) for clip in clips]
+    for batch_size in (2, 4):
+        for result, expected in zip(stock(clips, top_k=3, batch_size=batch_size), alone):
+            assert as_scores(result) == pytest.approx(expected, abs=1e-5)
 
 
 MEMORY = """
@@ -229,3 +318,14 @@ def test_what_cannot_be_read_does_not_reach_the_model(classifier, tmp_path, monk
     sizes.clear()
     assert "none.wav' is missing" in classifier(missing, on_error="return")["error"]
     assert sizes == []
+
+
+def test_damage_after_good_windows_is_the_answer(classifier, tmp_path):
+    """The scores of what came before it would be an answer to part of the recording."""
+    soundfile.write(tmp_path / "whole.wav", LONG, RATE)
+    content = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: len(content) - 4000])
+    for options in ({}, {"return_timestamps": True}):
+        answer = classifier(str(tmp_path / "cut.wav"), on_error="return", **options)
+        assert set(answer) == {"error"}
+        assert "is truncated" in answer["error"]

@@ -7,7 +7,7 @@ from modeling_asm import ASMFeatureExtractor, ResidualCNNConfig, ResidualCNNForA
 
 
 def test_shapes_and_gradients():
-    config = ResidualCNNConfig(hidden_sizes=(4, 6), depths=(1, 2), num_labels=3)
+    config = ResidualCNNConfig(hidden_sizes=(4, 6), depths=(1, 2), max_length=40, num_mel_bins=16, num_labels=3)
     model = ResidualCNNForAudioClassification(config)
     outputs = model(torch.randn(2, 40, 16), labels=torch.tensor([0, 2]))
     assert outputs.logits.shape == (2, 3)
@@ -19,7 +19,8 @@ def test_shapes_and_gradients():
 
 def test_the_loss_is_that_of_the_problem_type():
     """Several labels: the mean binary cross-entropy, as transformers' own classifiers have it."""
-    config = ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), num_labels=3, problem_type="multi_label_classification")
+    config = ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), max_length=20, num_mel_bins=16, num_labels=3)
+    config.problem_type = "multi_label_classification"
     model = ResidualCNNForAudioClassification(config).eval()
     labels = torch.tensor([[1.0, 0.0, 1.0]])
     outputs = model(torch.randn(1, 20, 16), labels=labels)
@@ -49,3 +50,13 @@ def test_it_saves_and_loads_by_the_auto_classes(tmp_path):
 def test_each_stage_has_a_depth():
     with pytest.raises(StrictDataclassError, match=r"`hidden_sizes` \(4, 8\) and `depths` \(1,\) must be of equal"):
         ResidualCNNConfig(hidden_sizes=(4, 8), depths=(1,))
+
+
+def test_padding_does_not_count_as_sound():
+    """The mean over time takes in whatever a batch was padded with, so that only one window is taken."""
+    extractor = ASMFeatureExtractor(num_mel_bins=64, max_length=98)
+    model = ResidualCNNForAudioClassification(ResidualCNNConfig(hidden_sizes=(4,), depths=(1,))).eval()
+    clips = [torch.randn(40000), torch.randn(16000)]
+    with pytest.raises(ValueError, match=r"shape \(2, 248, 64\), expected \(batch_size, 98, 64\).*truncation=True"):
+        model(**extractor(clips, 16000, return_tensors="pt"))
+    assert model(**extractor(clips, 16000, return_tensors="pt", truncation=True)).logits.shape == (2, 2)

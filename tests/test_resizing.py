@@ -107,3 +107,14 @@ def test_a_model_with_a_stem_is_resized(stemmed, change):
     input_values = torch.randn(2, config.max_length, config.num_mel_bins)
     outputs = stemmed.audio_spectrogram_mixer(input_values)
     assert outputs.last_hidden_state.shape == (2, config.num_patches, config.hidden_size)
+
+
+def test_models_of_one_configuration_are_resized_one_by_one(config, input_values):
+    """The configuration that a model was made of may be another model's, too."""
+    one, other = ASMForAudioClassification(config).eval(), ASMForAudioClassification(config).eval()
+    expected = other(input_values).logits
+    one.resize_spectrogram(max_length=32)
+    assert (config.max_length, other.config.max_length, one.config.max_length) == (16, 16, 32)
+    assert one.audio_spectrogram_mixer.config is one.config
+    assert torch.equal(other(input_values).logits, expected)
+    assert one(torch.randn(1, 32, 24)).logits.shape == (1, 3)

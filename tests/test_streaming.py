@@ -93,6 +93,8 @@ def test_from_pretrained(checkpoint):
     ("arguments", "message"),
     [
         ({"hop": 0}, "`hop` must be above 0 seconds, got 0"),
+        ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
+        ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.*, got 'tanh'"),
         ({"sampling_rate": 10}, "`sampling_rate` must be between 1000 and 1000000 Hz, got 10"),
     ],
     ids=str,
@@ -127,3 +129,32 @@ def test_finish_gives_what_the_whole_recording_has_more(model, feature_extractor
         torch.testing.assert_close(scores(windows), scores(offline), atol=1e-4, rtol=0)
     classifier.push(tone[:100])
     assert classifier.finish() == []
+
+
+def test_channels_are_averaged(classifier):
+    """Each of them counts, not the first alone."""
+    expected = classifier.push(WAVEFORM)
+    classifier.reset()
+    other = np.random.default_rng(1).uniform(-0.5, 0.5, 16000).astype(np.float32)
+    stereo = np.stack([other, 2 * WAVEFORM - other], 1)
+    torch.testing.assert_close(scores(classifier.push(stereo)), scores(expected), atol=1e-5, rtol=0)
+
+
+def test_the_model_of_a_stream_is_in_evaluation_mode(config, feature_extractor):
+    """Even if it comes from training, with dropout and stochastic depth."""
+    config.hidden_dropout_prob = config.drop_path_rate = 0.5
+    model = ASMForAudioClassification(config).train()
+    classifier = ASMStreamingClassifier(model, feature_extractor, hop=0.05)
+    first = classifier.push(WAVEFORM)
+    classifier.reset()
+    assert classifier.push(WAVEFORM) == first
+
+
+def test_scores_are_those_that_were_asked_for(model, feature_extractor):
+    """Whatever the default of transformers' pipeline is: probabilities for classes, logits on request."""
+    probabilities, logits = (
+        ASMStreamingClassifier(model, feature_extractor, top_k=None, function_to_apply=function).push(WAVEFORM)
+        for function in (None, "none")
+    )
+    torch.testing.assert_close(scores(logits).softmax(-1), scores(probabilities))
+    torch.testing.assert_close(scores(probabilities).sum(-1), torch.ones(len(probabilities)))

@@ -1,28 +1,89 @@
 import pytest
 import torch
+from transformers import Trainer, TrainingArguments
 
+from modeling_asm import ASMForAudioClassification, ResidualCNNConfig, ResidualCNNForAudioClassification
 from modeling_asm.targets import infer_problem_type
 
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
+NUMBERS = "One number per clip is a regression: set `problem_type='regression'` and `num_labels=1`"
+SEVERAL = "For several labels per clip, set `problem_type='multi_label_classification'`"
+INDICES = "One class index per clip is `problem_type='single_label_classification'`"
+ROWS = "does not hold class probabilities, which are at least 0 and sum to 1. `problem_type` is 'single_label_cl"
+TO_MULTI = f"Set `problem_type={MULTI!r}` if a clip may have several labels, or `{REGRESSION!r}` for numbers"
+
+
 @pytest.mark.parametrize(
-    ("problem_type", "labels", "message"),
+    ("problem_type", "labels", "words"),
     [
-        pytest.param(None, torch.tensor([0, 1, 2, 3]), "contains 3, but `num_labels`=3 allows 0 to 2", id="too-high"),
-        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), "contains -1, but `num_labels`=3", id="negative"),
-        pytest.param(SINGLE, torch.zeros(4, 3).long(), r"\(4, 3\), but class indices must have.*\(4,\)", id="one-hot"),
-        pytest.param(SINGLE, torch.zeros(4), r"\(4,\), but class probabilities must have.*\(4, 3\)", id="soft"),
-        pytest.param(MULTI, torch.zeros(4), r"\(4,\), but multi_label_classification must have.*\(4, 3\)", id="many"),
-        pytest.param(MULTI, torch.full((4, 3), 7.0), "contains 7.0, but multi-label targets are between 0", id="seven"),
-        pytest.param(REGRESSION, torch.zeros(4), r"\(4,\), but regression must have.*\(4, 3\)", id="regression"),
+        pytest.param(None, torch.tensor([0, 1, 2, 3]), ["contains 3, but `num_labels`=3 allows 0 to 2"], id="too-high"),
+        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), ["contains -1, but `num_labels`=3"], id="negative"),
+        pytest.param(SINGLE, torch.zeros(4, 3).long(), ["(4, 3)", "class indices", "(4,)", SEVERAL], id="multi-hot"),
+        pytest.param(SINGLE, torch.zeros(4), ["(4,)", "class probabilities", "(4, 3)", NUMBERS], id="numbers"),
+        pytest.param(None, torch.zeros(4), ["(4,)", f"{MULTI!r}, whose targets", NUMBERS], id="numbers-untyped"),
+        pytest.param(SINGLE, torch.eye(4)[:, :3], ["Row 3", "[0.0, 0.0, 0.0]", ROWS, TO_MULTI], id="no-label"),
+        pytest.param(SINGLE, torch.ones(4, 3), ["Row 0", ROWS, TO_MULTI], id="several"),
+        pytest.param(SINGLE, torch.tensor([[2.0, -1.0, 0.0]] * 4), ["Row 0", "[2.0, -1.0, 0.0]", ROWS], id="signed"),
+        pytest.param(SINGLE, torch.full((4, 3), torch.nan), ["Row 0", ROWS], id="nan"),
+        pytest.param(MULTI, torch.zeros(4), ["(4,)", f"{MULTI!r}, whose targets have shape (4, 3)", NUMBERS], id="one"),
+        pytest.param(MULTI, torch.tensor([0, 1, 2, 0]), ["(4,)", f"{MULTI!r}, whose", INDICES], id="indices"),
+        pytest.param(MULTI, torch.full((4, 3), 7.0), ["contains 7.0, but multi-label targets"], id="seven"),
+        pytest.param(MULTI, torch.full((4, 3), torch.nan), ["contains nan, but multi-label"], id="multi-nan"),
+        pytest.param(REGRESSION, torch.zeros(4), [f"{REGRESSION!r}, whose targets have"], id="regression"),
     ],
 )
-def test_labels_that_do_not_fit(config, model, input_values, problem_type, labels, message):
+def test_labels_that_do_not_fit(config, model, input_values, problem_type, labels, words):
     config.problem_type = problem_type
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError) as error:
         model(input_values, labels=labels)
+    for word in words:
+        assert word in str(error.value)
+    assert config.problem_type == problem_type  # wrong labels do not decide it
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(4, 1), torch.ones(4), torch.zeros(4).long()], ids=["rows", "row", "int"]
+)
+def test_one_class_is_no_classification(config, input_values, labels):
+    """Cross-entropy over one class is 0, and so are its gradients."""
+    config.num_labels, config.problem_type = 1, SINGLE
+    message = (
+        "`num_labels` is 1: with one class.*`problem_type='regression'`.*'multi_label_classification'` for yes or no"
+    )
+    with pytest.raises(ValueError, match=message):
+        ASMForAudioClassification(config)(input_values, labels=labels)
+
+
+def test_rows_of_probabilities_train(config, model, input_values):
+    """Those of mixup, one-hot ones, and ones that were rounded to half precision."""
+    config.problem_type = SINGLE
+    mixed = 0.3 * torch.eye(3)[[0, 1, 2, 0]] + 0.7 * torch.eye(3)[[1, 1, 0, 2]]
+    logits = model(input_values).logits
+    for labels in (mixed, mixed.round(), mixed.bfloat16(), torch.rand(4, 3).softmax(1).half()):
+        expected = torch.nn.functional.cross_entropy(logits, labels.float())
+        torch.testing.assert_close(model(input_values, labels=labels).loss, expected)
+
+
+def test_a_trainer_stops_at_targets_of_another_problem_type(checkpoint, input_values, tmp_path):
+    """The problem type comes with the checkpoint; these rows are of several labels."""
+    model = ASMForAudioClassification.from_pretrained(checkpoint, problem_type=SINGLE)
+    data = [{"input_values": row, "labels": torch.tensor([1.0, 0.0, 1.0])} for row in input_values]
+    arguments = TrainingArguments(tmp_path, max_steps=1, report_to="none", save_strategy="no", use_cpu=True)
+    with pytest.raises(ValueError, match=f"`problem_type={MULTI!r}` if a clip may have several labels"):
+        Trainer(model, arguments, train_dataset=data).train()
+
+
+def test_the_convolutional_network_checks_its_labels_too(input_values):
+    config = ResidualCNNConfig(hidden_sizes=(4,), depths=(1,), max_length=16, num_mel_bins=24, num_labels=3)
+    model = ResidualCNNForAudioClassification(config)
+    config.problem_type = SINGLE
+    with pytest.raises(ValueError, match="does not hold class probabilities"):
+        model(input_values, labels=torch.ones(4, 3))
+    logits, soft = model.eval()(input_values).logits, torch.rand(4, 3).softmax(1)
+    torch.testing.assert_close(model(input_values, labels=soft).loss, torch.nn.functional.cross_entropy(logits, soft))
 
 
 def test_integer_labels_of_any_width_and_loss(config, model, input_values):

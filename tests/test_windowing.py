@@ -1,10 +1,15 @@
+import logging
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given
+from datasets import Dataset
+from hypothesis import example, given
 from hypothesis import strategies as st
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from modeling_asm import ASMConfig, ASMForAudioClassification
-from modeling_asm.windowing import aggregate_windows, window_starts
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm.windowing import predict_clip, score_clip, window_starts
 
 
 @pytest.mark.parametrize(
@@ -37,28 +42,203 @@ def test_windows_of_a_long_clip_are_averaged(model, problem_type, scores):
 @pytest.mark.parametrize("problem_type", [None, "multi_label_classification", "regression"])
 def test_windows_that_agree_have_the_logits_of_one(problem_type, aggregation):
     """So that a sigmoid over a softmax's logits, or the logits themselves, do not jump beyond one window."""
-    logits = torch.tensor([2.0, -1.0, 0.5])
-    torch.testing.assert_close(aggregate_windows(logits.expand(4, 3), aggregation, problem_type), logits)
+    logits, config = torch.tensor([2.0, -1.0, 0.5]), ASMConfig(num_labels=3, problem_type=problem_type)
+    config.window_aggregation = aggregation
+    torch.testing.assert_close(predict_clip(logits.expand(4, 3), config), logits)
 
 
 def test_one_label_without_a_problem_type_is_a_regression():
-    assert aggregate_windows(torch.tensor([[1.0], [3.0]])).tolist() == [2.0]
-    assert aggregate_windows(torch.tensor([[1.0], [3.0]]), "max").tolist() == [3.0]
+    config = ASMConfig(num_labels=1)
+    assert predict_clip(torch.tensor([[1.0], [3.0]]), config).tolist() == [2.0]
+    config.window_aggregation = "max"
+    assert predict_clip(torch.tensor([[1.0], [3.0]]), config).tolist() == [3.0]
 
 
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4), row=st.integers(0, 3))
-def test_a_clip_in_a_padded_batch_is_heard_as_if_alone(lengths, row):
+TINY = ASMConfig(
+    hidden_size=8, num_hidden_layers=1, tokens_mlp_dim=4, channels_mlp_dim=8, patch_size=4, frequency_stride=4,
+    time_stride=4, max_length=16, num_mel_bins=8, num_labels=3,
+)  # fmt: skip
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    row=st.integers(0, 3),
+    left=st.booleans(),
+    masked=st.sampled_from([None, torch.long, torch.int32, torch.bool]),
+)
+def test_a_clip_in_a_padded_batch_is_heard_as_if_alone(lengths, row, left, masked):
+    """With a mask or without, and on whichever side the padding is."""
     torch.manual_seed(0)
-    config = ASMConfig(
-        hidden_size=8, num_hidden_layers=1, tokens_mlp_dim=4, channels_mlp_dim=8, patch_size=4, frequency_stride=4,
-        time_stride=4, max_length=16, num_mel_bins=8, num_labels=3,
-    )  # fmt: skip
-    model, row = ASMForAudioClassification(config).eval(), row % len(lengths)
-    frames = max(16, *lengths)
-    batch, mask = torch.full((len(lengths), frames, 8), 7.0), torch.zeros(len(lengths), frames, dtype=torch.long)
+    model, row, frames = ASMForAudioClassification(TINY).eval(), row % len(lengths), max(16, *lengths)
+    batch, mask = torch.full((len(lengths), frames, 8), 7.0), torch.zeros(len(lengths), frames)
     for index, length in enumerate(lengths):
-        batch[index, :length] = torch.randn(length, 8)
-        mask[index, :length] = 1
+        span = slice(frames - length, frames) if left else slice(0, length)
+        batch[index, span], mask[index, span] = torch.randn(length, 8), 1
+    own = max(16, lengths[row])
+    alone = batch[row : row + 1, frames - own :] if left else batch[row : row + 1, :own]
     with torch.no_grad():
-        alone = model(batch[row : row + 1, : max(16, lengths[row])]).logits
-        torch.testing.assert_close(model(batch, attention_mask=mask).logits[row : row + 1], alone, atol=1e-5, rtol=0)
+        together = model(batch, attention_mask=None if masked is None else mask.to(masked)).logits[row : row + 1]
+        torch.testing.assert_close(together, model(alone).logits, atol=1e-5, rtol=0)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 8000), min_size=1, max_size=4),
+    row=st.integers(0, 3),
+    mode=st.sampled_from(["repeat", "reflect", "zero", "mean", "silence"]),
+    side=st.sampled_from(["left", "right"]),
+)
+@example(lengths=[800, 6000], row=0, mode="repeat", side="left")
+@example(lengths=[800, 6000], row=0, mode="reflect", side="left")
+def test_a_lost_mask_changes_nothing(lengths, row, mode, side):
+    """From samples to logits, for scripts that keep `model_input_names[0]` alone; windows are 2800 samples long."""
+    torch.manual_seed(0)
+    model, row = ASMForAudioClassification(TINY).eval(), row % len(lengths)
+    extractor = ASMFeatureExtractor(num_mel_bins=8, max_length=16, padding_mode=mode, padding_side=side)
+    clips, options = [0.1 * torch.randn(length) for length in lengths], {"return_tensors": "pt"}
+    with torch.no_grad():
+        batch = extractor(clips, 16000, **options)
+        logits = model(batch["input_values"]).logits
+        torch.testing.assert_close(logits, model(**batch).logits, atol=1e-5, rtol=0)
+        alone = model(**extractor(clips[row], 16000, **options)).logits
+        torch.testing.assert_close(logits[row : row + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_padding_that_is_recognised_without_a_mask_is_pointed_out_once(model, caplog):
+    logging.Logger.warning_once.cache_clear()
+    batch = torch.randn(2, 40, 24)
+    model.eval()(batch)
+    assert "attention_mask" not in caplog.text  # nothing looks like padding
+    batch[1, 20:] = 0.3
+    for _ in range(2):
+        model(batch)
+    (record,) = [record for record in caplog.records if "attention_mask" in record.message]
+    assert "Pass the `attention_mask` of the feature extractor" in record.message
+
+
+def test_silence_within_a_recording_and_nothing_but_silence(model):
+    """Only the ends are taken for padding; of silence alone, one window is heard."""
+    clip = torch.randn(1, 40, 24)
+    clip[:, 10:30] = -1.3
+    mask = torch.ones(1, 40, dtype=torch.long)
+    assert torch.equal(model(clip).logits, model(clip, attention_mask=mask).logits)
+    silence = torch.full((1, 40, 24), -1.3)
+    torch.testing.assert_close(model(silence).logits, model(silence[:, :16]).logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda mask: mask[:, :30], r"`attention_mask` has shape \(2, 30\), expected \(2, 40\): one row for each clip"),
+        (lambda mask: mask[:1], r"`attention_mask` has shape \(1, 40\), expected \(2, 40\)"),
+        (lambda mask: mask[..., None], r"`attention_mask` has shape \(2, 40, 1\), expected \(2, 40\)"),
+        (lambda mask: mask.float(), r"`attention_mask` is torch.float32, expected integers or booleans.*\.long\(\)"),
+        (lambda mask: mask * 0, "Row 0 of `attention_mask` is 0 throughout, expected 1 for the frames of one clip"),
+        (lambda mask: mask.index_fill(1, torch.tensor([7]), 0), "Row 0 of `attention_mask` has a gap, expected 1 for"),
+    ],
+    ids=["columns", "rows", "axes", "dtype", "empty", "gap"],
+)
+def test_masks_that_do_not_fit(model, change, message):
+    with pytest.raises(ValueError, match=message):
+        model(torch.randn(2, 40, 24), attention_mask=change(torch.ones(2, 40, dtype=torch.long)))
+
+
+def test_a_mask_of_one_window_is_checked_too(model, input_values):
+    with pytest.raises(ValueError, match=r"`attention_mask` has shape \(4, 15\), expected \(4, 16\)"):
+        model(input_values, attention_mask=torch.ones(4, 15, dtype=torch.long))
+
+
+FUNCTIONS = {"softmax": partial(torch.softmax, dim=-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("aggregation", ["mean", "max", "logits"])
+def test_scores_of_a_clip_are_those_of_its_windows(aggregation, function):
+    logits = torch.randn(5, 3)
+    scores = score_clip(logits, ASMConfig(num_labels=3), function, aggregation)
+    windows = FUNCTIONS[function](logits)
+    expected = {"mean": windows.mean(0), "max": windows.amax(0), "logits": FUNCTIONS[function](logits.mean(0))}
+    expected = expected[aggregation]
+    if (function, aggregation) == ("softmax", "max"):
+        expected = expected / expected.sum()
+    torch.testing.assert_close(scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "function"),
+    [
+        (None, 3, "softmax"),
+        (None, 1, "none"),
+        ("single_label_classification", 3, "softmax"),
+        ("multi_label_classification", 3, "sigmoid"),
+        ("multi_label_classification", 1, "sigmoid"),
+        ("regression", 2, "none"),
+    ],
+)
+def test_the_function_of_a_problem_type(problem_type, num_labels, function):
+    config, logits = ASMConfig(num_labels=num_labels, problem_type=problem_type), torch.randn(4, num_labels)
+    torch.testing.assert_close(score_clip(logits, config), FUNCTIONS[function](logits).mean(0))
+    torch.testing.assert_close(FUNCTIONS[function](predict_clip(logits, config)), FUNCTIONS[function](logits).mean(0))
+
+
+WRONG = {
+    None: [torch.sigmoid, torch.nn.functional.sigmoid, torch.nn.functional.logsigmoid, lambda logits: logits.sigmoid()],
+    "multi_label_classification": [
+        partial(torch.softmax, dim=1),
+        partial(torch.nn.functional.log_softmax, dim=-1),
+        lambda logits: logits.softmax(-1),
+    ],
+}
+
+
+@pytest.mark.parametrize("problem_type", WRONG)
+def test_logits_of_several_windows_refuse_the_wrong_function(model, problem_type):
+    """A sigmoid of the mean of softmaxes is no score, and neither is a softmax of the mean of sigmoids."""
+    model.config.problem_type = problem_type
+    with torch.no_grad():
+        logits = model(torch.randn(2, 40, 24)).logits
+        one, mean = model(torch.randn(2, 16, 24)).logits, model.config.window_aggregation
+        model.config.window_aggregation = "logits"
+        of_logits = model(torch.randn(2, 40, 24)).logits
+        model.config.window_aggregation = mean
+    right = "softmax" if problem_type is None else "sigmoid"
+    assert FUNCTIONS[right](logits).shape == (2, 3)
+    for wrong in WRONG[problem_type]:
+        for value in (logits, logits[0], logits.float().cpu()):
+            with pytest.raises(
+                ValueError, match=f"their {right} is the clip's score; `.*` would not be. Use the pipeline"
+            ):
+                wrong(value)
+        assert wrong(one).shape == wrong(of_logits).shape == (2, 3)
+
+
+def test_logits_of_several_windows_pass_through_a_trainer(model, tmp_path):
+    """Lengths that differ, a loss, and predictions as NumPy arrays."""
+    rows = [{"input_values": torch.randn(40, 24), "labels": index % 3} for index in range(5)]
+    arguments = TrainingArguments(tmp_path, report_to="none", use_cpu=True, per_device_eval_batch_size=2)
+    output = Trainer(model, arguments, eval_dataset=rows).predict(rows)
+    inputs = torch.stack([row["input_values"] for row in rows])
+    with torch.no_grad():
+        expected = model(inputs, labels=torch.arange(5) % 3)
+    torch.testing.assert_close(torch.from_numpy(output.predictions), expected.logits.as_subclass(torch.Tensor))
+    assert type(expected.loss) is torch.Tensor
+
+
+@pytest.mark.slow
+def test_a_trainer_scores_clips_alike_in_every_batch(model, feature_extractor, tmp_path):
+    """One long clip and eight short ones, as most scripts preprocess them: without the mask, padded by `map`."""
+    waveforms = [torch.randn(length).tolist() for length in (8 * 1600, *[1600] * 8)]
+    clips = Dataset.from_dict({"audio": waveforms, "labels": [index % 3 for index in range(9)]})
+    name = feature_extractor.model_input_names[0]
+
+    def preprocess(batch):
+        return {name: feature_extractor(batch["audio"], sampling_rate=16000)[name]}
+
+    alone = [model(**feature_extractor(clip, 16000, return_tensors="pt")).logits[0] for clip in waveforms]
+    expected = torch.stack([logits.as_subclass(torch.Tensor) for logits in alone]).detach()
+    encoded = clips.map(preprocess, batched=True, batch_size=9, remove_columns="audio")
+    for batch_size in (1, 4, 9):
+        arguments = TrainingArguments(tmp_path, report_to="none", use_cpu=True, per_device_eval_batch_size=batch_size)
+        collator = DataCollatorWithPadding(feature_extractor)
+        for trainer in (Trainer(model, arguments), Trainer(model, arguments, data_collator=collator)):
+            predictions = torch.from_numpy(trainer.predict(encoded.with_format("torch")).predictions)
+            torch.testing.assert_close(predictions, expected, atol=1e-5, rtol=0)

@@ -4,7 +4,7 @@ Importing the package registers its classes with transformers' Auto classes, and
 they save includes their code.
 """
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from . import renamed
@@ -22,11 +22,13 @@ renamed.install()
 
 AutoConfig.register(ASMConfig.model_type, ASMConfig, exist_ok=True)
 AutoFeatureExtractor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
+AutoProcessor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
 AutoModel.register(ASMConfig, ASMModel, exist_ok=True)
 AutoModelForAudioClassification.register(ASMConfig, ASMForAudioClassification, exist_ok=True)
 
 AutoConfig.register(ResidualCNNConfig.model_type, ResidualCNNConfig, exist_ok=True)
 AutoFeatureExtractor.register(ResidualCNNConfig, ASMFeatureExtractor, exist_ok=True)
+AutoProcessor.register(ResidualCNNConfig, ASMFeatureExtractor, exist_ok=True)
 AutoModelForAudioClassification.register(ResidualCNNConfig, ResidualCNNForAudioClassification, exist_ok=True)
 
 ASMConfig.register_for_auto_class()

@@ -66,7 +66,7 @@ def get_scene_embeddings(audio: Tensor, model: ASMEmbedding) -> Tensor:
     check_audio(audio)
     config = model.model.config
     inputs = model.feature_extractor(audio, sampling_rate=model.sample_rate, return_tensors="pt").input_values
-    sounds = cut_windows(inputs, [inputs.shape[1]] * len(inputs), config.max_length, config.window_shift)
+    sounds = cut_windows(inputs, [(0, inputs.shape[1])] * len(inputs), config.max_length, config.window_shift)
     embeddings = model([window for windows in sounds for window in windows])
     return embeddings.unflatten(0, (len(audio), len(sounds[0]))).mean(1)
 

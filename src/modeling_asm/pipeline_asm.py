@@ -1,19 +1,22 @@
 """A pipeline for recordings of any length, rate and number of channels, with scores for each window on request."""
 
+import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import AudioClassificationPipeline
-from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio.files import AudioFileError
 from .audio.sources import open_audio
 from .audio.windows import read_windows
 from .configuration_asm import WINDOW_AGGREGATIONS
-from .windowing import predict_clip
+from .windowing import SCORE_FUNCTIONS, score_clip
+
+
+ARGUMENTS = ("top_k", "function_to_apply", "return_timestamps", "window_overlap", "window_aggregation", "on_error")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
 
     Files are decoded by soundfile in blocks (no FFmpeg), mixed down, resampled by soxr, and classified in overlapping
     windows. `batch_size` counts windows, which may belong to several files. The result equals that of the stock
-    pipeline on the same samples. Of a long file, only the scores of its windows are kept in memory.
+    pipeline on the same samples. Of a long file, only the scores of its windows are kept in memory. Arguments of
+    `__call__` may also be given once, when the pipeline is made.
 
     Example:
 
@@ -52,8 +56,9 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         Args:
             inputs: A recording, as [`open_audio`] takes it (a path, URL, bytes, file object, array or dictionary), or
                 a list, generator or data set of recordings. Of a data set's rows, the column `audio` is used.
-            top_k: Number of labels to return, best first, as in the stock pipeline.
-            function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies.
+            top_k: Number of labels to return, best first; `None` for all. The default is 5.
+            function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies. It
+                is applied to each window, before windows become one result.
             return_timestamps: Whether to return each window instead of one result for the whole file.
             window_overlap: Fraction of a window that overlaps with the next; by default the configuration's.
             window_aggregation: How windows become one result: see [`ASMConfig`], whose value is the default.
@@ -68,33 +73,21 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         Raises:
             AudioFileError: If a file or URL cannot be read.
             ValueError: If an argument or a waveform is invalid.
+            TypeError: If there is no argument of a name.
         """
         # A data set of datasets, or a column of one.
         if hasattr(inputs, "column_name") or (hasattr(inputs, "features") and hasattr(inputs, "column_names")):
             inputs = (row for row in inputs)
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(
-        self, return_timestamps=None, window_overlap=None, window_aggregation=None, on_error=None, **kwargs
-    ):
-        preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
-        if window_overlap is not None:
-            if not 0 <= window_overlap < 1:
-                raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
-            preprocess["window_overlap"] = window_overlap
-        if on_error is not None:
-            if on_error not in ("raise", "return"):
-                raise ValueError(f"`on_error` must be 'raise' or 'return', got {on_error!r}.")
-            preprocess["on_error"] = on_error
-        if return_timestamps is not None:
-            postprocess["return_timestamps"] = return_timestamps
-        if window_aggregation is not None:
-            if window_aggregation not in WINDOW_AGGREGATIONS:
-                raise ValueError(
-                    f"`window_aggregation` must be one of {WINDOW_AGGREGATIONS}, got {window_aggregation!r}."
-                )
-            postprocess["window_aggregation"] = window_aggregation
-        return preprocess, forward, postprocess
+    def _sanitize_parameters(self, **arguments):
+        for name in arguments.keys() - set(ARGUMENTS):
+            nearest = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=0)[0]
+            raise TypeError(f"The pipeline has no argument `{name}`; did you mean `{nearest}`?")
+        given = {name: value for name, value in arguments.items() if value is not None or name == "top_k"}
+        check_arguments(**given)
+        before = {name: given.pop(name) for name in ("window_overlap", "on_error") if name in given}
+        return before, {}, given
 
     def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:
         """Yield the windows of a recording, each with its [`Span`]; the error of an unreadable one ends them."""
@@ -132,7 +125,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
     def postprocess(
         self,
         model_outputs: list[dict],
-        top_k: int = 5,
+        top_k: int | None = 5,
         function_to_apply: str | None = None,
         return_timestamps: bool = False,
         window_aggregation: str | None = None,
@@ -142,11 +135,36 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
         if not isinstance(spans[-1], Span):
             return {"error": spans[-1]}
 
-        def score(logits: torch.Tensor) -> list[dict]:
-            outputs = SequenceClassifierOutput(logits=logits[None])
-            return AudioClassificationPipeline.postprocess(self, outputs, top_k, function_to_apply)
+        def answer(logits: torch.Tensor) -> list[dict]:
+            config = self.model.config
+            scores = score_clip(logits, config, function_to_apply, window_aggregation)
+            values, labels = scores.topk(config.num_labels if top_k is None else min(top_k, config.num_labels))
+            pairs = zip(values.tolist(), labels.tolist())
+            return [{"score": value, "label": config.id2label[label]} for value, label in pairs]
 
         logits = torch.tensor([window["logits"] for window in model_outputs]).reshape(len(spans), -1)
         if return_timestamps:
-            return [{"start": span.start, "end": span.end, "scores": score(row)} for span, row in zip(spans, logits)]
-        return score(predict_clip(logits, self.model.config, window_aggregation))
+            windows = zip(spans, logits.split(1))
+            return [{"start": span.start, "end": span.end, "scores": answer(window)} for span, window in windows]
+        return answer(logits)
+
+
+def check_arguments(
+    top_k: int | None = None,
+    function_to_apply: str | None = None,
+    return_timestamps: bool | None = None,
+    window_overlap: float = 0.0,
+    window_aggregation: str | None = None,
+    on_error: str | None = None,
+):
+    """Raise `ValueError` if an argument of the pipeline has an impossible value."""
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        raise ValueError(f"`top_k` must be a positive integer, or `None` for all labels, got {top_k!r}.")
+    if not 0 <= window_overlap < 1:
+        raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
+    choices = {"function_to_apply": (function_to_apply, tuple(SCORE_FUNCTIONS))}
+    choices["window_aggregation"] = (window_aggregation, WINDOW_AGGREGATIONS)
+    choices["on_error"] = (on_error, ("raise", "return"))
+    for name, (value, allowed) in choices.items():
+        if value is not None and value not in allowed:
+            raise ValueError(f"`{name}` must be one of {allowed}, got {value!r}.")

@@ -36,8 +36,7 @@ from .training.data.loading import DataArguments, load_audio_dataset
 from .training.frontend import Frontend
 from .training.report.tables import format_table, write_json
 from .training.run_folder import UNFINISHED, check_processes, clear_unfinished, open_run, saving
-from .training.tasks import TASKS
-from .windowing import predict_clip
+from .windowing import score_clip
 
 
 @dataclass
@@ -249,8 +248,7 @@ def finish_clip(clip: dict, logits: list[torch.Tensor], config, labels: list[str
     empty = {"label": None, "score": None, "scores": None}
     if clip["error"] is not None:
         return clip | empty
-    task = TASKS[config.problem_type or "single_label_classification"]
-    scores = task.scores(predict_clip(torch.stack(logits), config))
+    scores = score_clip(torch.stack(logits), config)
     if not scores.isfinite().all():
         return clip | empty | {"error": f"The scores of {clip['file']!r} are not finite. Check its samples."}
     best = scores.argmax().item()

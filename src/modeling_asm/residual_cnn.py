@@ -12,6 +12,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
+from .stem import ASMBatchNorm2d
+from .targets import compute_loss
+
 
 @strict
 class ResidualCNNConfig(PreTrainedConfig):
@@ -45,12 +48,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(after)
+        self.norm1 = ASMBatchNorm2d(after)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(after)
+        self.norm2 = ASMBatchNorm2d(after)
         self.shortcut = nn.Identity()
         if stride > 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), ASMBatchNorm2d(after))
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map `(batch_size, before, frames, bins)` to `(batch_size, after, frames / stride, bins / stride)`."""
@@ -84,13 +87,23 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
 
     @can_return_tuple
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
-        """Map features `(batch_size, frames, num_mel_bins)` to `logits` of shape `(batch_size, num_labels)`.
+        """Map features `(batch_size, max_length, num_mel_bins)` to `logits` of shape `(batch_size, num_labels)`.
 
         With `labels`, also return the `loss` of the configuration's `problem_type`.
+
+        Raises:
+            ValueError: If there are more or fewer frames or mel bins, or if the labels do not fit the problem type.
         """
+        window = (self.config.max_length, self.config.num_mel_bins)
+        if input_values.ndim != 3 or input_values.shape[1:] != window:
+            raise ValueError(
+                f"`input_values` has shape {tuple(input_values.shape)}, expected (batch_size, {window[0]}, "
+                f"{window[1]}). Cut longer clips with `feature_extractor(..., truncation=True)`: padding would count "
+                "as sound."
+            )
         features = self.encoder(input_values[:, None].to(self.classifier.weight.dtype))
         logits = self.classifier(self.dropout(features.mean((2, 3))))
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            loss = compute_loss(logits, labels, self.config, self.loss_function)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -7,9 +7,10 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from .audio.files import SAMPLING_RATES
 from .audio.windows import FrameStream, WindowStream
-from .feature_extraction_asm import ASMFeatureExtractor, as_samples, as_tensor
+from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
-from .pipeline_asm import ASMAudioClassificationPipeline, Span
+from .pipeline_asm import ASMAudioClassificationPipeline, Span, check_arguments
+from .waveforms import as_samples, as_tensor
 
 
 class ASMStreamingClassifier:
@@ -29,7 +30,7 @@ class ASMStreamingClassifier:
         function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies.
 
     Raises:
-        ValueError: If the hop or the sampling rate is invalid.
+        ValueError: If an argument has an impossible value.
 
     Example:
 
@@ -55,11 +56,12 @@ class ASMStreamingClassifier:
             raise ValueError(f"`hop` must be above 0 seconds, got {hop}.")
         if sampling_rate is not None and not low <= sampling_rate <= high:
             raise ValueError(f"`sampling_rate` must be between {low} and {high} Hz, got {sampling_rate}.")
+        check_arguments(top_k=top_k, function_to_apply=function_to_apply)
         self.pipeline = ASMAudioClassificationPipeline(model=model.eval(), feature_extractor=feature_extractor)
         self.feature_extractor = feature_extractor
         self.sampling_rate = sampling_rate or feature_extractor.sampling_rate
         self.hop = hop
-        self.top_k = model.config.num_labels if top_k is None else min(top_k, model.config.num_labels)
+        self.top_k = top_k
         self.function_to_apply = function_to_apply
         self.reset()
 

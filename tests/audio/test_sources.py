@@ -205,3 +205,12 @@ def test_bad_input_is_a_clear_error(kind):
     inputs, error, message = BAD[kind]
     with pytest.raises(error, match=message):
         read(inputs)
+
+
+def test_many_small_pieces_meet_the_limit_too(monkeypatch):
+    """As a slow pipe or server sends them."""
+    monkeypatch.setattr(sources, "LARGEST_COPY", 1000)
+    with sources.TemporaryCopy("slow.wav") as copy:
+        copy.fill([b"x"] * 1000)
+    with sources.TemporaryCopy("slow.wav") as copy, pytest.raises(AudioFileError, match="after 1000 bytes"):
+        copy.fill([b"x"] * 1001)

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import numpy as np
@@ -42,3 +43,21 @@ def test_what_is_wrong_is_one_line(checkpoint, sound, tmp_path, capsys, monkeypa
 def test_a_checkpoint_in_bfloat16(checkpoint, model, sound, tmp_path):
     model.bfloat16().save_pretrained(checkpoint)
     assert main(["--model", str(checkpoint), "--plot", str(tmp_path / "out.png"), sound]) == 0
+
+
+def test_label_ids_as_text(checkpoint, sound, tmp_path):
+    """As transformers' example script for audio writes them."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["label2id"] = {label: str(index) for label, index in config["label2id"].items()}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    assert main(["--model", str(checkpoint), "--plot", str(tmp_path / "out.png"), sound, "--label", "cat"]) == 0
+
+
+def test_the_score_is_a_probability(checkpoint, sound, tmp_path, capsys):
+    """Not a logit, whatever transformers' pipeline does by default."""
+    total = 0.0
+    for label in ("bird", "cat", "dog"):
+        arguments = ["--plot", str(tmp_path / "out.png"), sound, "--label", label, "--start", "0.3"]
+        assert main(["--model", str(checkpoint), *arguments]) == 0
+        total += float(capsys.readouterr().out.split()[1].rstrip(","))
+    assert total == pytest.approx(1, abs=0.002)

@@ -185,3 +185,14 @@ def test_several_gpus(words_of, repository, tones, tmp_path, script, config):
         [*command, "--output_dir", str(tmp_path / "a")], capture_output=True, text=True, timeout=600
     )
     assert process.returncode == 0, process.stderr
+
+
+def test_a_frozen_encoder_stays_as_it_was(run, tones, stemmed, feature_extractor, tmp_path):
+    """With its running statistics; the classifier alone learns."""
+    stemmed.save_pretrained(tmp_path / "pretrained")
+    feature_extractor.save_pretrained(tmp_path / "pretrained")
+    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *BASE, "--freeze_encoder")
+    assert run("train_accelerate.py", *arguments, "--model_name_or_path", tmp_path / "pretrained").error is None
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("pretrained", "model"))
+    moved = {name for name in after if before[name].shape != after[name].shape or not before[name].equal(after[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}

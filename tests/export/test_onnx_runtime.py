@@ -93,3 +93,15 @@ def test_files_that_are_none(tmp_path):
     onnx.save(onnx.helper.make_model(graph, ir_version=10), tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="has no metadata config, feature_extractor, expected an ONNX file that"):
         ASMOnnxClassifier(tmp_path / "other.onnx")
+
+
+@pytest.mark.slow
+def test_arguments_may_be_given_when_it_is_made(model, feature_extractor, tmp_path):
+    """As to any pipeline."""
+    export(model, feature_extractor, tmp_path / "model.onnx")
+    plain = ASMOnnxClassifier(tmp_path / "model.onnx")
+    for arguments in ({"top_k": 1}, {"top_k": None, "function_to_apply": "none"}, {"return_timestamps": True}):
+        made = ASMOnnxClassifier(tmp_path / "model.onnx", **arguments)
+        assert made(LONG) == plain(LONG, **arguments) != plain(LONG, top_k=2)
+    with pytest.raises(TypeError, match="no argument `topk`; did you mean `top_k`"):
+        ASMOnnxClassifier(tmp_path / "model.onnx", topk=1)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -78,3 +80,15 @@ def test_real_clips(recordings, repository, tmp_path):
     result = export(model, extractor, tmp_path / "model.onnx", waveforms=clips)
     assert result["largest_difference"] < 1e-4
     assert result["same_label"] == 1
+
+
+def test_labels_are_described_in_the_order_of_the_logits(config, feature_extractor):
+    config.id2label = {0: "zebra", 1: "ant", 2: "bee"}
+    description = describe(ASMForAudioClassification(config), feature_extractor, "waveform")
+    assert json.loads(description["labels"]) == ["zebra", "ant", "bee"]
+
+
+def test_a_graph_from_waveforms_pads_on_the_right(model, tmp_path):
+    left = ASMFeatureExtractor(num_mel_bins=24, max_length=16, padding_side="left")
+    with pytest.raises(ValueError, match="`padding_side` is 'left'. Export from features"):
+        export(model, left, tmp_path / "model.onnx")

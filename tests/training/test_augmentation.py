@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,13 @@ def test_mixup_of_waveforms_and_numbers(rng):
     waveforms, numbers = torch.arange(5.0)[:, None].expand(5, 100), torch.arange(5.0)
     mixed, targets = mixup(waveforms, numbers, 1.0, rng)
     torch.testing.assert_close(mixed[:, 7], targets)
+
+
+@pytest.mark.parametrize(("name", "axis"), [("time_mask", 1), ("frequency_mask", 2)])
+def test_masks_lie_along_the_axis_that_they_are_named_for(rng, name, axis):
+    """A masked frame loses all of its bins, a masked bin all of its frames."""
+    features = torch.randn(50, 40, 32)
+    masked = replace(OFF, **{name: 8}).augment_features(features, 0.1, rng) == 0
+    whole = masked.all(3 - axis)
+    assert whole.any()
+    assert torch.equal(masked, whole.unsqueeze(3 - axis).expand_as(masked))

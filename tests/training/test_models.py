@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from datasets import ClassLabel, List
+from datasets import ClassLabel, Dataset, List
 from transformers import (
     ASTForAudioClassification,
     WhisperConfig,
@@ -203,3 +203,10 @@ def test_a_new_model_of_another_architecture_and_shape(clips):
 def test_a_new_model_that_cannot_be(clips, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_model(ModelArguments(**arguments), clips)
+
+
+def test_the_window_covers_nearly_all_clips():
+    """The 95th percentile of the lengths, at most ten seconds, unless one is asked for."""
+    clips = Dataset.from_dict({"seconds": [1.0] * 90 + [4.0] * 8 + [30.0] * 2})
+    assert choose_seconds(ModelArguments(), clips) == pytest.approx(4.0)
+    assert choose_seconds(ModelArguments(), Dataset.from_dict({"seconds": [60.0, 70.0]})) == 10.24

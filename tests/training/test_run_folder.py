@@ -78,3 +78,13 @@ def test_the_weights_arrive_last(tmp_path, monkeypatch):
     move_into(tmp_path / "staged", tmp_path)
     assert moved[-2:] == ["model.safetensors", "results.json"]
     assert not (tmp_path / "staged").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"seed": 1, "teachers": 2}, {"seed": 1}), ({"seed": 1}, {"seed": 1, "x": 2})]
+)
+def test_a_setting_that_only_one_side_has_is_another_run(tmp_path, before, after):
+    open_run(tmp_path, before)
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.raises(ValueError, match=r"holds a run with other settings .(teachers 2 -> None|x None -> 2)"):
+        open_run(tmp_path, after)

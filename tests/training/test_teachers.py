@@ -29,6 +29,10 @@ def test_teachers_hear_what_the_model_hears(clips, tmp_path):
     other = ASMFeatureExtractor(**{**extractor.to_dict(), "mean": 0.5})
     with pytest.raises(ValueError, match=r"takes other features \(mean: .* the model's 0\.5\)"):
         load_teachers([str(tmp_path / "teacher")], model, other)
+    model.config.problem_type = "multi_label_classification"
+    with pytest.raises(ValueError, match="trained for 'single_label_classification', these clips for 'multi_label"):
+        load_teachers([str(tmp_path / "teacher")], model, extractor)
+    model.config.problem_type = "single_label_classification"
     model.config.id2label = {0: "low", 1: "high"}
     with pytest.raises(ValueError, match="has other labels than these clips"):
         load_teachers([str(tmp_path / "teacher")], model, extractor)

@@ -10,6 +10,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from ..waveforms import check_scale
+
 
 class AudioFileError(ValueError):
     """A file that cannot be decoded or has no samples; the message names it."""
@@ -158,6 +160,7 @@ def stream_audio(
         waveform = block.mean(axis=1)
         if not np.isfinite(waveform).all():
             raise AudioFileError(f"{name} has samples that are not finite.")
+        check_scale(float(np.abs(waveform).max(initial=0.0)), name)
         decoded += waveform.size
         if file_rate != sampling_rate:
             resampler = resampler or soxr.ResampleStream(file_rate, sampling_rate, 1, dtype="float32")

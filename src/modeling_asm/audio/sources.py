@@ -15,7 +15,7 @@ import soxr
 import torch
 from huggingface_hub.utils import httpx
 
-from ..feature_extraction_asm import as_samples, as_tensor
+from ..waveforms import as_samples, as_tensor
 from .files import SAMPLING_RATES, AudioFileError, stream_audio
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..feature_extraction_asm import ASMFeatureExtractor, as_waveform, check_finite
+from ..feature_extraction_asm import ASMFeatureExtractor
+from ..waveforms import as_waveform, check_finite
 
 
 class FrameStream:

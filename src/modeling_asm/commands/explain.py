@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_picture(args.plot)
         classifier = load_pipeline(args.model)
-        labels = classifier.model.config.label2id
+        labels = {label: index for index, label in classifier.model.config.id2label.items()}
         if args.label is not None and args.label not in labels:
             raise ValueError(f"The model has no label {args.label!r}. It has: {', '.join(labels)}.")
         window = choose_window(classifier.preprocess(args.file), classifier, args)

@@ -20,10 +20,18 @@ class ASMWaveformClassifier(nn.Module):
     Args:
         model: The model.
         feature_extractor: Its rate, frames, normalisation and padding.
+
+    Raises:
+        ValueError: If clips are padded on the left.
     """
 
     def __init__(self, model: ASMForAudioClassification, feature_extractor: ASMFeatureExtractor):
         super().__init__()
+        if feature_extractor.padding_side != "right":
+            raise ValueError(
+                "The graph pads clips on the right, but `padding_side` is 'left'. Export from features: "
+                '`export(..., inputs="features")`.'
+            )
         self.model = model
         self.feature_extractor = feature_extractor
         self.window, self.shift = feature_extractor.frame_samples

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..feature_extraction_asm import ASMFeatureExtractor, as_waveform, check_finite
+from ..feature_extraction_asm import ASMFeatureExtractor
 from ..modeling_asm import ASMForAudioClassification
+from ..waveforms import as_waveform, check_finite
 from .executorch import EXECUTORCH
 from .formats import Examples
 from .graphs import ASMFeatureClassifier, ASMWaveformClassifier

@@ -141,6 +141,13 @@ def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict,
     name, test = (name, test) if test is not None else next(iter(dataset.items()))
     options = {"revision": args.model.model_revision, "trust_remote_code": args.model.trust_remote_code}
     config = AutoConfig.from_pretrained(args.model.model_name_or_path, **options)
+    problem_type = task_of(test.features).problem_type
+    if config.problem_type not in (None, problem_type):
+        raise ValueError(
+            f"The checkpoint {args.model.start!r} was trained for {config.problem_type!r}, but the labels of "
+            f"{args.data.name!r} are {problem_type!r}. Set --problem_type {config.problem_type}, or evaluate it on "
+            "other data."
+        )
     test = align_labels(test, config.id2label, args.model.start)
     return DatasetDict(train=test, test=test), name
 

@@ -67,6 +67,11 @@ def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -
         teacher = AutoModelForAudioClassification.from_pretrained(name, dtype=torch.float32)
         if teacher.config.id2label != model.config.id2label:
             raise ValueError(f"The teacher {name!r} has other labels than these clips. Train it on them.")
+        if teacher.config.problem_type not in (None, model.config.problem_type):
+            raise ValueError(
+                f"The teacher {name!r} was trained for {teacher.config.problem_type!r}, these clips for "
+                f"{model.config.problem_type!r}. Train it on them."
+            )
         own, theirs = (
             {key: value for key, value in extractor.to_dict().items() if key not in ("auto_map", "name_or_path")}
             for extractor in (feature_extractor, AutoFeatureExtractor.from_pretrained(name))

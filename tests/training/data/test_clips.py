@@ -210,3 +210,12 @@ def test_names_of_clips(dataset, feature_extractor):
     for batch in itertools.islice(DataLoader(stream, batch_size=16), 4):
         files = stream.file_names(batch["index"].tolist())
         assert ["low" in file for file in files] == batch["labels"].bool().tolist()
+
+
+def test_balanced_drawing_differs_from_epoch_to_epoch(dataset, feature_extractor):
+    clips = inputs(dataset, feature_extractor, balanced=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        clips.set_epoch(epoch)
+        orders.append(list(clips.order))
+    assert orders[0] == orders[2] != orders[1]

@@ -176,3 +176,15 @@ def test_groups_that_are_not_in_train(dataset):
     described = describe_groups(clips, SplitArguments(hold_out="fold=1,3"))
     assert described["apart"]["column"] == "fold"
     assert describe_groups(clips, SplitArguments()) == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_speaker_is_on_two_sides_of_any_split(seed):
+    """Neither of train and test nor of train and the clips that choose the epoch."""
+    speakers = [name for name in "abcdefghij" for _ in range(4)]
+    data = DatasetDict(train=split(speakers))
+    args = SplitArguments(group_column="speaker", dev_fraction=0.2, test_fraction=0.2)
+    splits, _ = choose_splits(data, args, seed)
+    sides = [set(splits[name]["speaker"]) for name in ("train", "dev", "test")]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 10
+    assert sum(len(part) for part in splits.values()) == 40
