@@ -374,7 +374,7 @@ def test_without_padding_clips_keep_their_lengths(padding, side):
         expected = extractor.extract_frames(torch.from_numpy(clip)[None])[0]
         np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
     assert extractor(clips[1], RATE, padding=padding, return_tensors="pt")["input_values"].shape == (1, 17, 128)
-    with pytest.raises(ValueError, match="Without padding, clips of 17 to 123 frames make no tensor. Pass `padding=T"):
+    with pytest.raises(ValueError, match=r"Without padding, clips of 17 to 123 frames make no tensor. Pass `padding=T"):
         extractor(clips, RATE, padding=padding, return_tensors="pt")
 
 

@@ -76,7 +76,7 @@ def test_two_processes_train_what_one_does(run, launch, tones, tmp_path):
     assert losses[0] == losses[1]  # to four decimals
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=3e-4, rtol=1e-3)
+        torch.testing.assert_close(weights[1][name], value, atol=5e-4, rtol=1e-3)
 
 
 def test_an_interrupted_run_ends_as_a_whole_one(run, tones, tmp_path, monkeypatch):

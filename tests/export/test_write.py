@@ -90,5 +90,5 @@ def test_labels_are_described_in_the_order_of_the_logits(config, feature_extract
 
 def test_a_graph_from_waveforms_pads_on_the_right(model, tmp_path):
     left = ASMFeatureExtractor(num_mel_bins=24, max_length=16, padding_side="left")
-    with pytest.raises(ValueError, match="`padding_side` is 'left'. Export from features"):
+    with pytest.raises(ValueError, match=r"`padding_side` is 'left'. Export from features"):
         export(model, left, tmp_path / "model.onnx")
