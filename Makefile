@@ -5,14 +5,20 @@ BUILD ?= build
 JOBS ?= 2
 EPOCHS ?= 25
 CLIPS ?= 156
+BASE ?= python3
+RESOLUTION ?= highest
+TESTS ?= tests
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST_OPTIONS := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PYTEST_OPTIONS)
+OTHER := $(BUILD)/venvs/$(notdir $(BASE))-$(RESOLUTION)
+TRANSFORMERS := $(BUILD)/transformers
 
-.PHONY: help env quickstart test test-fast check format docs results sync benchmark clean
+.PHONY: help env quickstart test test-fast test-versions test-upstream mutants check format docs results sync benchmark clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(INSTALLED) ## create the environment in .venv, with the versions in constraints.txt
 
@@ -33,6 +39,23 @@ test: env ## run all tests, offline (ASM_DATA=folder of recorded data sets, JOBS
 
 test-fast: env ## run the tests that take less than a few seconds each: under two minutes
 	$(PYTEST) -m "not slow"
+
+test-versions: env ## run the tests elsewhere (BASE=python3.13 RESOLUTION=highest or lowest-direct TESTS="-m 'not slow'")
+	$(VENV)/bin/uv venv --quiet --clear --python $(BASE) $(OTHER)
+	$(VENV)/bin/uv pip install --quiet --python $(OTHER)/bin/python --resolution $(RESOLUTION) --only-binary :all: \
+		--no-binary modeling_asm -e ".[test]"
+	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest -p no:cacheprovider $(PYTEST_OPTIONS) $(TESTS)
+
+test-upstream: env ## run transformers' own common tests, from its source distribution, on our classes
+	rm -rf "$(TRANSFORMERS)" && mkdir -p "$(TRANSFORMERS)"
+	$(PYTHON) -m pip download --quiet --no-deps --no-binary transformers --dest "$(TRANSFORMERS)" \
+		"transformers==$$($(PYTHON) -c 'import transformers; print(transformers.__version__)')"
+	tar -xzf "$(TRANSFORMERS)"/*.tar.gz -C "$(TRANSFORMERS)" --strip-components 1
+	RUN_SLOW=1 TRANSFORMERS_SOURCE="$(abspath $(TRANSFORMERS))" $(PYTHON) -m pytest tests/upstream \
+		-o addopts=--import-mode=importlib -W ignore -rs
+
+mutants: env ## plant faults and count those that the tests notice: hours (PARTS="windows metrics")
+	$(PYTHON) tests/mutants.py $(PARTS)
 
 check: env ## check the style
 	$(PYTHON) -m ruff check .

@@ -12,6 +12,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_asm import ASMAudioClassificationPipeline, ASMConfig, ASMForAudioClassification
 from modeling_asm.audio import AudioFileError
+from modeling_asm.pipeline_asm import Span
 
 
 RATE = 16000
@@ -329,3 +330,18 @@ def test_damage_after_good_windows_is_the_answer(classifier, tmp_path):
         answer = classifier(str(tmp_path / "cut.wav"), on_error="return", **options)
         assert set(answer) == {"error"}
         assert "is truncated" in answer["error"]
+
+
+def test_five_labels_by_default(feature_extractor, config):
+    model = ASMForAudioClassification(ASMConfig.from_dict({**config.to_dict(), "num_labels": 9})).eval()
+    nine = ASMAudioClassificationPipeline(model=model, feature_extractor=feature_extractor)
+    assert len(nine(LONG)) == 5
+    assert len(nine(LONG, top_k=20)) == 9
+    spans = {"logits": [0.0] * 9, "span": Span(0.0, 1.0)}
+    assert len(nine.postprocess([spans])) == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_have_the_dtype_of_the_model(checkpoint, dtype):
+    made = pipeline("asm-audio-classification", model=str(checkpoint), dtype=dtype)
+    assert next(iter(made.preprocess(LONG)))["input_values"].dtype == dtype

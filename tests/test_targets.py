@@ -105,3 +105,28 @@ def test_integer_labels_of_any_width_and_loss(config, model, input_values):
 def test_the_problem_type_that_labels_imply(labels, num_labels, problem_type):
     """As transformers infers it at the first loss."""
     assert infer_problem_type(labels, num_labels) == problem_type
+
+
+def test_one_label_takes_rows_and_columns(config, input_values):
+    """A number, or yes and no, per clip: of shape `(batch_size,)` or `(batch_size, 1)`."""
+    config.num_labels = 1
+    for problem_type in (REGRESSION, MULTI):
+        config.problem_type = problem_type
+        model, labels = ASMForAudioClassification(config), torch.tensor([0.0, 1.0, 0.5, 1.0])
+        losses = [model(input_values, labels=values).loss for values in (labels, labels[:, None])]
+        assert torch.equal(*losses) and losses[0] > 0
+
+
+def test_clips_may_be_ignored(config, model, input_values):
+    config.problem_type = SINGLE
+    some = model(input_values, labels=torch.tensor([1, -100, 2, -100])).loss
+    torch.testing.assert_close(some, model(input_values[::2], labels=torch.tensor([1, 2])).loss)
+    for wrong in (-101, 100):
+        with pytest.raises(ValueError, match=f"contains {wrong}, but"):
+            model(input_values, labels=torch.tensor([1, wrong, 2, 0]))
+
+
+def test_multi_label_targets_end_at_1(config, model, input_values):
+    config.problem_type = MULTI
+    with pytest.raises(ValueError, match=r"contains 1\.5, but multi-label targets are between 0 and 1"):
+        model(input_values, labels=torch.full((4, 3), 1.5))

@@ -6,10 +6,10 @@ import torch
 from datasets import Dataset
 from hypothesis import example, given
 from hypothesis import strategies as st
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import ASTConfig, DataCollatorWithPadding, Trainer, TrainingArguments
 
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.windowing import predict_clip, score_clip, window_starts
+from modeling_asm.windowing import cut_windows, find_clips, predict_clip, score_clip, window_starts
 
 
 @pytest.mark.parametrize(
@@ -242,3 +242,53 @@ def test_a_trainer_scores_clips_alike_in_every_batch(model, feature_extractor, t
         for trainer in (Trainer(model, arguments), Trainer(model, arguments, data_collator=collator)):
             predictions = torch.from_numpy(trainer.predict(encoded.with_format("torch")).predictions)
             torch.testing.assert_close(predictions, expected, atol=1e-5, rtol=0)
+
+
+def test_a_silent_clip_in_a_batch_is_heard_as_one_window():
+    """Beside a clip that sounds; its window is its first."""
+    model = ASMForAudioClassification(TINY).eval()
+    batch = torch.full((2, 40, 8), -1.3)
+    batch[0] = torch.randn(40, 8)
+    batch[1, 30:] = 0.7  # padding of another value
+    with torch.no_grad():
+        logits = model(batch).logits.as_subclass(torch.Tensor)
+        torch.testing.assert_close(logits[1:], model(batch[1:, :16]).logits)
+        assert find_clips(batch, None) == [(0, 40), (0, 1)]
+
+
+def test_features_of_one_or_two_bins():
+    """One bin is constant in itself, and never padding."""
+    assert find_clips(torch.zeros(1, 40, 1), None) == [(0, 40)]
+    assert find_clips(torch.zeros(1, 40, 2), None) == [(0, 1)]
+
+
+def test_a_graph_takes_all_frames(monkeypatch):
+    """It cannot depend on values, so that padding is part of the clip without a mask."""
+    padded = torch.zeros(2, 40, 8)
+    for name, module in (("is_compiling", torch.compiler), ("is_tracing", torch.jit)):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, lambda: True)
+            assert find_clips(padded, None) == [(0, 40), (0, 40)]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"), [((3, 8), [0]), ((0, 40), [0, 8, 16, 24]), ((30, 40), [24]), ((5, 26), [5, 10])]
+)
+def test_where_windows_are_cut(span, expected):
+    row = torch.arange(40.0)[:, None]
+    (windows,) = cut_windows(row[None], [span], 16, 8)
+    assert [int(window[0, 0]) for window in windows] == expected
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
+def test_logits_keep_their_dtype(problem_type):
+    config = ASMConfig(num_labels=3, problem_type=problem_type)
+    assert predict_clip(torch.randn(4, 3).bfloat16(), config).dtype == torch.bfloat16
+
+
+def test_models_without_an_aggregation_have_the_mean():
+    """As AST's, whose configuration knows of no windows."""
+    logits = torch.randn(3, 527)
+    torch.testing.assert_close(score_clip(logits, ASTConfig(num_labels=527)), logits.softmax(-1).mean(0))
+    config = ASMConfig(num_labels=527, window_aggregation="max")
+    assert not torch.allclose(score_clip(logits, config), logits.softmax(-1).mean(0))

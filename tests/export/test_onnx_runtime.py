@@ -90,7 +90,8 @@ def test_files_that_are_none(tmp_path):
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value], [value])
     graph.output[0].name = "y"
-    onnx.save(onnx.helper.make_model(graph, ir_version=10), tmp_path / "other.onnx")
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=opset), tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="has no metadata config, feature_extractor, expected an ONNX file that"):
         ASMOnnxClassifier(tmp_path / "other.onnx")
 

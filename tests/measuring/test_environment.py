@@ -1,5 +1,6 @@
 import json
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from modeling_asm.measuring.environment import describe_environment, describe_ma
 
 def test_date_machine_and_versions():
     described = describe_environment()
-    assert described["torch"] == torch.__version__
+    assert described["torch"] == version("torch")
     assert described["python"] == platform.python_version()
     assert described["threads"] == torch.get_num_threads()
     assert len(described["date"]) == len("2026-01-01")

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -103,4 +104,5 @@ def test_help_has_the_essential_arguments_first(capsys):
     text = capsys.readouterr().out
     places = [text.index(word) for word in ("Test it.", "essential:", "--data_dir", "--name", "settings:", "data:")]
     assert places == sorted(places)
-    assert [text.count(f"  --{name} ") for name in ("data_dir", "name", "learning_rate", "split")] == [1] * 4
+    names = ("data_dir", "name", "learning_rate", "split")
+    assert [len(re.findall(rf"^  --{name}[ ,]", text, re.MULTILINE)) for name in names] == [1] * 4

@@ -179,3 +179,75 @@ def test_masks_lie_along_the_axis_that_they_are_named_for(rng, name, axis):
     whole = masked.all(3 - axis)
     assert whole.any()
     assert torch.equal(masked, whole.unsqueeze(3 - axis).expand_as(masked))
+
+
+def lengths_of(rng, number=400, **strengths) -> np.ndarray:
+    clips = [torch.randn(1600) for _ in range(number)]
+    return np.array([len(clip) for clip in replace(OFF, **strengths).augment_waveforms(clips, 16000, rng)])
+
+
+def test_speed_alone_and_shift_alone(rng):
+    """Speeds from 0.8 to 1.2 times, and shifts by up to 20 ms to either side, each without the other."""
+    lengths = lengths_of(rng, speed=0.2)
+    assert 1600 / 1.2 - 1 <= lengths.min() < 1600 / 1.18
+    assert 1600 / 0.82 < lengths.max() <= 1600 / 0.8 + 1
+    lengths = lengths_of(rng, time_shift=0.02)
+    assert 1280 <= lengths.min() < 1290 and 1910 < lengths.max() <= 1920
+
+
+def test_gain_and_noise_reach_their_limits(rng):
+    clips = [torch.ones(100) for _ in range(1000)]
+    gains = torch.stack(replace(OFF, gain=10.0).augment_waveforms(clips, 16000, rng))[:, 0].log10() * 20
+    assert -10 <= gains.min() < -9.9 and 9.9 < gains.max() <= 10.001
+    weak = torch.stack(replace(OFF, gain=0.5).augment_waveforms(clips, 16000, rng))
+    assert weak.std() > 0.01
+    clips = [torch.sin(torch.arange(20000) / 5) for _ in range(200)]
+    noisy = torch.stack(replace(OFF, noise=10.0).augment_waveforms(clips, 16000, rng)) - torch.stack(clips)
+    ratios = 10 * torch.log10(torch.stack(clips).square().mean(1) / noisy.square().mean(1))
+    assert 9.8 < ratios.min() < 11.5 and 58.5 < ratios.max() < 60.2
+
+
+@pytest.mark.parametrize(("name", "axis"), [("time_warp", 1), ("frequency_warp", 2)])
+def test_each_warp_stretches_its_own_axis(rng, name, axis):
+    """The other axis stays as it is, also if the other warp is off; edges are repeated."""
+    ramp = torch.arange(40.0).reshape([1, -1, 1] if axis == 1 else [1, 1, -1]).expand(60, 40, 40)
+    warped = replace(OFF, **{name: 0.2}).augment_features(ramp, 0.1, rng)
+    torch.testing.assert_close(warped, warped.narrow(3 - axis, 0, 1).expand_as(warped), atol=1e-4, rtol=0)
+    slopes = warped.select(axis, 10).select(1, 0) / 10
+    assert 0.8 <= slopes.min() < 0.83 and 1.17 < slopes.max() <= 1.2001
+    assert warped.max() <= 39 and warped.min() >= 0
+
+
+def test_the_equalizer_has_its_strength_in_decibels(rng):
+    changed = replace(OFF, equalizer=6.0).augment_features(torch.zeros(300, 5, 24), 0.1, rng)
+    assert 0.55 < changed.abs().max() <= 0.6001
+    assert replace(OFF, equalizer=0.5).augment_features(torch.zeros(300, 5, 24), 0.1, rng).std() > 0.01
+
+
+@pytest.mark.parametrize(("name", "axis"), [("time_mask", 1), ("frequency_mask", 2)])
+def test_two_masks_at_most(rng, name, axis):
+    features = torch.ones(400, 64, 64)
+    masked = (replace(OFF, **{name: 4}).augment_features(features, 0.1, rng) == 0).all(3 - axis)
+    starts = masked & ~torch.nn.functional.pad(masked, (1, -1))
+    assert set(starts.sum(1).tolist()) == {0, 1, 2}
+    assert masked.any(0).all()  # from the first to the last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frequency_warp": 1.0}, r"`frequency_warp` must be at least 0 and below 1, got 1\.0\."),
+        ({"gain": -1.0}, r"`gain` must be at least 0, got -1\.0\."),
+    ],
+)
+def test_relative_strengths_stay_below_1(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**arguments)
+
+
+def test_very_short_clips_are_moved_too():
+    moved, lengths = move(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), column(4), column(1.5), column(0.0))
+    assert lengths.tolist() == [[3]]
+    torch.testing.assert_close(moved, torch.tensor([[0.0, 1.5, 3.0]]))
+    moved, lengths = move(torch.tensor([[5.0]]), column(1), column(1.9), column(0.0))
+    assert (moved.tolist(), lengths.tolist()) == ([[5.0]], [[1]])

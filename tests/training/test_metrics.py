@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
 from evaluate import evaluator
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
 
 from modeling_asm.audio import load_audio
 from modeling_asm.training.metrics import (
@@ -127,3 +130,51 @@ def test_average_precision_of_draws_is_scikit_learns(seed, ties):
     draws = [rng.integers(0, 30, 30) for _ in range(5)]
     expected = [metric.score(scores[rows], references[rows]) for rows in draws]
     np.testing.assert_allclose(metric.draw_scores(scores, references, iter(draws)), expected)
+
+
+def test_errors_count_by_their_squares():
+    """Source: scikit-learn, on errors of either sign and other sizes than 1, and on numbers close to each other."""
+    rng = np.random.default_rng(0)
+    for scale in (0.1, 5.0):
+        predictions, references = (scale * rng.standard_normal(9) for _ in range(2))
+        arguments = {"predictions": predictions, "references": references, "n_resamples": 0}
+        expected = sklearn_metrics.mean_squared_error(references, predictions)
+        assert MeanSquaredError().compute(**arguments)["mean_squared_error"] == pytest.approx(expected, rel=1e-4)
+        expected = sklearn_metrics.r2_score(references, predictions)
+        assert R2().compute(**arguments)["r2"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_scores_that_are_not_defined_are_no_numbers():
+    """The share of a variance that is 0, and the precision of classes that nobody has; not warnings either."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        constant = {"predictions": [1.0, 2.0], "references": [3.0, 3.0], "n_resamples": 0}
+        assert np.isnan(R2().compute(**constant)["r2"])
+        nobody = {"predictions": [[0.5, 0.1]] * 2, "references": [[0, 0]] * 2, "n_resamples": 0}
+        assert np.isnan(MeanAveragePrecision().compute(**nobody)["mean_average_precision"])
+
+
+def test_a_class_that_is_never_right_has_an_f1_of_0():
+    arguments = {"predictions": [0, 0, 2], "references": [0, 0, 1], "n_resamples": 0}
+    assert MacroF1().compute(**arguments)["macro_f1"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("groups", [None, ["a", "b", "c", "a", "b", "c", "c", "b"]])
+def test_the_interval_holds_the_middle_95_percent_of_the_draws(groups):
+    predictions, references = np.array([0, 1, 1, 0, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 1, 0, 1, 1])
+    scores = Accuracy().compute(predictions=predictions, references=references, groups=groups)
+    again = Accuracy().compute(predictions=predictions, references=references, groups=groups, n_resamples=1000, seed=0)
+    assert scores == again
+    draws = [np.mean(predictions[rows] == references[rows]) for rows in resamples(8, 1000, groups, seed=0)]
+    assert (scores["accuracy_low"], scores["accuracy_high"]) == tuple(np.percentile(draws, [2.5, 97.5]))
+    other = list(resamples(8, 1000, groups, seed=1))
+    assert not all(map(np.array_equal, other, resamples(8, 1000, groups, seed=0)))
+    assert set(np.concatenate(other)) == set(range(8))  # every clip is drawn
+    assert len(list(resamples(8, 7, groups))) == 7
+
+
+def test_metrics_describe_themselves_to_evaluate():
+    for metric in (Accuracy(), MacroF1(), MeanAveragePrecision(), MeanSquaredError(), R2()):
+        assert metric.description == metric._info().description != ""
+        assert metric._info().inputs_description == type(metric).__doc__
+        assert set(metric.features) == {"predictions", "references"}

@@ -1,14 +1,17 @@
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, List
 
 from modeling_asm.training.data.splits import (
     SplitArguments,
     check_classes,
     choose_splits,
+    choose_test,
+    column_as_text,
     describe_further,
     describe_groups,
     fold_names,
     hold_out,
+    occurring,
     split_groups,
 )
 
@@ -188,3 +191,64 @@ def test_no_speaker_is_on_two_sides_of_any_split(seed):
     sides = [set(splits[name]["speaker"]) for name in ("train", "dev", "test")]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 10
     assert sum(len(part) for part in splits.values()) == 40
+
+
+@pytest.mark.parametrize("arguments", [{"test_fraction": 0.0}, {"test_fraction": 1.0}, {"dev_fraction": 1.0}])
+def test_fractions_at_their_limits(arguments):
+    with pytest.raises(ValueError, match="the first must be above 0, the second at least 0, and both below 1"):
+        SplitArguments(**arguments)
+
+
+def test_without_dev_clips_a_validation_split_is_not_used(dataset):
+    dataset["validation"] = dataset["test"]
+    splits, _ = choose_splits(dataset, SplitArguments(dev_fraction=0.0), 0)
+    assert set(splits) == {"train", "test"}
+
+
+def test_a_validation_split_is_reported_where_there_is_no_test(dataset):
+    data = DatasetDict(train=dataset["train"], validation=dataset["test"])
+    splits, name = choose_splits(data, SplitArguments(), 0)
+    assert (name, set(splits["test"]["speaker"])) == ("validation", {"zoe"})
+
+
+def test_values_may_hold_an_equals_sign():
+    data = DatasetDict(train=split(["a=1", "b", "b", "b"]))
+    _, test, name = choose_test(data, SplitArguments(hold_out="speaker=a=1"))
+    assert (test["speaker"], name) == (["a=1"], "rows with speaker a=1")
+
+
+def test_folds_of_names_and_numbers():
+    data = DatasetDict(train=split(["10", "b", "9", "a", "", "None"]))
+    assert fold_names(data, "speaker") == ["9", "10", "a", "b"]
+    assert fold_names(DatasetDict(train=split(["2", "1"])), "speaker") == ["1", "2"]
+
+
+def test_clips_without_a_group_are_groups_of_their_own():
+    data = split([None, None, None, None, "ann", "ann"])
+    assert column_as_text(data, "speaker") == ["", "", "", "", "ann", "ann"]
+    rest, part = split_groups(data, 0.34, "speaker", 1)
+    assert len(part) == 2 and len(rest) == 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_seed_chooses_the_part(seed):
+    data = split([str(index) for index in range(40)])
+    parts = [set(split_groups(data, 0.25, "speaker", number)[1]["speaker"]) for number in (seed, seed, seed + 1)]
+    assert parts[0] == parts[1] != parts[2]
+    assert len(parts[0]) == 10
+
+
+def test_a_class_of_the_dev_split_is_missing_in_train():
+    few = DatasetDict(train=split(["a"] * 3, [0, 0, 0]), test=split(["b"], [0]), dev=split(["c"], [1]))
+    with pytest.raises(ValueError, match=r"Class 'yes' is in the dev split \(clips that choose the best epoch\), but"):
+        check_classes(few, "test")
+
+
+def test_a_regression_has_no_classes_to_miss():
+    numbers = [Dataset.from_dict({"label": values}) for values in ([0.5, 1.5], [7.5])]
+    check_classes(DatasetDict(train=numbers[0], test=numbers[1]), "test")
+
+
+def test_several_labels_of_a_clip_all_occur():
+    labels = Dataset.from_dict({"label": [[0, 1], []]}).cast_column("label", List(ClassLabel(names=["a", "b"])))
+    assert occurring(labels) == {0, 1}

@@ -1,0 +1,141 @@
+"""Plant faults one at a time, and count those that the tests notice: `make mutants`, with mutmut; not a test.
+
+    python tests/mutants.py                       # all parts: hours
+    python tests/mutants.py windows metrics       # some of them
+
+Each part is a group of files with the tests that are to notice. It runs in a folder of its own under `build/mutants`
+and continues there after an interruption. The report, tests/mutants.json, lists the faults that nobody noticed.
+Faults in lines that hold nothing but text, which is the wording of messages, are not planted.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REPORT = REPOSITORY / "tests" / "mutants.json"
+COPIED = ("src", "tests", "examples", "research", "checkpoints", "model_cards", "docs")
+COPIED += ("setup.cfg", "README.md", "Makefile", "constraints.txt")
+WORDING = r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$"""
+UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
+OUTCOMES = {1: "killed", 3: "killed", 0: "survived", 5: "untested", 33: "untested"}  # others: time is up, or a crash
+
+
+class Part(NamedTuple):
+    """Files of the package, and tests, both relative to their folders."""
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def flat(*names: str, tests: tuple[str, ...] = ()) -> Part:
+    """Return a part of modules at the top of the package, with a test file each."""
+    return Part(tuple(f"{name}.py" for name in names), (*(f"test_{name}.py" for name in names), *tests))
+
+
+PARTS = {
+    "model": flat(
+        "configuration_asm", "modeling_asm", "mixing", "stem", "resizing", "targets", "cpu_blocks",
+        tests=("test_residual_cnn.py", "test_windowing.py"),
+    ),
+    "features": Part(
+        ("fbank.py", "feature_extraction_asm.py", "waveforms.py", "audio/*.py"),
+        ("test_fbank.py", "test_feature_extraction_asm.py", "test_waveforms.py", "test_windowing.py", "audio"),
+    ),
+    "windows": flat("windowing", "pipeline_asm", "hear", "saliency", tests=("audio/test_windows.py",)),
+    "streaming": flat("streaming", tests=("examples/test_stream.py",)),
+    "splits": Part(("training/data/splits.py", "training/data/folders.py"), ("training/data",)),
+    "labels": Part(
+        ("training/data/labels.py", "training/data/clips.py", "training/data/decoding.py", "training/data/loading.py"),
+        ("training/data",),
+    ),
+    "metrics": Part(
+        ("training/metrics.py", "training/tasks.py", "training/augmentation.py"),
+        ("training/test_metrics.py", "training/test_tasks.py", "training/test_augmentation.py", "training/data",
+         "training/report/test_results.py", "training/test_trainer.py"),
+    ),
+    "runs": Part(
+        ("training/*.py", "prediction.py"),
+        ("training", "test_prediction.py", "commands/test_train.py", "commands/test_predict.py"),
+    ),
+    "export": Part(("export/*.py",), ("export",)),
+    "rest": Part(
+        ("residual_cnn.py", "loading.py", "conversion/*.py", "measuring/*.py", "training/report/*.py", "commands/*.py"),
+        ("test_residual_cnn.py", "test_loading.py", "conversion", "measuring", "training/report", "commands"),
+    ),
+}  # fmt: skip
+
+
+def plant(name: str, part: Part) -> dict[str, dict]:
+    """Run mutmut on a part; return for each file the counts of the outcomes, and the survivors."""
+    folder = REPOSITORY / "build" / "mutants" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in COPIED:
+        source, copy = REPOSITORY / item, folder / item
+        if source.is_dir():
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy)
+    mutated = [f"src/modeling_asm/{pattern}" for pattern in part.files]
+    settings = {
+        "source_paths": ["src/"],
+        "only_mutate": mutated,
+        "do_not_mutate": ["*/plots.py", *(["*/training/metrics.py", "*/training/tasks.py"] if name == "runs" else [])],
+        "do_not_mutate_patterns": [WORDING],
+        "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", "not gpu", "-k", UNCOMPILED],
+        "also_copy": [item for item in COPIED if item not in ("src", "tests", "setup.cfg")],
+    }
+    table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    (folder / "pyproject.toml").write_text(f"{project}\n[tool.mutmut]\n{table}\n", encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", os.environ.get("JOBS", "2")]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return dict(sorted(read_outcomes(folder).items()))
+
+
+def read_outcomes(folder: Path) -> dict[str, dict]:
+    """Read what mutmut left in its folder: see [`plant`]."""
+    files = {}
+    for meta in (folder / "mutants" / "src").rglob("*.py.meta"):
+        codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
+        counts, missed = {}, []
+        for mutant, code in codes.items():
+            outcome = "not run" if code is None else OUTCOMES.get(code, "killed")
+            counts[outcome] = counts.get(outcome, 0) + 1
+            if outcome in ("survived", "untested"):
+                missed.append(mutant.removeprefix("modeling_asm."))
+        if codes:
+            file = meta.relative_to(folder / "mutants" / "src" / "modeling_asm").as_posix().removesuffix(".meta")
+            files[file] = {**dict(sorted(counts.items())), "missed": missed}
+    return files
+
+
+def share(files: dict[str, dict]) -> float:
+    """Return the share of the planted faults of some files that were noticed."""
+    noticed = sum(counts.get("killed", 0) for counts in files.values())
+    planted = sum(value for counts in files.values() for key, value in counts.items() if key != "missed")
+    return round(noticed / max(planted, 1), 4)
+
+
+def main(names: list[str]):
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        sys.exit(f"There is no part {min(unknown)!r}. The parts are: {', '.join(PARTS)}.")
+    report = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.is_file() else {}
+    for name in names or PARTS:
+        files = plant(name, PARTS[name])
+        report[name] = {"noticed": share(files), "files": files}
+        REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {report[name]['noticed']:.1%} noticed")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
