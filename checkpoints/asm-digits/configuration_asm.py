@@ -23,8 +23,10 @@ WINDOW_AGGREGATIONS = ("mean", "max", "logits")
 ACCEPTED_NAMES = (
     "attn_implementation",
     "auto_map",
+    "compression_config",
     "custom_pipelines",
     "experts_implementation",
+    "quantization_config",
     "torch_dtype",
     "use_cache",
 )
@@ -128,6 +130,8 @@ class ASMConfig(PreTrainedConfig):
             nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
             logger.warning(f"ASMConfig has no field `{name}`, so it has no effect; did you mean `{nearest}`?")
         super().__post_init__(**kwargs)
+        # As transformers does with the keys of `id2label`: JSON and examples have the numbers as text.
+        self.label2id = {label: int(index) for label, index in (self.label2id or {}).items()}
 
     @property
     def patch_shape(self) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 
 """Audio Spectrogram Mixer (ASM, https://arxiv.org/abs/2401.11102): AST with an MLP-Mixer instead of a Transformer."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -13,8 +15,9 @@ from .configuration_asm import ASMConfig
 from .cpu_blocks import run_layer
 from .mixing import ASMAconC, ASMChannelMixing, make_token_mixing
 from .resizing import projection_geometry, resize_projection, resize_tokens
-from .targets import check_labels, infer_problem_type
-from .windowing import cut_windows, predict_clip, run_in_blocks
+from .stem import ASMStem
+from .targets import compute_loss
+from .windowing import ClipLogits, check_mask, cut_windows, find_clips, predict_clip, run_in_blocks
 
 
 class ASMPatchEmbeddings(nn.Module):
@@ -91,26 +94,6 @@ class ASMDropPath(nn.Module):
         return f"drop_prob={self.drop_prob}"
 
 
-class ASMStem(nn.Sequential):
-    """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
-
-    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
-    """
-
-    def __init__(self, config: ASMConfig):
-        widths = [1, *config.stem_channels]
-        super().__init__(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
-                    nn.BatchNorm2d(after),
-                    nn.GELU(),
-                )
-                for before, after in zip(widths, config.stem_channels)
-            )
-        )
-
-
 class ASMPreTrainedModel(PreTrainedModel):
     """Weight initialisation, resizing, and the attributes that transformers expects of every model."""
 
@@ -121,6 +104,8 @@ class ASMPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["ASMPatchEmbeddings", "ASMLayer"]
     _can_compile_fullgraph = True
+    # There is no attention, so that every `attn_implementation` gives the same and none is refused.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: ASMConfig, *args, **kwargs):
         config.validate()  # fields may have been set since the configuration was created
@@ -140,15 +125,16 @@ class ASMPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """Load a checkpoint as any model of transformers; an error about shapes names the call that resizes them."""
+        """Load a checkpoint as any model of transformers; an error about shapes says how to change them."""
         try:
             return super().from_pretrained(*args, **kwargs)
         except RuntimeError as error:
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\nIf token mixing or the patch projection differs, the weights have another geometry than the "
-                "configuration. Load the checkpoint unchanged, then resize it: "
+                f"{error}\nIf `classifier` differs, the configuration has another number of labels: pass "
+                "`ignore_mismatched_sizes=True` for a new classifier with random weights. If token mixing or the patch "
+                "projection differs, it has another geometry: load the checkpoint unchanged, then resize it: "
                 "`from_pretrained(checkpoint).resize_spectrogram(max_length=..., num_mel_bins=...)`."
             ) from error
 
@@ -179,7 +165,8 @@ class ASMPreTrainedModel(PreTrainedModel):
                 with another `frame_shift`.
 
         Returns:
-            The model itself. The same geometry leaves its weights unchanged, bit by bit.
+            The model itself, with a configuration of its own. The same geometry leaves its weights unchanged, bit by
+            bit.
 
         Raises:
             ValueError: If the geometry is impossible. The model is then unchanged.
@@ -194,15 +181,19 @@ class ASMPreTrainedModel(PreTrainedModel):
         given |= {"frequency_stride": frequency_stride, "time_stride": time_stride}
         changes = {name: value for name, value in given.items() if value is not None}
         old = self.config
-        new = type(old)(**{**old.to_dict(), **changes})
+        type(old)(**{**old.to_dict(), **changes})  # checks them
+        new = copy.deepcopy(old)  # another model may have the old one
         if changes == {name: getattr(old, name) for name in changes}:
             return self
+        for name, value in changes.items():
+            setattr(new, name, value)
         matrix, density = resize_tokens(old, new, stretch)
         self.base_model.patch_embeddings.resize(new)
         for layer in self.base_model.layers:
             layer.token_mixing.resize(matrix, density)
-        for name, value in changes.items():
-            setattr(old, name, value)  # all parts of the model share this configuration
+        for module in self.modules():
+            if getattr(module, "config", None) is old:
+                module.config = new
         return self
 
     def save_pretrained(self, save_directory, **kwargs):
@@ -288,6 +279,14 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    def freeze_base_model(self):
+        """Stop training everything but the classifier: a linear probe."""
+        self.audio_spectrogram_mixer.requires_grad_(False)
+
+    def freeze_feature_encoder(self):
+        """Stop training the stem and the patch projection."""
+        self.audio_spectrogram_mixer.patch_embeddings.requires_grad_(False)
+
     def forward(
         self,
         input_values: Tensor,
@@ -307,8 +306,9 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         Args:
             input_values: Float tensor of shape `(batch_size, num_frames, num_mel_bins)`: normalised log-mel features,
                 as [`ASMFeatureExtractor`] returns them, of at least `max_length` frames.
-            attention_mask: Integer tensor of shape `(batch_size, num_frames)`, 1 for frames of the clip and 0 for
-                padding. It matters only beyond `max_length` frames. Without it, all frames are part of the clip.
+            attention_mask: Integer or boolean tensor of shape `(batch_size, num_frames)`, 1 for frames of the clip and
+                0 for padding on either side. It matters only beyond `max_length` frames. Without it, constant frames at
+                either end of a clip are padding.
             labels: Targets of the loss that `config.problem_type` names. `"single_label_classification"`:
                 cross-entropy with class indices, integers of shape `(batch_size,)` in `[0, num_labels - 1]` (-100 is
                 ignored), or with class probabilities, floats of shape `(batch_size, num_labels)`, as mixup produces.
@@ -324,39 +324,39 @@ class ASMForAudioClassification(ASMPreTrainedModel):
 
         Raises:
             ValueError: If `input_values` has fewer frames than the configuration or another number of mel bins, or if
-                the labels do not fit the problem type.
+                the mask does not fit them or the labels do not fit the problem type.
         """
-        longest, num_mel_bins = self.config.max_length, self.config.num_mel_bins
+        if attention_mask is not None:
+            check_mask(attention_mask, input_values)
+        longest, num_mel_bins, several = self.config.max_length, self.config.num_mel_bins, False
         if input_values.ndim == 3 and input_values.shape[1] > longest and input_values.shape[2] == num_mel_bins:
-            logits, hidden_states = self._classify_windows(input_values, attention_mask), None
+            if output_hidden_states:
+                raise ValueError(
+                    f"`output_hidden_states=True` is for clips of one window, got {input_values.shape[1]} frames, more "
+                    f"than `max_length`={longest}. Pass the windows of the clip as a batch."
+                )
+            (logits, several), hidden_states = self._classify_windows(input_values, attention_mask), None
         else:
             encoded = self.audio_spectrogram_mixer(
                 input_values, output_hidden_states=output_hidden_states, return_dict=True
             )
             logits, hidden_states = self.classifier(encoded.pooler_output), encoded.hidden_states
-        loss = None if labels is None else self._compute_loss(logits, labels)
+        loss = None if labels is None else compute_loss(logits, labels, self.config, self.loss_function)
+        logits = ClipLogits.of(logits, self.config) if several else logits
         outputs = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
         return outputs if self._returns_dict(return_dict) else outputs.to_tuple()
 
-    def _classify_windows(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
-        batch_size, longest = input_values.shape[:2]
-        lengths = [longest] * batch_size if attention_mask is None else attention_mask.sum(1).tolist()
-        clips = cut_windows(input_values, lengths, self.config.max_length, self.config.window_shift)
+    def _classify_windows(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, bool]:
+        """Return the logits of clips of any length, and whether any of them has several windows."""
+        spans = find_clips(input_values, attention_mask)
+        clips = cut_windows(input_values, spans, self.config.max_length, self.config.window_shift)
         pooled = run_in_blocks(self._pool, [window for clip in clips for window in clip])
         logits = self.classifier(pooled).split([len(clip) for clip in clips])
-        return torch.stack([predict_clip(clip, self.config) for clip in logits])
+        several = max(len(clip) for clip in clips) > 1
+        return torch.stack([predict_clip(clip, self.config) for clip in logits]), several
 
     def _pool(self, input_values: Tensor) -> Tensor:
         return self.audio_spectrogram_mixer(input_values, return_dict=True).pooler_output
-
-    def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        config, labels = self.config, labels.to(logits.device)
-        if config.problem_type is None:
-            config.problem_type = infer_problem_type(labels, self.num_labels)
-        labels = check_labels(labels, logits, config.problem_type)
-        if config.problem_type == "single_label_classification" and labels.is_floating_point():
-            return nn.functional.cross_entropy(logits.float(), labels)
-        return self.loss_function(labels=labels, pooled_logits=logits, config=config)
 
 
 __all__ = ["ASMConfig", "ASMForAudioClassification", "ASMModel", "ASMPreTrainedModel"]

@@ -1,0 +1,43 @@
+# Copyright 2026 The modeling_asm authors.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Convolutions before the patches, and the batch normalisation of a network that may be frozen."""
+
+from torch import Tensor, nn
+
+from .configuration_asm import ASMConfig
+
+
+class ASMBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose running statistics move only while it learns.
+
+    Where its parameters are frozen (a linear probe, adapters) it normalises with the statistics it has, as in
+    evaluation, so that a frozen model stays the same whatever trains it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel of `(batch_size, num_features, height, width)`."""
+        if self.training and not all(parameter.requires_grad for parameter in self.parameters()):
+            statistics = (self.running_mean, self.running_var)
+            return nn.functional.batch_norm(input, *statistics, self.weight, self.bias, training=False, eps=self.eps)
+        return super().forward(input)
+
+
+class ASMStem(nn.Sequential):
+    """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
+
+    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
+    """
+
+    def __init__(self, config: ASMConfig):
+        widths = [1, *config.stem_channels]
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
+                    ASMBatchNorm2d(after),
+                    nn.GELU(),
+                )
+                for before, after in zip(widths, config.stem_channels)
+            )
+        )
