@@ -1,10 +1,12 @@
 import json
 
 import pytest
-from transformers import AutoConfig
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
 
 from modeling_asm import ASMConfig, ASMForAudioClassification
-from modeling_asm.configuration_asm import HIDDEN_ACTS
+from modeling_asm.configuration_asm import HIDDEN_ACTS, _raise_value_errors
 
 
 def test_defaults_are_the_papers_model():
@@ -141,3 +143,42 @@ def test_label_ids_as_text_are_numbers():
 def test_a_quantised_checkpoints_field_does_not_warn(caplog):
     ASMConfig(quantization_config={"quant_method": "torchao"})
     assert "has no effect" not in caplog.text
+
+
+def test_errors_of_a_strict_class_become_value_errors():
+    """When it is made, when a field is set, and when it is checked."""
+
+    @_raise_value_errors
+    @strict
+    class Sizes(PreTrainedConfig):
+        width: int = 1
+
+        def validate_width(self):
+            if self.width > 9:
+                raise ValueError(f"{self.width} is too wide")
+
+    sizes = Sizes(width=3)
+    assert sizes.width == 3
+    sizes.__dict__["width"] = 10
+    for wrong in (lambda: Sizes(width="x"), lambda: setattr(sizes, "width", 2.5), sizes.validate):
+        with pytest.raises(ValueError, match=r"width|too wide") as raised:
+            wrong()
+        assert not isinstance(raised.value, StrictDataclassError)
+
+
+def test_the_smallest_and_the_largest_values():
+    """What is just possible: patches of one frame, one convolution of one channel, weights that start at 0."""
+    ASMConfig(patch_size=(2, 1), stem_channels=(1,), frequency_stride=2, initializer_range=0.0)
+    with pytest.raises(ValueError, match="`stem_channels` must be positive integers, got"):
+        ASMConfig(stem_channels=(0,))
+    with pytest.raises(ValueError, match=r"`initializer_range` must not be negative, got -0\.1"):
+        ASMConfig(initializer_range=-0.1)
+    assert ASMConfig().shift_of_overlap(0.9999) == 1
+    assert ASMConfig().shift_of_overlap(0.998) == 2
+
+
+def test_each_of_several_misspelt_arguments_is_named(caplog):
+    ASMConfig(_private=1, auto_map={}, hidden_sizes=3, num_layers=4)
+    assert "`hidden_sizes`, so it has no effect; did you mean `hidden_size`?" in caplog.text
+    assert "`num_layers`, so it has no effect; did you mean `num_labels`?" in caplog.text
+    assert "_private" not in caplog.text

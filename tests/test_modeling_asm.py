@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForAudioClassification, Trainer, TrainingArguments
@@ -335,3 +337,52 @@ def test_a_model_without_attention_takes_any_implementation_of_it(checkpoint, mo
 def test_hidden_states_of_several_windows_are_refused(model):
     with pytest.raises(ValueError, match="`output_hidden_states=True` is for clips of one window, got 40 frames"):
         model(torch.randn(1, 40, 24), output_hidden_states=True)
+
+
+def test_numbers_of_the_configuration_reach_the_layers(config):
+    config.layer_norm_eps, config.drop_path_rate, config.num_hidden_layers = 1e-3, 0.5, 3
+    mixer = ASMModel(config)
+    norms = [module for module in mixer.modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert len(norms) == 7 and {norm.eps for norm in norms} == {1e-3}
+    assert [layer.drop_path.drop_prob for layer in mixer.layers] == [0.0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_hidden_states_and_tuples_on_request(config, input_values, by_argument):
+    model = ASMForAudioClassification(config).eval()
+    assert model(input_values).hidden_states is None
+    options = {"output_hidden_states": True, "return_dict": False}
+    if not by_argument:
+        config.output_hidden_states, config.return_dict = True, False
+        options = {}
+    for part in (model, model.audio_spectrogram_mixer):
+        outputs = part(input_values, **options)
+        assert isinstance(outputs, tuple) and len(outputs[-1]) == 3
+        assert part(input_values, return_dict=True).to_tuple()[0].shape == outputs[0].shape
+        assert part(input_values, return_dict=True, output_hidden_states=False).hidden_states is None
+
+
+def test_the_arguments_of_save_pretrained_are_meant(model, tmp_path):
+    model.config.auto_map = {"AutoModelForPreTraining": "other.Class"}
+    model.save_pretrained(tmp_path, max_shard_size="2KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    saved = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert saved["AutoModel"] == "modeling_asm.ASMModel"
+    assert saved["AutoModelForAudioClassification"] == "modeling_asm.ASMForAudioClassification"
+    assert saved["AutoModelForPreTraining"] == "other.Class"
+
+
+def test_only_logits_of_several_windows_are_marked(model):
+    """A padded batch of short clips has one window each, and any function may be applied to its logits."""
+    short = torch.zeros(2, 40, 24)
+    short[:, :10] = torch.randn(2, 10, 24)
+    assert torch.sigmoid(model(short).logits).shape == (2, 3)
+    short[1, :17] = torch.randn(17, 24)
+    with pytest.raises(ValueError, match="combine several windows"):
+        torch.sigmoid(model(short).logits)
+
+
+def test_windows_of_a_model_that_returns_tuples(config):
+    config.return_dict = False
+    model = ASMForAudioClassification(config).eval()
+    assert model(torch.randn(2, 40, 24))[0].shape == (2, 3)

@@ -1,8 +1,11 @@
+import copy
+
 import pytest
 import torch
 from transformers import AutoModelForAudioClassification
 
-from modeling_asm import ASMForAudioClassification
+from modeling_asm import ASMConfig, ASMForAudioClassification
+from modeling_asm.resizing import resize_pictures, resize_tokens
 
 
 GEOMETRY = {"max_length": 16, "num_mel_bins": 24, "patch_size": (8, 4), "frequency_stride": 8, "time_stride": 4}
@@ -118,3 +121,75 @@ def test_models_of_one_configuration_are_resized_one_by_one(config, input_values
     assert one.audio_spectrogram_mixer.config is one.config
     assert torch.equal(other(input_values).logits, expected)
     assert one(torch.randn(1, 32, 24)).logits.shape == (1, 3)
+
+
+def geometry(**changes) -> ASMConfig:
+    return ASMConfig(**{**GEOMETRY, **changes})
+
+
+def test_interpolation_by_hand():
+    """Patches along time alone, each 4 frames long: what they are interpolated from, and how much denser they are."""
+    one_row = {"num_mel_bins": 8, "patch_size": (8, 4)}
+    old = geometry(**one_row, max_length=16)  # centres at 2, 6, 10, 14
+    same, density = resize_tokens(old, old)
+    assert torch.equal(same, torch.eye(4, dtype=torch.float64)) and density == 1
+    longer, density = resize_tokens(old, geometry(**one_row, max_length=24))
+    assert torch.equal(longer, torch.eye(6, 4, dtype=torch.float64)) and density == 1
+    denser, density = resize_tokens(old, geometry(**one_row, time_stride=2))  # centres at 2, 4, 6, ..., 14
+    expected = torch.zeros(7, 4, dtype=torch.float64)
+    for row in range(7):
+        expected[row, row // 2] += 0.5
+        expected[row, (row + 1) // 2] += 0.5
+    torch.testing.assert_close(denser, expected)
+    assert density == 2
+    back, density = resize_tokens(geometry(**one_row, time_stride=2), old)  # triangles of twice the old step
+    expected = torch.zeros(4, 7, dtype=torch.float64)
+    for row in range(4):
+        for column, weight in ((2 * row - 1, 0.25), (2 * row, 0.5), (2 * row + 1, 0.25)):
+            if 0 <= column < 7:
+                expected[row, column] = weight
+    torch.testing.assert_close(back, expected / expected.sum(1, keepdim=True))
+    assert density == 0.5
+
+
+def test_positions_are_frames_or_fractions():
+    """Twice the window at the same stride: the old patches stay at their frames, or are stretched over the window."""
+    one_row = {"num_mel_bins": 8, "patch_size": (8, 4)}
+    old, new = geometry(**one_row), geometry(**one_row, max_length=32)
+    stretched, density = resize_tokens(old, new, stretch=True)
+    # New centres, as fractions of the window, in units of old patches: -0.25, 0.25, 0.75, ..., 3.25, clamped to 0 to 3.
+    positions = (torch.arange(8, dtype=torch.float64) / 2 - 0.25).clamp(0, 3)
+    expected = (1 - (positions[:, None] - torch.arange(4)).abs()).clamp(min=0)
+    torch.testing.assert_close(stretched, expected)
+    assert density == 2
+    assert not torch.equal(resize_tokens(old, new)[0], stretched)
+
+
+def test_bins_are_fractions_of_the_band():
+    """The band stays the same, whatever the number of bins; what lies beyond its ends repeats what is there."""
+    one_column = {"max_length": 4, "patch_size": (8, 4)}
+    old, new = geometry(**one_column, num_mel_bins=32), geometry(**one_column, num_mel_bins=64)
+    matrix, density = resize_tokens(old, new)
+    positions = (torch.arange(8, dtype=torch.float64) / 2 - 0.25).clamp(0, 3)
+    torch.testing.assert_close(matrix, (1 - (positions[:, None] - torch.arange(4)).abs()).clamp(min=0))
+    assert density == 2
+    torch.testing.assert_close(resize_tokens(new, old)[0].sum(1), torch.ones(4, dtype=torch.float64))
+
+
+def test_pictures_are_smoothed_where_they_shrink():
+    """Source: torch's own interpolation of an image, with antialiasing, in float64."""
+    image = torch.randn(1, 1, 9, 6, dtype=torch.float64)
+    for size in ((4, 3), (12, 10)):
+        expected = torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+        matrix = resize_pictures((9, 6), size)
+        assert matrix.dtype == torch.float64
+        torch.testing.assert_close(matrix @ image.flatten(), expected.flatten())
+
+
+def test_stretching_reaches_the_weights(model):
+    other = copy.deepcopy(model)
+    model.resize_spectrogram(max_length=32, stretch=True)
+    other.resize_spectrogram(max_length=32)
+    weights = [m.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight for m in (model, other)]
+    assert not torch.allclose(*weights)
+    assert (weights[0].unflatten(1, (3, 8))[..., 4:] != 0).any()

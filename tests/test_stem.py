@@ -86,3 +86,22 @@ def test_the_methods_that_freeze(stemmed):
     stemmed.freeze_base_model()
     learning = [name for name, parameter in stemmed.named_parameters() if parameter.requires_grad]
     assert learning == ["classifier.weight", "classifier.bias"]
+
+
+def test_the_stem_is_convolution_normalisation_and_gelu(stemmed):
+    """Step by step, from the weights alone, with running statistics and gains of its own."""
+    stem, functional = stemmed.audio_spectrogram_mixer.patch_embeddings.stem, torch.nn.functional
+    for module in stem.modules():
+        if isinstance(module, ASMBatchNorm2d):
+            module(torch.randn(4, module.num_features, 5, 5))
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
+    inputs = expected = torch.randn(2, 1, 24, 16)
+    for convolution, norm, _ in stem:
+        expected = functional.conv2d(expected, convolution.weight, stride=(2, 1), padding=1)
+        mean, spread = norm.running_mean, (norm.running_var + norm.eps).sqrt()
+        columns = (mean, spread, norm.weight, norm.bias)
+        mean, spread, gain, bias = (value[:, None, None] for value in columns)
+        expected = functional.gelu((expected - mean) / spread * gain + bias)
+    torch.testing.assert_close(stem.eval()(inputs), expected)
+    torch.testing.assert_close(stem.train().requires_grad_(False)(inputs), expected)
