@@ -54,7 +54,7 @@ test-upstream: env ## run transformers' own common tests, from its source distri
 	RUN_SLOW=1 TRANSFORMERS_SOURCE="$(abspath $(TRANSFORMERS))" $(PYTHON) -m pytest tests/upstream \
 		-o addopts=--import-mode=importlib -W ignore -rs
 
-mutants: env ## plant faults and count those that the tests notice: hours (PARTS="windows metrics")
+mutants: env ## run mutation tests: hours (PARTS="windows metrics")
 	$(PYTHON) tests/mutants.py $(PARTS)
 
 check: env ## check the style

@@ -1,11 +1,11 @@
-"""Plant faults one at a time, and count those that the tests notice: `make mutants`, with mutmut; not a test.
+"""Run mutation tests with mutmut, in parts: `make mutants`; not a test.
 
     python tests/mutants.py                       # all parts: hours
     python tests/mutants.py windows metrics       # some of them
 
-Each part is a group of files with the tests that are to notice. It runs in a folder of its own under `build/mutants`
-and continues there after an interruption. The report, tests/mutants.json, lists the faults that nobody noticed.
-Faults in lines that hold nothing but text, which is the wording of messages, are not planted.
+Each part is a group of files with the tests that should kill its mutants. It runs in a folder of its own under `build/mutants`
+and continues there after an interruption. The report, tests/mutants.json, has the parts that were run last, and lists the surviving
+mutants. Lines that hold nothing but text, which is the wording of messages, are not mutated.
 """
 
 import json
@@ -23,7 +23,8 @@ COPIED = ("src", "tests", "examples", "research", "checkpoints", "model_cards", 
 COPIED += ("setup.cfg", "README.md", "Makefile", "constraints.txt")
 WORDING = r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$"""
 UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
-OUTCOMES = {1: "killed", 3: "killed", 0: "survived", 5: "untested", 33: "untested"}  # others: time is up, or a crash
+# mutmut's codes: a test failed, pytest broke down, or the time was up; none failed; no test runs the code.
+OUTCOMES = dict.fromkeys((1, 3, 36, 24, -24, 152, 255), "killed") | {0: "survived", 5: "untested", 33: "untested"}
 
 
 class Part(NamedTuple):
@@ -108,9 +109,9 @@ def read_outcomes(folder: Path) -> dict[str, dict]:
         codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
         counts, missed = {}, []
         for mutant, code in codes.items():
-            outcome = "not run" if code is None else OUTCOMES.get(code, "killed")
+            outcome = OUTCOMES.get(code, "not decided")
             counts[outcome] = counts.get(outcome, 0) + 1
-            if outcome in ("survived", "untested"):
+            if outcome != "killed":
                 missed.append(mutant.removeprefix("modeling_asm."))
         if codes:
             file = meta.relative_to(folder / "mutants" / "src" / "modeling_asm").as_posix().removesuffix(".meta")

@@ -10,7 +10,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING, run_without_package
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Trainer, TrainingArguments, pipeline
 
 from modeling_asm.audio import load_audio
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
@@ -105,3 +105,32 @@ def test_the_accuracy_of_the_card_is_measured_again(folder, recordings, reposito
     assert [model.config.id2label[index] for index in range(len(names))] == names
     accuracy = (predictions == torch.tensor(dataset["label"][:])).float().mean().item()
     assert accuracy == pytest.approx(results["metrics"]["accuracy"], abs=0.004)  # two clips: bf16 rounds elsewhere
+
+
+def test_a_trainer_finds_the_same_accuracy_at_every_batch_size(recordings, repository, tmp_path):
+    """One clip in nine lasts up to eight seconds, and the script keeps `input_values` alone, as most do.
+
+    Padding that counted as sound would make silence of the clips beside a long one.
+    """
+    checkpoint, validation = (
+        repository / "checkpoints" / "asm-small-keywords",
+        recordings / "speech_commands/validation",
+    )
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    files = sorted(validation.glob("[a-z]*/*.flac"))[::9]
+    clips = [load_audio(file) for file in files]
+    clips[::9] = [np.concatenate(clips[place : place + 8]) for place in range(0, len(clips), 9)]
+    logits = {}
+    for size in (1, 8, 32):
+        rows = []
+        for first in range(0, len(clips), size):  # what `Dataset.map(..., batched=True, batch_size=size)` calls
+            features = extractor(clips[first : first + size], sampling_rate=16000, return_tensors="pt")
+            rows += [{"input_values": row} for row in features["input_values"]]
+        arguments = TrainingArguments(tmp_path, per_device_eval_batch_size=size, report_to="none", use_cpu=True)
+        logits[size] = Trainer(model, arguments).predict(rows).predictions
+    np.testing.assert_allclose(logits[8], logits[1], atol=1e-4)
+    np.testing.assert_allclose(logits[32], logits[1], atol=1e-4)
+    labels = np.array([model.config.label2id[file.parent.name] for file in files])
+    short = np.arange(len(clips)) % 9 > 0
+    assert np.mean(logits[32].argmax(1)[short] == labels[short]) > 0.85

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import ASTFeatureExtractor, AutoFeatureExtractor
+from transformers import ASTFeatureExtractor, AutoFeatureExtractor, DataCollatorWithPadding
 from transformers.utils import PaddingStrategy
 
 from modeling_asm import ASMFeatureExtractor
@@ -366,22 +366,38 @@ def test_padding_as_other_extractors_take_it(padding):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("padding", [False, "do_not_pad", PaddingStrategy.DO_NOT_PAD], ids=str)
 def test_without_padding_clips_keep_their_lengths(padding, side):
+    """Each is as it is alone: filled up to the window of the model, and no further."""
     extractor = ASMFeatureExtractor(max_length=40, padding_side=side)
     clips = [noise(20000), noise(3000)]
     outputs = extractor(clips, RATE, padding=padding)
-    assert [len(row) for row in outputs["input_values"]] == [len(row) for row in outputs["attention_mask"]] == [123, 17]
-    for clip, row in zip(clips, outputs["input_values"]):
-        expected = extractor.extract_frames(torch.from_numpy(clip)[None])[0]
-        np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
-    assert extractor(clips[1], RATE, padding=padding, return_tensors="pt")["input_values"].shape == (1, 17, 128)
-    with pytest.raises(ValueError, match=r"Without padding, clips of 17 to 123 frames make no tensor. Pass `padding=T"):
+    assert [len(row) for row in outputs["input_values"]] == [123, 40]
+    assert [mask.sum() for mask in outputs["attention_mask"]] == [123, 17]
+    for place, clip in enumerate(clips):
+        alone = extractor(clip, RATE, return_tensors="np")
+        np.testing.assert_allclose(outputs["input_values"][place], alone["input_values"][0], atol=1e-5)
+        np.testing.assert_array_equal(outputs["attention_mask"][place], alone["attention_mask"][0])
+    assert extractor(clips[1], RATE, padding=padding, return_tensors="pt")["input_values"].shape == (1, 40, 128)
+    with pytest.raises(ValueError, match=r"Without padding, clips of 40 to 123 frames make no tensor. Pass `padding=T"):
         extractor(clips, RATE, padding=padding, return_tensors="pt")
+
+
+@pytest.mark.parametrize("mode", ["repeat", "zero"])
+def test_clips_that_a_collator_pads_are_heard_as_if_alone(model, mode):
+    """Extracted without padding, and padded batch by batch."""
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, padding_mode=mode)
+    clips = [noise(8000), noise(1000), noise(2900)]
+    features = extractor(clips, RATE, padding=False, return_attention_mask=False)
+    batch = DataCollatorWithPadding(extractor)([{"input_values": row} for row in features["input_values"]])
+    logits = model(**batch).logits
+    for row, clip in zip(logits, clips):
+        alone = model(**extractor(clip, RATE, return_tensors="pt")).logits
+        torch.testing.assert_close(row[None], alone, atol=1e-5, rtol=0)
 
 
 def test_max_length_counts_samples_as_in_every_tutorial():
     """`max_length=int(extractor.sampling_rate * max_duration), truncation=True`."""
     clips, options = [noise(30000), noise(3000)], {"sampling_rate": RATE, "return_tensors": "pt"}
-    cut = FRAMES(clips, max_length=16000, truncation=True, **options)
+    cut = FRAMES(clips, max_length=np.int64(16000), truncation=True, **options)
     assert torch.equal(cut["input_values"], FRAMES([clips[0][:16000], clips[1]], **options)["input_values"])
     assert cut["attention_mask"].sum(1).tolist() == [98, 17]
     filled = FRAMES(clips[1], max_length=16000, padding="max_length", **options)
@@ -395,10 +411,17 @@ def test_max_length_counts_samples_as_in_every_tutorial():
     ("arguments", "message"),
     [
         (
-            {"max_length": 1600},
-            r"`max_length`=1600 would have no effect: pass `truncation=True`.*`padding=\"max_length\"`",
+            {"max_length": 16000},
+            r"`max_length`=16000 would have no effect: pass `truncation=True`.*`padding=\"max_length\"`",
         ),
         ({"max_length": 40, "truncation": True}, "it counts samples.* 2 ms.* window of 40 frames, 6640 samples"),
+        ({"max_length": 1024, "truncation": True}, "it counts samples.* 64 ms.* window of 40 frames, 6640 samples"),
+        ({"truncation": "longest_first"}, "`truncation` must be True or False, got 'longest_first'"),
+        ({"padding": [1]}, r"`padding` must be one of .*, got \[1\]"),
+        (
+            {"padding": False, "pad_to_multiple_of": 8},
+            "`pad_to_multiple_of`=8 would have no effect with `padding=False`",
+        ),
         ({"max_length": 0, "truncation": True}, "`max_length` must be a positive integer, got 0"),
         ({"max_length": 1e5, "truncation": True}, "`max_length` must be a positive integer, got 100000.0"),
         ({"pad_to_multiple_of": -8}, "`pad_to_multiple_of` must be a positive integer, got -8"),

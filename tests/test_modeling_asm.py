@@ -271,7 +271,9 @@ def test_safetensors_round_trip(config, input_values, tmp_path, hidden_act):
 
 
 def test_another_number_of_labels_needs_ignore_mismatched_sizes(checkpoint, input_values):
-    message = "If `classifier` differs.*another number of labels: pass `ignore_mismatched_sizes=True` for a new"
+    message = (
+        "If `classifier` differs, so does the number of labels. For a new task, pass `ignore_mismatched_sizes=True`"
+    )
     with pytest.raises(RuntimeError, match=message):
         ASMForAudioClassification.from_pretrained(checkpoint, num_labels=7)
     model = ASMForAudioClassification.from_pretrained(checkpoint, num_labels=7, ignore_mismatched_sizes=True)
@@ -335,8 +337,13 @@ def test_a_model_without_attention_takes_any_implementation_of_it(checkpoint, mo
 
 
 def test_hidden_states_of_several_windows_are_refused(model):
-    with pytest.raises(ValueError, match="`output_hidden_states=True` is for clips of one window, got 40 frames"):
+    message = "`output_hidden_states=True` is for clips of one window, got 40 frames"
+    with pytest.raises(ValueError, match=message):
         model(torch.randn(1, 40, 24), output_hidden_states=True)
+    model.config.output_hidden_states = True
+    with pytest.raises(ValueError, match=message):
+        model(torch.randn(1, 40, 24))
+    assert model(torch.randn(1, 40, 24), output_hidden_states=False).logits.shape == (1, 3)
 
 
 def test_numbers_of_the_configuration_reach_the_layers(config):

@@ -166,6 +166,8 @@ def test_what_cannot_be_read_raises_or_returns_its_error(classifier, tmp_path):
         ({"on_error": "ignore"}, r"`on_error` must be one of \('raise', 'return'\), got 'ignore'"),
         ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.* got 'tanh'"),
         ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
+        ({"top_k": True}, "`top_k` must be a positive integer, or `None` for all labels, got True"),
+        ({"return_timestamps": "no"}, r"`return_timestamps` must be one of \(True, False\), got 'no'"),
         ({"top_k": 1.5}, r"`top_k` must be a positive integer, or `None` for all labels, got 1\.5"),
     ],
     ids=str,
@@ -233,7 +235,7 @@ def test_a_whole_file_has_the_mean_of_its_windows_under_any_function(classifier,
 def test_the_stock_pipeline_refuses_what_it_cannot_average(stock, classifier, problem_type, wrong, right):
     """It applies the function after the model has combined the windows."""
     stock.model.config.problem_type = classifier.model.config.problem_type = problem_type
-    with pytest.raises(ValueError, match=f'their {right} is the clip\'s score.*"asm-audio-classification"'):
+    with pytest.raises(ValueError, match=f"after {right}, so that.*asm-audio-classification"):
         stock(LONG, function_to_apply=wrong)
     for clip, function in ((LONG, right), (LONG[:2800], wrong)):
         theirs = as_scores(stock(clip, function_to_apply=function, top_k=3))

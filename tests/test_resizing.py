@@ -89,7 +89,7 @@ def test_a_resized_patch_gives_the_token_of_the_original(model):
 def test_a_new_window_without_the_call_names_it(model, tmp_path):
     model.save_pretrained(tmp_path)
     for load in (ASMForAudioClassification.from_pretrained, AutoModelForAudioClassification.from_pretrained):
-        with pytest.raises(RuntimeError, match=r"another geometry.*\.resize_spectrogram\(max_length="):
+        with pytest.raises(RuntimeError, match=r"so does the geometry.*\.resize_spectrogram\(max_length="):
             load(tmp_path, max_length=32)
     with pytest.raises(ValueError, match="resize_spectrogram"):
         model(torch.zeros(1, 12, 24))
@@ -193,3 +193,14 @@ def test_stretching_reaches_the_weights(model):
     weights = [m.audio_spectrogram_mixer.layers[0].token_mixing.fc1.weight for m in (model, other)]
     assert not torch.allclose(*weights)
     assert (weights[0].unflatten(1, (3, 8))[..., 4:] != 0).any()
+
+
+def test_what_cannot_be_resized_stays_as_it_was(model):
+    """The base model of a classifier alone, and a model with adapters."""
+    with pytest.raises(ValueError, match=r"base model of a classifier\. Resize the whole"):
+        model.audio_spectrogram_mixer.resize_spectrogram(max_length=32)
+    layer = model.audio_spectrogram_mixer.layers[0].token_mixing
+    layer.fc1.base_layer = layer.fc1.weight  # as PEFT's layers have
+    with pytest.raises(ValueError, match=r"Merge them first: `model.merge_and_unload\(\)`"):
+        model.resize_spectrogram(max_length=32)
+    assert model.config.max_length == model.audio_spectrogram_mixer.patch_embeddings.max_length == 16

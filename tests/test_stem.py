@@ -105,3 +105,38 @@ def test_the_stem_is_convolution_normalisation_and_gelu(stemmed):
         expected = functional.gelu((expected - mean) / spread * gain + bias)
     torch.testing.assert_close(stem.eval()(inputs), expected)
     torch.testing.assert_close(stem.train().requires_grad_(False)(inputs), expected)
+
+
+def test_replicas_on_several_devices_stay_as_they_are_too(stemmed, input_values):
+    """`nn.DataParallel`, which Trainer uses on several GPUs, makes copies that have tensors but no parameters."""
+    stemmed.freeze_base_model()
+    replica = stemmed._replicate_for_data_parallel()
+    modules = dict(stemmed.named_modules())
+    for name, module in list(modules.items()):
+        copied = module._replicate_for_data_parallel()
+        for key, parameter in module._parameters.items():
+            copy_of = parameter if parameter is None else parameter.detach().clone()
+            setattr(copied, key, copy_of if copy_of is None else copy_of.requires_grad_(parameter.requires_grad))
+        modules[name] = copied
+    for name, copied in modules.items():
+        for child in copied._modules:
+            copied._modules[child] = modules[f"{name}.{child}".lstrip(".")]
+    replica, before = modules[""], state_of(stemmed)
+    assert not list(replica.parameters())
+    replica.train()(input_values)
+    assert moved(stemmed, before) == []
+
+
+def test_gradient_accumulation_of_the_residual_network(residual, input_values, tmp_path):
+    """Trainer divides the loss by its steps, as for the Mixer."""
+    losses = []
+    for steps in (1, 4):
+        data = [{"input_values": row, "labels": label} for row, label in zip(input_values, LABELS)]
+        arguments = TrainingArguments(
+            tmp_path, max_steps=1, per_device_train_batch_size=4 // steps, gradient_accumulation_steps=steps,
+            logging_steps=1, learning_rate=0.0, report_to="none", save_strategy="no", use_cpu=True,
+        )  # fmt: skip
+        trainer = Trainer(copy.deepcopy(residual.requires_grad_(True)), arguments, train_dataset=data)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert losses[1] < 2 * losses[0]

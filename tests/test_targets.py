@@ -130,3 +130,33 @@ def test_multi_label_targets_end_at_1(config, model, input_values):
     config.problem_type = MULTI
     with pytest.raises(ValueError, match=r"contains 1\.5, but multi-label targets are between 0 and 1"):
         model(input_values, labels=torch.full((4, 3), 1.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_small_integers_are_class_indices(config, input_values, dtype):
+    """Of more classes than the type could count."""
+    config.num_labels = 300
+    model = ASMForAudioClassification(config)
+    labels = torch.tensor([0, 100, 5, 7])
+    assert torch.equal(model(input_values, labels=labels.to(dtype)).loss, model(input_values, labels=labels).loss)
+    config.num_labels = 3
+    with pytest.raises(ValueError, match="contains 156, but `num_labels`=3 allows"):
+        ASMForAudioClassification(config)(input_values, labels=torch.tensor([0, 156, 1, 2], dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "hint"),
+    [
+        (SINGLE, torch.tensor([0, 1]), "Pass one row of labels for each of the 4 clips"),
+        (SINGLE, torch.tensor([[0], [1], [2], [0]]), r"Remove the last axis: `labels.squeeze\(-1\)`"),
+        (SINGLE, torch.zeros(4), r"For class indices, pass `labels.long\(\)`"),
+        (MULTI, torch.zeros(4, 5), "Set `num_labels=5`, or pass rows of 3"),
+        (REGRESSION, torch.zeros(4, 5), "Set `num_labels=5`, or pass rows of 3"),
+        (REGRESSION, torch.full((4, 3), torch.nan), "has values that are not finite, which no regression can learn"),
+        (MULTI, torch.full((4, 3), 4.0), "Set `problem_type='regression'` for other numbers"),
+    ],
+)
+def test_the_message_says_what_to_change(config, model, input_values, problem_type, labels, hint):
+    config.problem_type = problem_type
+    with pytest.raises(ValueError, match=hint):
+        model(input_values, labels=labels)

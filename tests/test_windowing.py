@@ -1,6 +1,8 @@
+import copy
 import logging
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -112,7 +114,7 @@ def test_padding_that_is_recognised_without_a_mask_is_pointed_out_once(model, ca
     for _ in range(2):
         model(batch)
     (record,) = [record for record in caplog.records if "attention_mask" in record.message]
-    assert "Pass the `attention_mask` of the feature extractor" in record.message
+    assert "Keep the `attention_mask` of the feature extractor" in record.message
 
 
 def test_silence_within_a_recording_and_nothing_but_silence(model):
@@ -204,9 +206,7 @@ def test_logits_of_several_windows_refuse_the_wrong_function(model, problem_type
     assert FUNCTIONS[right](logits).shape == (2, 3)
     for wrong in WRONG[problem_type]:
         for value in (logits, logits[0], logits.float().cpu()):
-            with pytest.raises(
-                ValueError, match=f"their {right} is the clip's score; `.*` would not be. Use the pipeline"
-            ):
+            with pytest.raises(ValueError, match=f"a clip after {right}, so that `.*` of them is not the clip's score"):
                 wrong(value)
         assert wrong(one).shape == wrong(of_logits).shape == (2, 3)
 
@@ -265,7 +265,7 @@ def test_features_of_one_or_two_bins():
 def test_a_graph_takes_all_frames(monkeypatch):
     """It cannot depend on values, so that padding is part of the clip without a mask."""
     padded = torch.zeros(2, 40, 8)
-    for name, module in (("is_compiling", torch.compiler), ("is_tracing", torch.jit)):
+    for name, module in (("is_exporting", torch.compiler), ("is_tracing", torch.jit)):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, lambda: True)
             assert find_clips(padded, None) == [(0, 40), (0, 40)]
@@ -292,3 +292,51 @@ def test_models_without_an_aggregation_have_the_mean():
     torch.testing.assert_close(score_clip(logits, ASTConfig(num_labels=527)), logits.softmax(-1).mean(0))
     config = ASMConfig(num_labels=527, window_aggregation="max")
     assert not torch.allclose(score_clip(logits, config), logits.softmax(-1).mean(0))
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.special.expit, torch.nn.Sigmoid(), lambda x: torch.nn.BCEWithLogitsLoss()(x, x)]
+)
+def test_every_form_of_the_wrong_activation_is_refused(model, wrong):
+    with torch.no_grad(), pytest.raises(ValueError, match="after softmax"):
+        wrong(model(torch.randn(2, 40, 24)).logits)
+
+
+def test_values_of_a_regression_take_no_activation(model):
+    model.config.problem_type = "regression"
+    with torch.no_grad():
+        values = model(torch.randn(2, 40, 24)).logits
+    for wrong in (torch.sigmoid, partial(torch.softmax, dim=-1)):
+        with pytest.raises(ValueError, match="a clip after no activation"):
+            wrong(values)
+
+
+def test_what_is_computed_from_logits_is_a_plain_tensor(model, tmp_path):
+    """Scores may be used in any way, and logits copied and saved; parts and casts of logits are still logits."""
+    with torch.no_grad():
+        logits = model(torch.randn(2, 40, 24)).logits
+    scores = logits.softmax(-1)
+    assert type(scores) is type(logits + 1) is type(copy.deepcopy(logits)) is torch.Tensor
+    assert torch.sigmoid(scores).shape == (2, 3)
+    torch.save({"logits": logits}, tmp_path / "logits.pt")
+    assert type(torch.load(tmp_path / "logits.pt")["logits"]) is torch.Tensor
+    assert type(logits[0]) is type(logits.double()) is type(logits)
+    np.testing.assert_array_equal(logits.numpy(), logits.as_subclass(torch.Tensor).numpy())
+
+
+@pytest.mark.slow
+def test_a_compiled_model_answers_alike(model):
+    """Without a mask, for a padded batch, and with the refusal of the wrong activation."""
+    batch = torch.randn(2, 40, 24)
+    batch[1, 20:] = 0.3
+    with torch.no_grad():
+        expected = model(batch).logits
+        compiled = torch.compile(model)(batch).logits
+    torch.testing.assert_close(compiled.as_subclass(torch.Tensor), expected.as_subclass(torch.Tensor))
+    with pytest.raises(ValueError, match="after softmax"):
+        torch.sigmoid(compiled)
+
+
+def test_an_empty_batch_of_long_clips(model):
+    with pytest.raises(ValueError, match=r"shape \(0, 40, 24\)"):
+        model(torch.zeros(0, 40, 24))

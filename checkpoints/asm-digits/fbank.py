@@ -5,7 +5,8 @@
 
 import itertools
 import math
-from functools import lru_cache
+import os
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,11 @@ EPSILON = torch.finfo(torch.float32).eps  # floor of the mel energies, so that s
 
 # The filters are applied in bands of neighbours, each to the few frequencies that it reaches: a third of the product.
 NUM_BANDS = 4
+
+# A fork copies the thread that calls it, not those of OpenMP, for which the first parallel operation in the child would
+# wait without end: in `datasets.Dataset.map(..., num_proc=2)`, for example. PyTorch's data loaders do the same.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def frame_sizes(sampling_rate: int, frame_length: float, frame_shift: float) -> tuple[int, int]:

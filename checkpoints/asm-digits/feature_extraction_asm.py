@@ -4,9 +4,8 @@
 """Feature extractor of the Audio Spectrogram Mixer: waveforms to padded, normalised log-mel spectrograms."""
 
 import difflib
-import functools
 import math
-import os
+import numbers
 
 import torch
 from torch import Tensor
@@ -32,11 +31,6 @@ ACCEPTED_NAMES |= {"auto_map", "image_processor_type", "name_or_path"}
 PADDINGS = {True: True, "longest": True, "max_length": True, None: True, False: False, "do_not_pad": False}
 
 PADDING_MODES = ("zero", "mean", "silence", "repeat", "reflect")
-
-# A fork copies the thread that calls it, not those of OpenMP, which the first parallel operation in the child (as in
-# `datasets.Dataset.map(..., num_proc=2)`) would wait for without end. PyTorch's own data loaders do the same.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 class ASMFeatureExtractor(SequenceFeatureExtractor):
@@ -222,11 +216,11 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             truncation: Whether to cut longer clips after the model's window, or after `max_length` samples.
             return_attention_mask: Whether to return the mask; by default the setting of the feature extractor.
             padding: `True`, `"longest"` or `"max_length"` fill all clips up to the longest, and at least to the model's
-                window (and to `max_length` samples with the latter); `False` or `"do_not_pad"` leave each as long as it
-                is.
+                window (and to `max_length` samples with the latter); `False` or `"do_not_pad"` fill each up to the
+                window alone, so that longer clips keep their own lengths.
             max_length: Number of samples after which `truncation` cuts, and to which `padding="max_length"` fills up.
                 The field of the same name counts frames.
-            pad_to_multiple_of: Number of frames, a multiple of which the padded clips have.
+            pad_to_multiple_of: Pad to a multiple of this many frames.
 
         Returns:
             `input_values`, float32 of shape `(batch_size, num_frames, num_mel_bins)`, and `attention_mask`, int64 of
@@ -253,7 +247,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
             outputs["attention_mask"] = attention_mask
         if not PADDINGS[padding]:
-            outputs = {name: remove_padding(rows, attention_mask, return_tensors) for name, rows in outputs.items()}
+            lengths = attention_mask.sum(1).clamp(min=self.max_length).tolist()
+            outputs = {name: self._cut(rows, lengths, return_tensors) for name, rows in outputs.items()}
         if return_tensors == "np":
             outputs = {name: rows.cpu().numpy() for name, rows in outputs.items()}
         if return_tensors is None:
@@ -272,8 +267,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
     ) -> BatchFeature:
         """Pad features that were extracted before, as data collators do: see the base class. Lengths are in frames.
 
-        Features that come without a mask may be padded already. Their frames of one constant value at either end then
-        get a mask of 0, as in [`ASMForAudioClassification`].
+        Features that come without a mask may be padded already: their frames of one constant value at either end get a
+        mask of 0, as in [`ASMForAudioClassification`].
         """
         if isinstance(processed_features, (list, tuple)) and processed_features:
             names = processed_features[0].keys()
@@ -326,14 +321,20 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         return input_values, attention_mask.long()
 
     def _check_lengths(self, padding, max_length: int | None, pad_to_multiple_of: int | None, truncation: bool):
-        if padding not in PADDINGS:
+        if not isinstance(padding, (bool, str, type(None))) or padding not in PADDINGS:
             raise ValueError(f"`padding` must be one of {tuple(PADDINGS)}, got {padding!r}.")
+        if not isinstance(truncation, bool):
+            raise ValueError(f"`truncation` must be True or False, got {truncation!r}.")
         for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, numbers.Integral) or value < 1):
                 raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+        if pad_to_multiple_of is not None and not PADDINGS[padding]:
+            raise ValueError(
+                f"`pad_to_multiple_of`={pad_to_multiple_of} would have no effect with `padding={padding!r}`."
+            )
         if max_length is None:
             return
-        if max_length <= self.max_length:
+        if max_length < min(self.nb_max_samples, self.sampling_rate / 4):  # meant as frames, most likely
             raise ValueError(
                 f"`max_length` is {max_length}, but as an argument it counts samples, as with transformers' other "
                 f"extractors: {1000 * max_length / self.sampling_rate:.0f} ms. Leave it out for the model's window of "
@@ -344,6 +345,21 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
                 f"`max_length`={max_length} would have no effect: pass `truncation=True` to cut longer clips, "
                 '`padding="max_length"` to fill shorter ones up, or both.'
             )
+
+    def _cut(self, rows: Tensor, lengths: list[int], return_tensors: str | None) -> list[Tensor] | Tensor:
+        """Return rows without what makes them as long as the longest, as a tensor if one is wanted and possible."""
+        if self.padding_side == "left":
+            clips = [row[len(row) - length :] for row, length in zip(rows, lengths)]
+        else:
+            clips = [row[:length] for row, length in zip(rows, lengths)]
+        if return_tensors is None:
+            return clips
+        if min(lengths) != max(lengths):
+            raise ValueError(
+                f"Without padding, clips of {min(lengths)} to {max(lengths)} frames make no tensor. Pass "
+                "`padding=True`, or `return_tensors=None` for a list."
+            )
+        return torch.stack(clips)
 
     def _check_sampling_rate(self, sampling_rate: int | None):
         if sampling_rate is None:
@@ -365,29 +381,11 @@ def units_per_decibel(std: float | None) -> float:
 
 
 def mask_frames(clip) -> Tensor:
-    """Return the mask of features of shape `(num_frames, num_mel_bins)`, int32 of shape `(num_frames,)`."""
+    """Return the mask of features of shape `(num_frames, num_mel_bins)`, int64 of shape `(num_frames,)`."""
     clip = torch.as_tensor(clip)
     ((first, end),) = find_clips(clip[None], None) if clip.ndim == 2 else [(0, len(clip))]
     frames = torch.arange(len(clip))
-    return ((frames >= first) & (frames < end)).int()
-
-
-def remove_padding(rows: Tensor, attention_mask: Tensor, return_tensors: str | None) -> list[Tensor] | Tensor:
-    """Return the frames of each clip alone, as a tensor if one is wanted.
-
-    Raises:
-        ValueError: If a tensor is wanted but the clips differ in length.
-    """
-    clips = [row[mask.bool()] for row, mask in zip(rows, attention_mask)]
-    lengths = sorted(map(len, clips))
-    if return_tensors is None:
-        return clips
-    if lengths[0] != lengths[-1]:
-        raise ValueError(
-            f"Without padding, clips of {lengths[0]} to {lengths[-1]} frames make no tensor. Pass `padding=True`, or "
-            "`return_tensors=None` for a list."
-        )
-    return torch.stack(clips)
+    return ((frames >= first) & (frames < end)).long()
 
 
 __all__ = ["ASMFeatureExtractor"]

@@ -9,15 +9,16 @@ from .configuration_asm import ASMConfig
 
 
 class ASMBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose running statistics move only while it learns.
+    """Batch normalisation whose running statistics are updated only while its parameters are trainable.
 
-    Where its parameters are frozen (a linear probe, adapters) it normalises with the statistics it has, as in
-    evaluation, so that a frozen model stays the same whatever trains it.
+    Where they are frozen (a linear probe, adapters) it normalises with the statistics it has, as in evaluation, so that
+    a frozen model stays the same in every training loop.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each channel of `(batch_size, num_features, height, width)`."""
-        if self.training and not all(parameter.requires_grad for parameter in self.parameters()):
+        # By name: the replicas of `nn.DataParallel` have these tensors, but no parameters.
+        if self.training and not (self.weight.requires_grad and self.bias.requires_grad):
             statistics = (self.running_mean, self.running_var)
             return nn.functional.batch_norm(input, *statistics, self.weight, self.bias, training=False, eps=self.eps)
         return super().forward(input)

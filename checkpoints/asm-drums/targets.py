@@ -55,7 +55,12 @@ def check_labels(labels: Tensor, logits: Tensor, problem_type: str) -> Tensor:
     check_shape(labels, logits.shape, problem_type, "targets")
     labels = labels.to(logits.dtype)
     if problem_type == MULTI_LABEL:
-        check_range(labels, 1, "multi-label targets are between 0 and 1")
+        remedy = f"Set `problem_type={REGRESSION!r}` for other numbers"
+        check_range(labels, 1, f"multi-label targets are between 0 and 1. {remedy}")
+    elif not torch.compiler.is_compiling() and not labels.isfinite().all():
+        raise ValueError(
+            "`labels` has values that are not finite, which no regression can learn. Leave such clips out."
+        )
     return labels
 
 
@@ -69,9 +74,10 @@ def check_classes(labels: Tensor, shape: torch.Size) -> Tensor:
         )
     if not labels.is_floating_point():
         check_shape(labels, shape[:1], SINGLE_LABEL, "class indices")
-        allowed = f"`num_labels`={num_labels} allows 0 to {num_labels - 1}, and -100 to ignore"
-        check_range(labels, num_labels - 1, allowed, ignored=-100)
-        return labels.long()
+        labels = labels.long()  # smaller types could not hold `num_labels`
+        allowed = f"`num_labels`={num_labels} allows 0 to {num_labels - 1}, and -100 to ignore, as class indices"
+        check_range(labels, num_labels - 1, f"{allowed} of {SINGLE_LABEL!r}", ignored=-100)
+        return labels
     check_shape(labels, shape, SINGLE_LABEL, "class probabilities")
     labels = labels.float()
     if not torch.compiler.is_compiling():
@@ -87,12 +93,20 @@ def check_classes(labels: Tensor, shape: torch.Size) -> Tensor:
 
 
 def check_shape(labels: Tensor, shape: torch.Size, problem_type: str, kind: str):
-    """Raise `ValueError` if labels do not have the shape that the loss needs; the message says what they look like."""
+    """Raise `ValueError` if labels do not have the shape that the loss needs; the message says what to change."""
     if labels.shape == shape:
         return
-    if labels.ndim == 1 and labels.is_floating_point():
-        hint = f"One number per clip is a regression: set `problem_type={REGRESSION!r}` and `num_labels=1`."
-    elif labels.ndim == 1:
+    indices = labels.ndim == 1 and not labels.is_floating_point()
+    if labels.ndim == 0 or labels.shape[0] != shape[0]:
+        hint = f"Pass one row of labels for each of the {shape[0]} clips."
+    elif labels.shape == (*shape, 1):
+        hint = "Remove the last axis: `labels.squeeze(-1)`."
+    elif labels.ndim == len(shape) == 2:
+        hint = f"Set `num_labels={labels.shape[1]}`, or pass rows of {shape[1]}."
+    elif labels.ndim == 1 and not indices:
+        hint = f"One number per clip is a regression: set `problem_type={REGRESSION!r}` and `num_labels=1` in the "
+        hint += "configuration. For class indices, pass `labels.long()`."
+    elif indices:
         hint = f"One class index per clip is `problem_type={SINGLE_LABEL!r}`."
     else:
         hint = f"For several labels per clip, set `problem_type={MULTI_LABEL!r}` and pass rows of 0 and 1."

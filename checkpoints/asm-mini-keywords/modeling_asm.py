@@ -104,8 +104,8 @@ class ASMPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["ASMPatchEmbeddings", "ASMLayer"]
     _can_compile_fullgraph = True
-    # There is no attention, so that every `attn_implementation` gives the same and none is refused.
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    # There is no attention: PyTorch's implementations of it are accepted, and change nothing.
+    _supports_sdpa = _supports_flex_attn = True
 
     def __init__(self, config: ASMConfig, *args, **kwargs):
         config.validate()  # fields may have been set since the configuration was created
@@ -132,9 +132,10 @@ class ASMPreTrainedModel(PreTrainedModel):
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\nIf `classifier` differs, the configuration has another number of labels: pass "
-                "`ignore_mismatched_sizes=True` for a new classifier with random weights. If token mixing or the patch "
-                "projection differs, it has another geometry: load the checkpoint unchanged, then resize it: "
+                f"{error}\nIf `classifier` differs, so does the number of labels. For a new task, pass "
+                "`ignore_mismatched_sizes=True`: the classifier then starts from random weights. For an adapter, pass "
+                "its `num_labels`, too. If token mixing or the patch projection differs, so does the "
+                "geometry: load the checkpoint unchanged, then resize it: "
                 "`from_pretrained(checkpoint).resize_spectrogram(max_length=..., num_mel_bins=...)`."
             ) from error
 
@@ -165,11 +166,12 @@ class ASMPreTrainedModel(PreTrainedModel):
                 with another `frame_shift`.
 
         Returns:
-            The model itself, with a configuration of its own. The same geometry leaves its weights unchanged, bit by
-            bit.
+            The model itself. Its configuration is replaced, so that other models of the same configuration stay as
+            they are. The same geometry leaves everything unchanged, bit by bit.
 
         Raises:
-            ValueError: If the geometry is impossible. The model is then unchanged.
+            ValueError: If the geometry is impossible, adapters are inserted, or this is the base model of a classifier.
+                The model is then unchanged.
 
         Example:
 
@@ -182,9 +184,10 @@ class ASMPreTrainedModel(PreTrainedModel):
         changes = {name: value for name, value in given.items() if value is not None}
         old = self.config
         type(old)(**{**old.to_dict(), **changes})  # checks them
-        new = copy.deepcopy(old)  # another model may have the old one
         if changes == {name: getattr(old, name) for name in changes}:
             return self
+        self._check_resizable()
+        new = copy.deepcopy(old)  # another model may have the old one
         for name, value in changes.items():
             setattr(new, name, value)
         matrix, density = resize_tokens(old, new, stretch)
@@ -195,6 +198,14 @@ class ASMPreTrainedModel(PreTrainedModel):
             if getattr(module, "config", None) is old:
                 module.config = new
         return self
+
+    def _check_resizable(self):
+        if getattr(self, "_has_head", False):
+            raise ValueError(
+                "This is the base model of a classifier. Resize the whole: `model.resize_spectrogram(...)`."
+            )
+        if any(hasattr(module, "base_layer") for module in self.modules()):  # of PEFT
+            raise ValueError("Adapters do not fit another geometry. Merge them first: `model.merge_and_unload()`.")
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save as any model of transformers does; if the code is saved too, `auto_map` names both model classes."""
@@ -251,12 +262,13 @@ class ASMModel(ASMPreTrainedModel):
             ValueError: If `input_values` does not have the configuration's number of frames and mel bins.
         """
         hidden_states = self.patch_embeddings(input_values)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         recorded = [hidden_states]
         for layer in self.layers:
             hidden_states = run_layer(layer, hidden_states)
-            recorded.append(hidden_states)
+            if wanted:
+                recorded.append(hidden_states)
         last_hidden_state = self.layernorm(hidden_states)
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         outputs = BaseModelOutputWithPooling(
             last_hidden_state=last_hidden_state,
             pooler_output=last_hidden_state.mean(dim=1),
@@ -276,6 +288,7 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.audio_spectrogram_mixer = ASMModel(config)
+        self.audio_spectrogram_mixer._has_head = True
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -329,8 +342,9 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         if attention_mask is not None:
             check_mask(attention_mask, input_values)
         longest, num_mel_bins, several = self.config.max_length, self.config.num_mel_bins, False
-        if input_values.ndim == 3 and input_values.shape[1] > longest and input_values.shape[2] == num_mel_bins:
-            if output_hidden_states:
+        windowed = input_values.ndim == 3 and input_values.shape[1] > longest and input_values.shape[2] == num_mel_bins
+        if windowed and len(input_values) > 0:
+            if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
                 raise ValueError(
                     f"`output_hidden_states=True` is for clips of one window, got {input_values.shape[1]} frames, more "
                     f"than `max_length`={longest}. Pass the windows of the clip as a batch."

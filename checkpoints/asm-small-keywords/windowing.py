@@ -3,6 +3,7 @@
 
 """Clips that are longer than the model's window: where their windows start, and how these become one prediction."""
 
+import copy
 import math
 from functools import partial
 
@@ -46,6 +47,7 @@ def cut_windows(input_values: Tensor, spans: list[tuple[int, int]], max_length: 
     return clips
 
 
+@torch.compiler.disable  # it depends on values
 def find_clips(input_values: Tensor, attention_mask: Tensor | None) -> list[tuple[int, int]]:
     """Return the frames of each clip of a padded batch: the first, and the one after the last.
 
@@ -62,7 +64,7 @@ def find_clips(input_values: Tensor, attention_mask: Tensor | None) -> list[tupl
     batch_size, num_frames = input_values.shape[:2]
     if attention_mask is not None:
         inside = attention_mask != 0
-    elif torch.compiler.is_compiling() or torch.jit.is_tracing():  # a graph cannot depend on values
+    elif torch.compiler.is_exporting() or torch.jit.is_tracing():  # a graph for other runtimes takes all frames
         return [(0, num_frames)] * batch_size
     else:
         inside = (input_values != input_values[..., :1]).any(-1) | (input_values.shape[2] == 1)
@@ -81,8 +83,8 @@ def find_clips(input_values: Tensor, attention_mask: Tensor | None) -> list[tupl
                 )
     elif any(span != (0, num_frames) for span in spans):
         logger.warning_once(
-            "A batch of long clips came without `attention_mask`: frames of one constant value at either end of a clip "
-            "are taken for padding, and so is digital silence. Pass the `attention_mask` of the feature extractor."
+            "Clips of several lengths came without `attention_mask`: frames of one constant value at either end of a "
+            "clip are taken for padding, and so is digital silence. Keep the `attention_mask` of the feature extractor."
         )
     return spans
 
@@ -164,44 +166,68 @@ def predict_clip(logits: Tensor, config) -> Tensor:
 
 
 class ClipLogits(Tensor):
-    """Logits of clips of several windows. They make scores under the function of their problem type alone.
+    """Logits of clips of several windows, which are only valid with the activation of their problem type.
 
     Their softmax is the mean of the windows' softmax, but their sigmoid is not the mean of the windows' sigmoid; and
-    the other way round for several labels. The wrong function raises `ValueError` instead of returning a wrong number.
+    the other way round for several labels. The wrong activation raises `ValueError` instead of returning a wrong
+    number. What is computed from the logits is a plain tensor; parts and casts of them are still such logits.
     """
 
-    refused: tuple = ()
-    right: str
+    refused: frozenset = frozenset()
+    activation: str
 
     @classmethod
+    @torch.compiler.disable
     def of(cls, logits: Tensor, config) -> Tensor:
-        """Mark logits that combine windows, if their problem type and aggregation allow one function only."""
-        if torch.compiler.is_compiling():
+        """Mark logits that combine windows, unless each window's logits count alike under any activation."""
+        if config.window_aggregation == "logits" or torch.compiler.is_exporting():
             return logits
-        kind = {SINGLE_LABEL: SoftmaxLogits, MULTI_LABEL: SigmoidLogits}.get(problem_type_of(config))
-        return logits if kind is None or config.window_aggregation == "logits" else logits.as_subclass(kind)
+        return logits.as_subclass(CLIP_LOGITS[problem_type_of(config)])
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         if func in cls.refused:
             raise ValueError(
-                f"The logits combine several windows of a clip so that their {cls.right} is the clip's score; "
-                f'`{func.__name__}` would not be. Use the pipeline "asm-audio-classification", which applies '
+                f"The logits combine several windows of a clip after {cls.activation}, so that `{func.__name__}` of "
+                'them is not the clip\'s score. Use the pipeline "asm-audio-classification", which applies '
                 '`function_to_apply` to each window, set `window_aggregation="logits"`, or pass single windows.'
             )
-        return super().__torch_function__(func, types, args, kwargs or {})
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+        same = func in SAME_LOGITS and isinstance(result, Tensor)
+        return result.as_subclass(cls) if same else result
+
+    def __deepcopy__(self, memo):
+        return copy.deepcopy(self.as_subclass(Tensor), memo)
+
+    def __reduce_ex__(self, protocol):
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+
+
+SAME_LOGITS = {Tensor.__getitem__, Tensor.to, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.cpu}
+SAME_LOGITS |= {Tensor.cuda, Tensor.detach, Tensor.clone, Tensor.contiguous, Tensor.squeeze, Tensor.unsqueeze}
+SIGMOIDS = {Tensor.sigmoid, Tensor.sigmoid_, torch.sigmoid, torch.special.expit, nn.functional.sigmoid}
+SIGMOIDS |= {nn.functional.logsigmoid, nn.functional.binary_cross_entropy_with_logits}
+SOFTMAXES = {Tensor.softmax, torch.softmax, torch.special.softmax, nn.functional.softmax, nn.functional.cross_entropy}
+SOFTMAXES |= {Tensor.log_softmax, torch.log_softmax, torch.special.log_softmax, nn.functional.log_softmax}
 
 
 class SoftmaxLogits(ClipLogits):
     """Logits of one label per clip."""
 
-    refused = (Tensor.sigmoid, Tensor.sigmoid_, torch.sigmoid, nn.functional.sigmoid, nn.functional.logsigmoid)
-    right = "softmax"
+    refused, activation = frozenset(SIGMOIDS), "softmax"
 
 
 class SigmoidLogits(ClipLogits):
     """Logits of several labels per clip."""
 
-    refused = (Tensor.softmax, torch.softmax, nn.functional.softmax, Tensor.log_softmax, torch.log_softmax)
-    refused += (nn.functional.log_softmax,)
-    right = "sigmoid"
+    refused, activation = frozenset(SOFTMAXES), "sigmoid"
+
+
+class RegressionLogits(ClipLogits):
+    """Values of a regression."""
+
+    refused, activation = frozenset(SIGMOIDS | SOFTMAXES), "no activation"
+
+
+CLIP_LOGITS = {SINGLE_LABEL: SoftmaxLogits, MULTI_LABEL: SigmoidLogits, REGRESSION: RegressionLogits}

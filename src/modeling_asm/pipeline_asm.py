@@ -58,7 +58,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
                 a list, generator or data set of recordings. Of a data set's rows, the column `audio` is used.
             top_k: Number of labels to return, best first; `None` for all. The default is 5.
             function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies. It
-                is applied to each window, before windows become one result.
+                is applied to each window, before windows become one result. (With `"none"`, the stock pipeline returns
+                logits whose softmax is the mean of the windows', and this one the mean of the windows' logits.)
             return_timestamps: Whether to return each window instead of one result for the whole file.
             window_overlap: Fraction of a window that overlaps with the next; by default the configuration's.
             window_aggregation: How windows become one result: see [`ASMConfig`], whose value is the default.
@@ -158,11 +159,12 @@ def check_arguments(
     on_error: str | None = None,
 ):
     """Raise `ValueError` if an argument of the pipeline has an impossible value."""
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise ValueError(f"`top_k` must be a positive integer, or `None` for all labels, got {top_k!r}.")
     if not 0 <= window_overlap < 1:
         raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
     choices = {"function_to_apply": (function_to_apply, tuple(SCORE_FUNCTIONS))}
+    choices["return_timestamps"] = (return_timestamps, (True, False))
     choices["window_aggregation"] = (window_aggregation, WINDOW_AGGREGATIONS)
     choices["on_error"] = (on_error, ("raise", "return"))
     for name, (value, allowed) in choices.items():

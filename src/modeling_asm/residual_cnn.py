@@ -68,6 +68,7 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
     base_model_prefix = "encoder"
     main_input_name = "input_values"
     input_modalities = ("audio",)
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, which Trainer divides by its accumulation steps
 
     def __init__(self, config: ResidualCNNConfig):
         super().__init__(config)
@@ -98,8 +99,8 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
         if input_values.ndim != 3 or input_values.shape[1:] != window:
             raise ValueError(
                 f"`input_values` has shape {tuple(input_values.shape)}, expected (batch_size, {window[0]}, "
-                f"{window[1]}). Cut longer clips with `feature_extractor(..., truncation=True)`: padding would count "
-                "as sound."
+                f"{window[1]}). Use a feature extractor with the same `max_length` and `num_mel_bins`, and cut longer "
+                "clips with `feature_extractor(..., truncation=True)`."
             )
         features = self.encoder(input_values[:, None].to(self.classifier.weight.dtype))
         logits = self.classifier(self.dropout(features.mean((2, 3))))
