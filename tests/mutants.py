@@ -3,9 +3,9 @@
     python tests/mutants.py                       # all parts: hours
     python tests/mutants.py windows metrics       # some of them
 
-Each part is a group of files with the tests that should kill its mutants. It runs in a folder of its own under `build/mutants`
-and continues there after an interruption. The report, tests/mutants.json, has the parts that were run last, and lists the surviving
-mutants. Lines that hold nothing but text, which is the wording of messages, are not mutated.
+Each part is a group of files with the tests that should kill its mutants. It runs in a folder of its own under
+`build/mutants` and continues there after an interruption. The report, tests/mutants.json, has the parts that were run
+last, and lists the surviving mutants. Lines that hold nothing but text, the wording of messages, are not mutated.
 """
 
 import json
