@@ -43,7 +43,7 @@ test-fast: env ## run the tests that take less than a few seconds each: under tw
 test-versions: env ## run the tests elsewhere (BASE=python3.13 RESOLUTION=highest or lowest-direct TESTS="-m 'not slow'")
 	$(VENV)/bin/uv venv --quiet --clear --python $(BASE) $(OTHER)
 	$(VENV)/bin/uv pip install --quiet --python $(OTHER)/bin/python --resolution $(RESOLUTION) --only-binary :all: \
-		--no-binary modeling_asm -e ".[test]"
+		--no-binary modeling_asm -e ".[test,quantization]"
 	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest -p no:cacheprovider $(PYTEST_OPTIONS) $(TESTS)
 
 test-upstream: env ## run transformers' own common tests, from its source distribution, on our classes

@@ -5,9 +5,7 @@ import torch
 from transformers import AutoModelForAudioClassification, TorchAoConfig
 
 
-pytestmark = pytest.mark.slow
-
-quantization = pytest.importorskip("torchao.quantization", reason="needs torchao")
+quantization = pytest.importorskip("torchao.quantization", reason="needs torchao, as make test-versions installs it")
 
 
 def test_a_quantised_checkpoint_saves_and_loads_without_a_warning(checkpoint, model, input_values, tmp_path, caplog):
