@@ -25,7 +25,7 @@ def test_nothing_and_silence_have_none(plain):
         FeatureStatistics().result()
     statistics = FeatureStatistics()
     measure_recording(np.zeros(9000), plain, statistics)
-    with pytest.raises(ValueError, match="^All clips are digital silence, so there is nothing to learn from them"):
+    with pytest.raises(ValueError, match=r"^All clips are digital silence, so there is nothing to learn from them"):
         statistics.result()
 
 
