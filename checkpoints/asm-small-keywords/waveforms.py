@@ -82,7 +82,7 @@ def as_tensor(numbers, name: str) -> Tensor:
 
 
 def as_samples(tensor: Tensor, name: str) -> Tensor:
-    """Convert a tensor of any shape to float32 samples in [-1, 1]; `name` is for the messages."""
+    """Convert a tensor to float32; PCM is scaled to [-1, 1], floats are not. `name` is for the messages."""
     if tensor.is_floating_point():
         samples = tensor.detach().float()
         check_scale(max(map(abs, samples.aminmax())).item() if samples.numel() else 0.0, name)
