@@ -41,7 +41,7 @@ def flat(*names: str, tests: tuple[str, ...] = ()) -> Part:
 
 PARTS = {
     "model": flat(
-        "configuration_asm", "modeling_asm", "mixing", "stem", "resizing", "targets", "cpu_blocks",
+        "configuration_asm", "modeling_asm", "mixing", "stem", "resizing", "scoring", "targets", "cpu_blocks",
         tests=("test_residual_cnn.py", "test_windowing.py"),
     ),
     "features": Part(

@@ -16,7 +16,7 @@ TRAVELLING = (
     "modeling_asm",
     "resizing",
 )
-TRAVELLING += ("stem", "targets", "waveforms", "windowing")
+TRAVELLING += ("scoring", "stem", "targets", "waveforms", "windowing")
 
 
 def run_without_package(code: str, folder, tmp_path) -> dict:

@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "src" / "modeling_asm"
 LAYERS = [
     "renamed",
     "configuration_asm fbank waveforms",
-    "mixing cpu_blocks resizing stem targets windowing",
+    "mixing cpu_blocks resizing stem targets scoring windowing",
     "feature_extraction_asm modeling_asm residual_cnn",
     "audio.files audio.sources audio.windows audio.statistics audio",
     "pipeline_asm streaming hear plots saliency",

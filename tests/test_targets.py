@@ -2,13 +2,11 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from modeling_asm import ASMForAudioClassification, ResidualCNNConfig, ResidualCNNForAudioClassification
-from modeling_asm.targets import infer_problem_type
+from modeling_asm import ASMConfig, ASMForAudioClassification, ResidualCNNConfig, ResidualCNNForAudioClassification
+from modeling_asm.targets import problem_type_of
 
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-
-
 NUMBERS = "One number per clip is a regression: set `problem_type='regression'` and `num_labels=1`"
 SEVERAL = "For several labels per clip, set `problem_type='multi_label_classification'`"
 INDICES = "One class index per clip is `problem_type='single_label_classification'`"
@@ -104,7 +102,7 @@ def test_integer_labels_of_any_width_and_loss(config, model, input_values):
 )
 def test_the_problem_type_that_labels_imply(labels, num_labels, problem_type):
     """As transformers infers it at the first loss."""
-    assert infer_problem_type(labels, num_labels) == problem_type
+    assert problem_type_of(ASMConfig(num_labels=num_labels), labels) == problem_type
 
 
 def test_one_label_takes_rows_and_columns(config, input_values):

@@ -15,9 +15,10 @@ from .configuration_asm import ASMConfig
 from .cpu_blocks import run_layer
 from .mixing import ASMAconC, ASMChannelMixing, make_token_mixing
 from .resizing import projection_geometry, resize_projection, resize_tokens
+from .scoring import ClipLogits, predict_clip
 from .stem import ASMStem
 from .targets import compute_loss
-from .windowing import ClipLogits, check_mask, cut_windows, find_clips, predict_clip, run_in_blocks
+from .windowing import check_mask, cut_windows, find_clips, run_in_blocks
 
 
 class ASMPatchEmbeddings(nn.Module):

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from .fbank import EPSILON, fbank, frame_sizes, num_frames
 from .waveforms import as_waveform, check_finite, fill_up, split_clips
-from .windowing import find_clips
+from .windowing import mask_frames
 
 
 logger = logging.get_logger(__name__)
@@ -378,14 +378,6 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
 def units_per_decibel(std: float | None) -> float:
     """Return how much a natural-log power feature grows per decibel; `std` is that of AST's normalisation, if any."""
     return math.log(10) / 10 / (1 if std is None else 2 * std)
-
-
-def mask_frames(clip) -> Tensor:
-    """Return the mask of features of shape `(num_frames, num_mel_bins)`, int64 of shape `(num_frames,)`."""
-    clip = torch.as_tensor(clip)
-    ((first, end),) = find_clips(clip[None], None) if clip.ndim == 2 else [(0, len(clip))]
-    frames = torch.arange(len(clip))
-    return ((frames >= first) & (frames < end)).long()
 
 
 __all__ = ["ASMFeatureExtractor"]

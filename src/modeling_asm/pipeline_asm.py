@@ -13,7 +13,7 @@ from .audio.files import AudioFileError
 from .audio.sources import open_audio
 from .audio.windows import read_windows
 from .configuration_asm import WINDOW_AGGREGATIONS
-from .windowing import SCORE_FUNCTIONS, score_clip
+from .scoring import SCORE_FUNCTIONS, score_clip
 
 
 ARGUMENTS = ("top_k", "function_to_apply", "return_timestamps", "window_overlap", "window_aggregation", "on_error")

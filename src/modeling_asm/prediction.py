@@ -30,13 +30,13 @@ from .audio.files import AudioFileError
 from .audio.sources import open_audio
 from .audio.windows import read_windows
 from .loading import check_checkpoint, check_weights
+from .scoring import score_clip
 from .training.data.clips import columns_to_rows
 from .training.data.decoding import clip_name, fingerprint
 from .training.data.loading import DataArguments, load_audio_dataset
 from .training.frontend import Frontend
 from .training.report.tables import format_table, write_json
 from .training.run_folder import UNFINISHED, check_processes, clear_unfinished, open_run, saving
-from .windowing import score_clip
 
 
 @dataclass

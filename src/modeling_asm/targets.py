@@ -26,7 +26,7 @@ def compute_loss(logits: Tensor, labels: Tensor, config, loss_function: Callable
         ValueError: See [`check_labels`]. The configuration is then unchanged.
     """
     labels = labels.to(logits.device)
-    problem_type = config.problem_type or infer_problem_type(labels, config.num_labels)
+    problem_type = problem_type_of(config, labels)
     labels = check_labels(labels, logits, problem_type)
     config.problem_type = problem_type
     if problem_type == SINGLE_LABEL and labels.is_floating_point():
@@ -34,11 +34,16 @@ def compute_loss(logits: Tensor, labels: Tensor, config, loss_function: Callable
     return loss_function(labels=labels, pooled_logits=logits, config=config)
 
 
-def infer_problem_type(labels: Tensor, num_labels: int) -> str:
-    """Return the problem type that labels imply when the config names none, as everywhere in transformers."""
-    if num_labels == 1:
+def problem_type_of(config, labels: Tensor | None = None) -> str:
+    """Return a configuration's problem type or, if it names none, the one that transformers' models infer.
+
+    A single label is a regression. Several are classes that exclude each other, unless `labels` are floats.
+    """
+    if config.problem_type:
+        return config.problem_type
+    if config.num_labels == 1:
         return REGRESSION
-    return MULTI_LABEL if labels.is_floating_point() else SINGLE_LABEL
+    return MULTI_LABEL if labels is not None and labels.is_floating_point() else SINGLE_LABEL
 
 
 def check_labels(labels: Tensor, logits: Tensor, problem_type: str) -> Tensor:

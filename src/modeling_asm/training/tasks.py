@@ -13,6 +13,8 @@ from datasets import ClassLabel, Features, List
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
+from ..scoring import FUNCTION_OF, SCORE_FUNCTIONS
+from ..targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from .metrics import (
     R2,
     Accuracy,
@@ -51,9 +53,9 @@ class Task(ABC):
             class_weights: Of shape `(num_labels,)`.
         """
 
-    @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
         """Return the scores of logits: probabilities, or the values of a regression, of the same shape."""
+        return SCORE_FUNCTIONS[FUNCTION_OF[self.problem_type]](logits)
 
     @abstractmethod
     def predictions(self, logits: np.ndarray) -> np.ndarray:
@@ -70,9 +72,9 @@ class Task(ABC):
             smoothing: Fraction of a target that is spread over all classes.
         """
 
-    @abstractmethod
     def soft_targets(self, logits: list[Tensor]) -> Tensor:
         """Return the mean scores of several models, as [`losses`] takes them for labels."""
+        return self.scores(torch.stack(logits).float()).mean(0)
 
     @abstractmethod
     def texts(self, references: np.ndarray, names: list[str]) -> list[str]:
@@ -132,15 +134,12 @@ class Task(ABC):
 class SingleLabel(Task):
     """One class per clip."""
 
-    problem_type = "single_label_classification"
+    problem_type = SINGLE_LABEL
     metrics = (Accuracy, MacroF1, UnweightedAverageRecall)
 
     def losses(self, logits, labels, class_weights=None):
         weights = None if class_weights is None else class_weights.to(logits.device)
         return nn.functional.cross_entropy(logits.float(), labels, weight=weights, reduction="none")
-
-    def scores(self, logits):
-        return logits.softmax(-1)
 
     def predictions(self, logits):
         return logits.argmax(1)
@@ -150,9 +149,6 @@ class SingleLabel(Task):
             return torch.tensor(labels)
         targets = nn.functional.one_hot(torch.tensor(labels), num_labels).float()
         return targets * (1 - smoothing) + smoothing / num_labels
-
-    def soft_targets(self, logits):
-        return torch.stack(logits).float().softmax(-1).mean(0)
 
     def texts(self, references, names):
         return [names[index] for index in references]
@@ -185,16 +181,13 @@ class SingleLabel(Task):
 class MultiLabel(Task):
     """Any number of classes per clip."""
 
-    problem_type = "multi_label_classification"
+    problem_type = MULTI_LABEL
     metrics = (MeanAveragePrecision,)
 
     def losses(self, logits, labels, class_weights=None):
         weights = None if class_weights is None else class_weights.to(logits.device)
         options = {"pos_weight": weights, "reduction": "none"}
         return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float(), **options).mean(1)
-
-    def scores(self, logits):
-        return logits.sigmoid()
 
     def predictions(self, logits):
         return logits  # their order counts
@@ -204,9 +197,6 @@ class MultiLabel(Task):
         for row, label in zip(targets, labels):
             row[torch.tensor(label, dtype=torch.long)] = 1.0
         return targets * (1 - smoothing) + smoothing / 2
-
-    def soft_targets(self, logits):
-        return torch.stack(logits).float().sigmoid().mean(0)
 
     def texts(self, references, names):
         return [", ".join(np.array(names)[row]) or "none" for row in references > 0]
@@ -233,15 +223,12 @@ class MultiLabel(Task):
 class Regression(Task):
     """One number per clip."""
 
-    problem_type = "regression"
+    problem_type = REGRESSION
     metrics = (MeanSquaredError, R2)
     smooths_labels = False
 
     def losses(self, logits, labels, class_weights=None):
         return (logits.float()[:, 0] - labels.float()).square()
-
-    def scores(self, logits):
-        return logits
 
     def predictions(self, logits):
         return logits[:, 0]
@@ -250,7 +237,7 @@ class Regression(Task):
         return torch.tensor(labels, dtype=torch.float32)
 
     def soft_targets(self, logits):
-        return torch.stack(logits).float().mean(0)[:, 0]
+        return super().soft_targets(logits)[:, 0]
 
     def texts(self, references, names):
         return [f"{value:.3g}" for value in references]
@@ -278,8 +265,8 @@ def task_of(features: Features) -> Task:
     """Return the task that the type of the column `label` implies."""
     label = features["label"]
     if isinstance(label, ClassLabel):
-        return TASKS["single_label_classification"]
-    return TASKS["multi_label_classification" if isinstance(label, List) else "regression"]
+        return TASKS[SINGLE_LABEL]
+    return TASKS[MULTI_LABEL if isinstance(label, List) else REGRESSION]
 
 
 def label_names(features: Features) -> list[str]:
