@@ -13,8 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
+
+from tqdm import tqdm
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,6 +28,14 @@ WORDING = r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$"""
 UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
 # mutmut's codes: a test failed, pytest broke down, or the time was up; none failed; no test runs the code.
 OUTCOMES = dict.fromkeys((1, 3, 36, 24, -24, 152, 255), "killed") | {0: "survived", 5: "untested", 33: "untested"}
+
+
+def pytest_configure():
+    """Give each mutant a lock of its own for progress bars: see [`plant`], which makes this file a plugin of pytest.
+
+    The lock is shared between processes, so that a mutant stopped while it holds the lock would hang all others.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 class Part(NamedTuple):
@@ -90,7 +101,7 @@ def plant(name: str, part: Part) -> dict[str, dict]:
         "do_not_mutate": ["*/plots.py", *(["*/training/metrics.py", "*/training/tasks.py"] if name == "runs" else [])],
         "do_not_mutate_patterns": [WORDING],
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", "not gpu", "-k", UNCOMPILED],
+        "pytest_add_cli_args": ["-p", "tests.mutants", "-p", "no:cacheprovider", "-m", "not gpu", "-k", UNCOMPILED],
         "also_copy": [item for item in COPIED if item not in ("src", "tests", "setup.cfg")],
     }
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
