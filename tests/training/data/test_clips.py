@@ -105,6 +105,74 @@ def test_workers_change_nothing(dataset, feature_extractor, num_workers):
     assert all(torch.equal(*pair) for pair in zip(plain, parallel))
 
 
+NOTHING = dict.fromkeys(vars(Augmentation()), 0) | {"noise": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("gain", 10.0), ("equalizer", 6.0), ("frequency_mask", 8), ("time_mask", 8), ("mixup", 1.0)]
+)
+def test_what_is_augmented_reaches_the_model(dataset, name, value):
+    """Waveforms, features and mixtures; with every strength at 0, clips shorter than a window are as in evaluation."""
+    rows, extractor = list(range(0, 40, 3)), ASMFeatureExtractor(num_mel_bins=24, max_length=32)
+    plain = inputs(dataset, extractor).__getitems__(rows)["input_values"]
+    same = inputs(dataset, extractor, Augmentation(**NOTHING)).__getitems__(rows)
+    assert set(same) == {"input_values", "labels", "index"}
+    torch.testing.assert_close(same["input_values"], plain)
+    augmented = inputs(dataset, extractor, Augmentation(**NOTHING | {name: value})).__getitems__(rows)
+    assert not torch.allclose(augmented["input_values"], plain)
+
+
+def test_stacking_the_rows_of_a_stream():
+    rows = [{"input_values": torch.ones(3, 2), "index": torch.tensor(index)} for index in (4, 5)]
+    batch = collate_clips(rows)
+    assert batch["input_values"].shape == (2, 3, 2)
+    assert batch["index"].tolist() == [4, 5]
+    assert collate_clips(batch) is batch
+
+
+def test_only_what_is_needed_is_read(dataset, feature_extractor):
+    """Samples in the cache, not the files; without a cache, the files."""
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
+    kept, anew = (ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform) for keep in (True, False))
+    assert kept.rows.column_names == ["waveform", "label"]
+    assert isinstance(kept.rows[0]["waveform"], np.ndarray)
+    assert anew.rows.column_names == ["audio", "label"]
+    assert isinstance(anew.rows[0]["label"], int)
+
+
+def test_names_of_clips_without_a_file(tones, feature_extractor):
+    content = (tones / "low" / "00.wav").read_bytes()
+    features = Features(
+        {"audio": {"bytes": Value("binary"), "path": Value("string")}, "label": ClassLabel(names=["a"])}
+    )
+    columns = {"audio": [{"bytes": content, "path": None}] * 5, "label": [0] * 5}
+    nameless = Dataset.from_dict(columns, features)
+    clips = inputs(nameless, feature_extractor)
+    assert clips.file_names([3, 1]) == ["row 3", "row 1"]
+    stream = ClipStream(nameless.to_iterable_dataset(), clips.transform, 2, 0, "error")
+    assert stream.file_names([3, 4]) == ["row 3", "row 4"]
+
+
+def test_seeds_are_0_unless_set(dataset, feature_extractor):
+    plain, same, other = (
+        inputs(dataset, feature_extractor, Augmentation(), **options)[3]["input_values"]
+        for options in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert torch.equal(plain, same)
+    assert not torch.equal(plain, other)
+
+
+def test_random_cuts_reach_both_ends(dataset, feature_extractor):
+    """And a clip shorter than the window, or as long, is taken whole."""
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation(**NOTHING))
+    size, rng = transform.frontend.window_samples, np.random.default_rng(0)
+    ramp = torch.arange(size + 2)
+    assert {int(transform.cut(ramp, rng)[0]) for _ in range(50)} == {0, 1, 2}
+    assert {int(transform.cut(ramp[1:], rng)[0]) for _ in range(50)} == {1, 2}
+    for length in (size, size - 1, 1):
+        assert len(transform.cut(ramp[:length], rng)) == length
+
+
 def test_evaluation_draws_nothing(dataset, feature_extractor):
     clips = inputs(dataset, feature_extractor)
     before = clips.__getitems__([1, 2])
@@ -196,6 +264,8 @@ def test_training_clips_of_a_stream_come_again_in_another_order(dataset, feature
     files = [row["audio"]["path"] for row in itertools.islice(stream.dataset.rows(), 80)]
     assert sorted(files[:40]) == sorted(files[40:])
     assert files[:40] != files[40:]
+    once = ClipStream(shuffled, transform, 16, 0, "error")
+    assert [row["audio"]["path"] for row in once.rows()] == files[:40]
     again = list(itertools.islice(stream, 6))
     for one, other in zip(batches, again):
         assert torch.equal(one["input_values"], other["input_values"])

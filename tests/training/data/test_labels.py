@@ -1,21 +1,26 @@
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDatasetDict, List, Value
 
-from modeling_asm.training.data.labels import align_labels, balancing_probabilities, count_classes, encode_labels
+from modeling_asm.training.data.labels import (
+    align_labels,
+    balancing_probabilities,
+    count_classes,
+    encode_alike,
+    encode_labels,
+)
 from modeling_asm.training.tasks import TASKS, label_names, task_of
 
 
 SINGLE, MULTI, REGRESSION = TASKS
 
 
+def clips_of(labels) -> Dataset:
+    return Dataset.from_dict({"audio": [str(row) for row in range(len(labels))], "label": labels})
+
+
 def encode(*splits, feature=None, **arguments):
     """Encode splits of labels."""
-    dataset = DatasetDict(
-        {
-            f"split {number}": Dataset.from_dict({"audio": [str(row) for row in range(len(labels))], "label": labels})
-            for number, labels in enumerate(splits)
-        }
-    )
+    dataset = DatasetDict({f"split {number}": clips_of(labels) for number, labels in enumerate(splits)})
     if feature is not None:
         dataset = dataset.cast_column("label", feature)
     return encode_labels(dataset, "tones", **arguments)
@@ -156,3 +161,39 @@ def test_several_labels_a_clip():
 def test_numbers_have_no_classes(balance):
     with pytest.raises(ValueError, match="needs classes, and a regression has none"):
         balance(labelled([0.5, 1.5], Value("float32")))
+
+
+def test_several_labels_are_renumbered_and_stay_several():
+    dataset = encode([["dog"], ["cat", "dog"], []])["split 0"]
+    aligned = align_labels(dataset, {1: "bird", 0: "dog", 2: "cat"}, "my-model")
+    assert aligned["label"][:] == [[0], [2, 0], []]
+    assert task_of(aligned.features).problem_type == MULTI
+    assert label_names(aligned.features) == ["dog", "bird", "cat"]
+
+
+def test_additional_clips_are_encoded_as_the_data():
+    single, several = encode(["dog", "cat"])["split 0"].features, encode([["dog"], ["cat"]])["split 0"].features
+    assert encode_alike(clips_of(["dog", "dog", "cat"]), single, "more")["label"][:] == [1, 1, 0]
+    assert encode_alike(clips_of(["dog;cat", "cat", ""]), several, "more", ";")["label"][:] == [[0, 1], [0], []]
+    numbers = encode_alike(clips_of(["0.5", "2"]), encode([0.5])["split 0"].features, "more")
+    assert numbers["label"][:] == [0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "separator", "message"),
+    [
+        (["dog", "cat"], ["dog", "cow"], None, r"'more' has the label 'cow', .* It has: cat, dog\. Remove the clips"),
+        (["dog", "cat"], ["dog", "dog;cat"], ";", "'more' has a clip with the labels dog;cat, expected one. Remove it"),
+        (["dog", "cat"], ["dog", None], None, "'all' of 'more' has no label in row 1: None. Add it"),
+        ([0.5, 1.5], ["1", "dog"], None, "A regression needs numbers, but the labels of 'more' are not"),
+    ],
+    ids=["unknown", "several", "none", "text"],
+)
+def test_additional_clips_that_do_not_fit(features, labels, separator, message):
+    with pytest.raises(ValueError, match=message):
+        encode_alike(clips_of(labels), encode(features)["split 0"].features, "more", separator)
+
+
+def test_balance_is_by_the_rarest_label():
+    dataset = encode([["dog"], ["dog", "cat"], ["dog"], []])["split 0"]
+    assert balancing_probabilities(dataset).tolist() == pytest.approx([0.2, 0.6, 0.2, 0])

@@ -175,3 +175,123 @@ def test_a_column_of_several_types(tones):
     (tones / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ValueError, match=r"The column 'take' of 'list\.jsonl' mixes types"):
         load_audio_dataset(DataArguments(manifest=str(tones / "list.jsonl")))
+
+
+@pytest.fixture
+def published(tones):
+    """The tones as a data set with two configurations and several columns, as it is on the Hub."""
+    configs = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in ("deep", "loud")]
+    (tones / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    for config in configs:
+        kept = ("high", "low") if config["config_name"] == "loud" else ("low",)
+        rows = [
+            {"sound": {"path": f"{label}/{index:02d}.wav"}, "kind": label, "gain": gain}
+            for label in kept
+            for index, gain in enumerate((0.5, 1.5))
+        ]
+        (tones / config["data_files"]).write_text("\n".join(map(json.dumps, rows)))
+    return DataArguments(dataset_name=str(tones), audio_column="sound", label_column="kind")
+
+
+def test_a_published_data_set(published):
+    """A configuration of it; `datasets` loads a local folder as it loads a repository."""
+    published.dataset_config = "loud"
+    dataset = load_audio_dataset(published)["train"]
+    assert label_names(dataset.features) == ["high", "low"]
+    assert [row["audio"]["path"] for row in dataset][2:] == ["low/00.wav", "low/01.wav"]
+    published.label_column, published.problem_type = "gain", REGRESSION
+    published.dataset_config = "deep"
+    assert load_audio_dataset(published)["train"]["label"][:] == [0.5, 1.5]
+
+
+def test_a_published_folder_as_a_stream(tones):
+    """`datasets` names the files of a folder, which are read, but not decoded."""
+    args = DataArguments(dataset_name=str(tones), streaming=True, label_column="label")
+    dataset = load_audio_dataset(args)["train"]
+    for row in dataset:
+        path = Path(row["audio"]["path"])
+        assert set(row) == {"audio", "label"}
+        assert path.parent.name == label_names(dataset.features)[row["label"]]
+        assert row["audio"]["bytes"] == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "message"),
+    [
+        ("folder", {"split_column": "part"}, "--split_column is for --manifest, .* with a folder of recordings"),
+        ("folder", {"streaming": True}, "--streaming is for --dataset_name, and would have no effect with a folder"),
+        ("folder", {"dataset_config": "en"}, "--dataset_config is for --dataset_name"),
+        ("folder", {"dataset_revision": "v1"}, "--dataset_revision is for --dataset_name"),
+        ("saved", {"folder_columns": ["label"]}, "--folder_columns is for a folder of .* with a saved data set"),
+        ("manifest", {"split_lists": ["test=t.txt"]}, "--split_lists is for a folder of .* effect with --manifest"),
+        ("hub", {"split_column": "part"}, "--split_column is for --manifest, .* effect with --dataset_name. Leave it"),
+    ],
+)
+def test_options_without_effect(tones, saved, source, option, message):
+    sources = {"data_dir": str(saved if source == "saved" else tones)}
+    if source in ("manifest", "hub"):
+        sources = {"manifest": "clips.csv"} if source == "manifest" else {"dataset_name": "ann/tones"}
+    with pytest.raises(ValueError, match=message):
+        load_audio_dataset(DataArguments(**sources, **option))
+
+
+def test_a_data_set_script(tones):
+    """The error of `datasets`, with what to use instead; other errors of its pass."""
+    (tones / "tones.py").write_text("raise SystemExit")
+    with pytest.raises(ValueError, match=r"tones' is a script, which .*--dataset_revision refs/convert/parquet"):
+        load_audio_dataset(DataArguments(dataset_name=str(tones)))
+    with pytest.raises(FileNotFoundError):
+        load_audio_dataset(DataArguments(dataset_name=str(tones / "gone")))
+
+
+def test_manifests_find_audio_from_the_data_folder(tones, tmp_path):
+    """Elsewhere than the manifest; labels are only needed for training."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "all.csv").write_text("file_name\nlow/00.wav\n")
+    args = DataArguments(str(tones), manifest=str(tmp_path / "lists" / "all.csv"))
+    dataset = load_audio_dataset(args, labelled=False)["train"]
+    assert Path(dataset[0]["audio"]["path"]).samefile(tones / "low" / "00.wav")
+    with pytest.raises(ValueError, match="label"):
+        load_audio_dataset(args)
+
+
+def test_splits_from_lists_of_files(tones):
+    """In files whose names may have an equals sign, and with what the levels of folders mean."""
+    (tones / "test=1.txt").write_text("high/00.wav\nlow/00.wav\n")
+    args = DataArguments(str(tones), split_lists=["test=" + str(tones / "test=1.txt")], folder_columns=["label"])
+    assert {name: len(split) for name, split in load_audio_dataset(args).items()} == {"train": 38, "test": 2}
+    args.split_lists = ["test", "dev=dev.txt"]
+    with pytest.raises(ValueError, match=r"--split_lists is 'test dev=dev\.txt', expected SPLIT=FILE"):
+        load_audio_dataset(args)
+    by_speaker = load_audio_dataset(DataArguments(str(tones), folder_columns=["speaker"], label_column="speaker"))
+    assert label_names(by_speaker["train"].features) == ["high", "low"]
+    with pytest.raises(ValueError, match=r"'--folder_columns' has no column 'label'\. It has: speaker"):
+        load_audio_dataset(DataArguments(str(tones), folder_columns=["speaker"]))
+    (tones / "metadata.csv").write_text("file_name,label\nlow/00.wav,low\nhigh/00.wav,high\n")
+    with pytest.raises(
+        ValueError, match=r"metadata\.csv' describes the clips, so --folder_columns label would have"
+    ):
+        load_audio_dataset(DataArguments(str(tones), folder_columns=["label"]))
+
+
+def test_additional_clips_with_a_column_of_another_type(tones, tmp_path):
+    for name, take in (("data", 1), ("more", "second")):
+        (tmp_path / name).mkdir()
+        shutil.copy(tones / "low" / "00.wav", tmp_path / name)
+        shutil.copy(tones / "low" / "00.wav", tmp_path / name / "01.wav")
+        rows = f"00.wav,low,{take}\n01.wav,high,{take}\n"
+        (tmp_path / name / "list.jsonl").write_text(
+            "\n".join(
+                json.dumps({"file_name": f"0{index}.wav", "label": label, "take": take})
+                for index, label in enumerate(("low", "high"))
+            )
+        )
+        (tmp_path / name / "metadata.csv").write_text("file_name,label,take\n" + rows)
+    dataset = load_audio_dataset(DataArguments(manifest=str(tmp_path / "data" / "list.jsonl")))
+    with pytest.raises(ValueError, match=r"A column of '.*more' has another type than in the data: .*second"):
+        load_further_clips([str(tmp_path / "more")], dataset)
+
+
+def test_labels_that_do_not_fit_name_the_data(tones):
+    with pytest.raises(ValueError, match="A regression needs numbers, but the labels of 'tones' are not"):
+        load_audio_dataset(DataArguments(str(tones), problem_type=REGRESSION))

@@ -109,11 +109,11 @@ def cache_file(dataset: Dataset, sampling_rate: int) -> str:
     for audio in dataset["audio"]:
         if audio.get("bytes") is not None:
             digest.update(audio["bytes"])
-        elif os.path.isfile(audio["path"]):
-            status = os.stat(audio["path"])
-            digest.update(f"{os.path.abspath(audio['path'])} {status.st_size} {status.st_mtime_ns}".encode())
+        elif os.path.isfile(path := audio["path"] or ""):
+            status = os.stat(path)
+            digest.update(f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}".encode())
         else:
-            digest.update(audio["path"].encode())
+            digest.update(path.encode())
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "modeling_asm"
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder / f"{digest.hexdigest()[:32]}.arrow")

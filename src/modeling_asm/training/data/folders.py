@@ -29,7 +29,7 @@ def read_folder(
     Args:
         data_dir: The folder.
         audio_column: Column of the metadata with the names of the files, relative to the split.
-        label_column: Column of the metadata with the classes; by default `label` or `labels`.
+        label_column: Column of the metadata, or of `folder_columns`, with the classes; by default `label` or `labels`.
         folder_columns: Meaning of each level of sub-folders, such as `["speaker", "label"]`; by default `["label"]`.
             If it is given, no sub-folder is a split.
         split_lists: For each split, a text file in `data_dir` that lists its clips, one path per line. Clips that are
@@ -49,9 +49,16 @@ def read_folder(
     if not data_dir.is_dir():
         raise FileNotFoundError(f"There is no data folder {str(data_dir)!r}.")
     if find_metadata(data_dir) is not None:
+        if folder_columns:
+            raise ValueError(
+                f"{str(find_metadata(data_dir))!r} describes the clips, so --folder_columns {' '.join(folder_columns)} "
+                "would have no effect. Remove one of them."
+            )
         splits = {"train": read_manifest(find_metadata(data_dir), data_dir, audio_column, label_column, labelled)}
     elif folder_columns and labelled:
-        splits = {"train": read_levels(data_dir, folder_columns)}
+        columns = read_levels(data_dir, folder_columns)
+        label = find_label_column(folder_columns, label_column, "--folder_columns")
+        splits = {"train": columns | {"label": columns[label]}}
     elif not labelled and not any(find_metadata(child) for child in visible(data_dir) if child.is_dir()):
         splits = {"train": read_levels(data_dir, None)}
     else:

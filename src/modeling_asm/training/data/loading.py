@@ -7,6 +7,7 @@ A new kind of source is one more branch of [`load_audio_dataset`].
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 from datasets import (
     Audio,
@@ -15,7 +16,6 @@ from datasets import (
     Features,
     IterableDataset,
     IterableDatasetDict,
-    Value,
     concatenate_datasets,
     load_dataset,
     load_from_disk,
@@ -25,8 +25,11 @@ from .folders import OWN_COLUMNS, find_label_column, read_folder, read_manifest
 from .labels import encode_alike, encode_labels
 
 
-PLAIN_AUDIO = Features({"bytes": Value("binary"), "path": Value("string")})
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
+HUB, MANIFEST, SAVED_SET, FOLDER = "--dataset_name", "--manifest", "a saved data set", "a folder of recordings"
+# The one source that an option is for: with any other, it would have no effect.
+ONLY_FOR = {"dataset_config": HUB, "dataset_revision": HUB, "streaming": HUB}
+ONLY_FOR |= {"split_column": MANIFEST, "split_lists": FOLDER, "folder_columns": FOLDER}
 
 
 @dataclass
@@ -102,6 +105,20 @@ class DataArguments:
         return Path(self.manifest).parent if self.manifest else None
 
 
+class StreamedAudio(Audio):
+    """Audio in a stream, undecoded: `bytes` and `path`.
+
+    A stream encodes its rows at each step, for which `Audio` needs torchcodec. Rows that come as the name of a file,
+    as those of an audiofolder do, are read here, from wherever `datasets` finds them.
+    """
+
+    def encode_example(self, value) -> dict:
+        if isinstance(value, str):
+            with fsspec.open(value) as file:
+                return {"bytes": file.read(), "path": value}
+        return {"bytes": value["bytes"], "path": value["path"]}
+
+
 def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDict | IterableDatasetDict:
     """Load the splits of labelled audio that the arguments name.
 
@@ -115,7 +132,8 @@ def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDic
 
     Raises:
         FileNotFoundError: If the folder, file or data set does not exist.
-        ValueError: If no or several sources are given, or the data is invalid; the message says how.
+        ValueError: If no or several sources are given, an option would have no effect, or the data is invalid; the
+            message says how.
     """
     sources = [name for name in ("data_dir", "manifest", "dataset_name") if getattr(args, name)]
     if sources not in (["data_dir"], ["manifest"], ["data_dir", "manifest"], ["dataset_name"]):
@@ -123,14 +141,27 @@ def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDic
         raise ValueError(
             f"Got {given}, expected one of --data_dir, --manifest (optionally with --data_dir) and --dataset_name."
         )
-    if args.dataset_name:
+    source = kind_of_source(args)
+    for name, needed in ONLY_FOR.items():
+        if getattr(args, name) and source != needed:
+            raise ValueError(f"--{name} is for {needed}, and would have no effect with {source}. Leave it out.")
+    if source == HUB:
         dataset = load_hub_dataset(args)
-    elif args.manifest is None and any((Path(args.data_dir) / name).is_file() for name in SAVED):
+    elif source == SAVED_SET:
         dataset = load_from_disk(args.data_dir)
         dataset = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
     else:
         return finish(load_files(args, labelled), args, labelled)
     return finish(rename(dataset, args, labelled), args, labelled)
+
+
+def kind_of_source(args: DataArguments) -> str:
+    """Return how errors name the kind of source that the arguments name."""
+    if args.dataset_name:
+        return HUB
+    if args.manifest:
+        return MANIFEST
+    return SAVED_SET if any((Path(args.data_dir) / name).is_file() for name in SAVED) else FOLDER
 
 
 def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str | None = None) -> Dataset | None:
@@ -224,8 +255,7 @@ def rename(dataset: DatasetDict | IterableDatasetDict, args: DataArguments, labe
     names = {audio_column: "audio"}
     if labelled:
         names[find_label_column(columns, args.label_column, args.name)] = "label"
-    # A stream re-encodes its rows at each step, for which `Audio` needs torchcodec; plain columns do not.
-    dataset = dataset.cast_column(audio_column, PLAIN_AUDIO if is_streamed(dataset) else Audio(decode=False))
+    dataset = dataset.cast_column(audio_column, (StreamedAudio if is_streamed(dataset) else Audio)(decode=False))
     dataset = dataset.remove_columns([name for name in OWN_COLUMNS if name in columns and name not in names])
     return dataset.rename_columns({old: new for old, new in names.items() if old != new})
 
