@@ -1,5 +1,6 @@
 """The way to the Hub and back, by the unpatched clients, against the stand-in of hub.py: each in its own process."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -126,6 +127,21 @@ def test_the_base_model_of_the_next_is_named(hub, published, tmp_path, repositor
     assert results["training"]["steps"] == 3
     assert results["data"]["clips"] == {"test": 10}  # a stream: nobody knows how long train is
     assert "base_model: ann/tones-tiny" in (tmp_path / "tuned" / "README.md").read_text()
+
+
+def test_a_stream_of_an_audiofolder(hub, tones, tmp_path):
+    """Whose rows are names of files on the Hub."""
+    push = "import sys; from huggingface_hub import HfApi; api = HfApi(); "
+    push += "api.create_repo('ann/folder', repo_type='dataset'); "
+    push += "api.upload_folder(repo_id='ann/folder', repo_type='dataset', folder_path=sys.argv[1])"
+    run(hub, tmp_path, "-c", push, tones)
+    read = "import hashlib, json; from modeling_asm.training.data.loading import DataArguments, load_audio_dataset; "
+    read += "rows = load_audio_dataset(DataArguments(dataset_name='ann/folder', streaming=True))['train']; "
+    read += "print(json.dumps([[row['label'], hashlib.sha256(row['audio']['bytes']).hexdigest()] for row in rows]))"
+    rows = json.loads(run(hub, tmp_path, "-c", read).stdout.splitlines()[-1])
+    files = sorted(tones.glob("*/*.wav"))
+    contents = [[int(file.parent.name == "low"), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
+    assert sorted(rows) == sorted(contents)
 
 
 def test_predictions_of_a_stream(hub, published, tmp_path, repository):

@@ -18,6 +18,7 @@ from datasets import (
     IterableDatasetDict,
     concatenate_datasets,
     load_dataset,
+    load_dataset_builder,
     load_from_disk,
 )
 
@@ -191,9 +192,11 @@ def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str 
 def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:
     """Load a data set from the Hub; the error for a data set script says what to use instead."""
     try:
-        return load_dataset(
-            args.dataset_name, args.dataset_config, revision=args.dataset_revision, streaming=args.streaming
-        )
+        if not args.streaming:
+            return load_dataset(args.dataset_name, args.dataset_config, revision=args.dataset_revision)
+        builder = load_dataset_builder(args.dataset_name, args.dataset_config, revision=args.dataset_revision)
+        builder.config.decode_num_threads = 0  # an audiofolder's threads would decode, with torchcodec
+        return builder.as_streaming_dataset()
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
