@@ -4,8 +4,9 @@
     python tests/mutants.py windows metrics       # some of them
 
 Each part is a group of files with the tests that should kill its mutants. It runs in a folder of its own under
-`build/mutants` and continues there after an interruption. The report, tests/mutants.json, has the parts that were run
-last, and lists the surviving mutants. Lines that hold nothing but text, the wording of messages, are not mutated.
+`build/mutants` and continues there after an interruption. Once it is complete, the next run tries the survivors again,
+with the tests of then; remove the folder to try all. The report, tests/mutants.json, has the parts that were run last,
+and lists the survivors. Lines that hold nothing but text, as in messages, and progress bars are not mutated.
 """
 
 import json
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REPORT = REPOSITORY / "tests" / "mutants.json"
 COPIED = ("src", "tests", "examples", "research", "checkpoints", "model_cards", "docs")
 COPIED += ("setup.cfg", "README.md", "Makefile", "constraints.txt")
-WORDING = r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$"""
+WORDING = [r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$""", r"\b(tqdm\(|desc=)"]
 UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
 # mutmut's codes: a test failed, pytest broke down, or the time was up; none failed; no test runs the code.
 OUTCOMES = dict.fromkeys((1, 3, 36, 24, -24, 152, 255), "killed") | {0: "survived", 5: "untested", 33: "untested"}
@@ -99,7 +100,7 @@ def plant(name: str, part: Part) -> dict[str, dict]:
         "source_paths": ["src/"],
         "only_mutate": mutated,
         "do_not_mutate": ["*/plots.py", *(["*/training/metrics.py", "*/training/tasks.py"] if name == "runs" else [])],
-        "do_not_mutate_patterns": [WORDING],
+        "do_not_mutate_patterns": WORDING,
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
         "pytest_add_cli_args": ["-p", "tests.mutants", "-p", "no:cacheprovider", "-m", "not gpu", "-k", UNCOMPILED],
         "also_copy": [item for item in COPIED if item not in ("src", "tests", "setup.cfg")],
@@ -107,10 +108,26 @@ def plant(name: str, part: Part) -> dict[str, dict]:
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     (folder / "pyproject.toml").write_text(f"{project}\n[tool.mutmut]\n{table}\n", encoding="utf-8")
+    forget_survivors(folder)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", os.environ.get("JOBS", "2")]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     return dict(sorted(read_outcomes(folder).items()))
+
+
+def forget_survivors(folder: Path):
+    """Let mutmut try the survivors of a complete run again, and find out anew which tests run which code."""
+    metas = {path: json.loads(path.read_text(encoding="utf-8")) for path in (folder / "mutants").rglob("*.py.meta")}
+    outcomes = [codes for meta in metas.values() for codes in meta["exit_code_by_key"].values()]
+    if not outcomes or None in outcomes:
+        return
+    for path, meta in metas.items():
+        codes = meta["exit_code_by_key"]
+        meta["exit_code_by_key"] = {
+            key: code if OUTCOMES.get(code) == "killed" else None for key, code in codes.items()
+        }
+        path.write_text(json.dumps(meta, indent=4), encoding="utf-8")
+    (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
 
 
 def read_outcomes(folder: Path) -> dict[str, dict]:

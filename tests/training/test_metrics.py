@@ -178,3 +178,26 @@ def test_metrics_describe_themselves_to_evaluate():
         assert metric.description == metric._info().description != ""
         assert metric._info().inputs_description == type(metric).__doc__
         assert set(metric.features) == {"predictions", "references"}
+
+
+def test_draws_and_seed_unless_set():
+    """1000 resamples of seed 0; one is enough for an interval, and none gives none."""
+    predictions, references = np.random.default_rng(0).normal(size=(2, 30))
+    options = {"predictions": predictions, "references": references}
+    default = MeanSquaredError().compute(**options)
+    assert default == MeanSquaredError().compute(**options, n_resamples=1000, seed=0)
+    assert default != MeanSquaredError().compute(**options, n_resamples=1000, seed=1)
+    assert default != MeanSquaredError().compute(**options, n_resamples=1001, seed=0)
+    one = MeanSquaredError().compute(**options, n_resamples=1)
+    assert one["mean_squared_error_low"] == one["mean_squared_error_high"]
+    assert set(MeanSquaredError().compute(**options, n_resamples=0)) == {"mean_squared_error"}
+
+
+def test_soft_references_of_several_labels_count_from_above_one_half():
+    """So that a half, as label smoothing between two classes leaves it, is no hit."""
+    scores, references = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]]), np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    options = {"predictions": scores, "references": references}
+    hard = {"predictions": scores, "references": (references > 0.5).astype(float)}
+    for n_resamples in (0, 20):
+        expected = MeanAveragePrecision().compute(**hard, n_resamples=n_resamples)
+        assert MeanAveragePrecision().compute(**options, n_resamples=n_resamples) == expected

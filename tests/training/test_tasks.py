@@ -96,3 +96,55 @@ def test_weights_that_balance_classes():
 def test_chance_is_the_most_frequent_class():
     assert TASKS[SINGLE].chance(np.array([1, 0, 1, 1])) == 0.75
     assert TASKS[MULTI].chance(np.eye(2)) is None
+
+
+def test_how_each_class_fared():
+    """Counted by hand: a is right once and taken for b once, b is right once, c is never right, d does not occur."""
+    logits = np.eye(4)[[0, 1, 1, 1, 0]]
+    references, names = np.array([0, 0, 1, 2, 2]), ["a", "b", "c", "d"]
+    table = TASKS[SINGLE].class_table(logits, references, names)
+    assert table.header == ["class", "clips", "precision", "recall", "f1"]
+    assert table.rows == [
+        ["a", 2, 0.5, 0.5, 0.5],
+        ["b", 1, 0.3333, 1.0, 0.5],
+        ["c", 2, 0.0, 0.0, 0.0],
+        ["d", 0, 0.0, 0.0, 0.0],
+    ]
+    assert list(table.bars) == ["precision", "recall"]
+    np.testing.assert_allclose(table.bars["precision"], [1 / 2, 1 / 3, 0, 0])
+    np.testing.assert_allclose(table.bars["recall"], [1 / 2, 1, 0, 0])
+    confusions = TASKS[SINGLE].confusions(logits, references, 4)
+    assert confusions.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_how_each_of_several_labels_fared():
+    """Average precision by hand: a is found first and third of four, b last, c does not occur."""
+    logits = np.array([[4.0, 4.0, 1.0], [3.0, 3.0, 1.0], [2.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    references = np.array([[1, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    table = TASKS[MULTI].class_table(logits, references, ["a", "b", "c"])
+    assert table.header == ["class", "clips", "average_precision"]
+    assert table.rows[:2] == [["a", 2, 0.8333], ["b", 1, 0.25]]
+    assert table.rows[2][:2] == ["c", 0]
+    assert list(table.bars) == ["average precision"]
+    np.testing.assert_allclose(table.bars["average precision"], [(1 + 2 / 3) / 2, 1 / 4, np.nan])
+
+
+def test_numbers_have_no_classes():
+    task = TASKS[REGRESSION]
+    assert task.class_table(np.zeros((2, 1)), np.zeros(2), ["value"]) is None
+    assert task.confusions(np.zeros((2, 1)), np.zeros(2), 1) is None
+    assert task.chance(np.zeros(2)) is None
+    with pytest.raises(
+        ValueError, match=r"^--class_balance needs classes, and a regression has none\. Leave"
+    ):
+        task.count_classes([0.5], 1)
+    with pytest.raises(ValueError, match=r"^A regression has no classes to weight\.$"):
+        task.class_weights(np.ones(1), 1)
+    assert task.targets([1, 2], 1, False, 0.0).dtype == torch.float32
+
+
+def test_classes_are_counted_in_integers():
+    for problem_type, labels in ((SINGLE, [0, 2, 2]), (MULTI, [[0, 2], [2], []])):
+        counts = TASKS[problem_type].count_classes(labels, 4)
+        assert counts.tolist() == [1, 0, 2, 0]
+        assert counts.dtype == np.int64

@@ -268,9 +268,7 @@ def test_splits_from_lists_of_files(tones):
     with pytest.raises(ValueError, match=r"'--folder_columns' has no column 'label'\. It has: speaker"):
         load_audio_dataset(DataArguments(str(tones), folder_columns=["speaker"]))
     (tones / "metadata.csv").write_text("file_name,label\nlow/00.wav,low\nhigh/00.wav,high\n")
-    with pytest.raises(
-        ValueError, match=r"metadata\.csv' describes the clips, so --folder_columns label would have"
-    ):
+    with pytest.raises(ValueError, match=r"metadata\.csv' describes the clips, so --folder_columns label would have"):
         load_audio_dataset(DataArguments(str(tones), folder_columns=["label"]))
 
 
