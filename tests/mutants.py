@@ -24,7 +24,7 @@ from tqdm import tqdm
 REPOSITORY = Path(__file__).resolve().parent.parent
 REPORT = REPOSITORY / "tests" / "mutants.json"
 COPIED = ("src", "tests", "examples", "research", "checkpoints", "model_cards", "docs")
-COPIED += ("setup.cfg", "README.md", "Makefile", "constraints.txt")
+COPIED += ("recipes", "setup.cfg", "README.md", "LICENSE", "Makefile", "constraints.txt")
 WORDING = [r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$""", r"\b(tqdm\(|desc=)"]
 UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
 # mutmut's codes: a test failed, pytest broke down, or the time was up; none failed; no test runs the code.
@@ -74,7 +74,7 @@ PARTS = {
     ),
     "runs": Part(
         ("training/*.py", "prediction.py"),
-        ("training", "test_prediction.py", "commands/test_train.py", "commands/test_predict.py"),
+        ("training", "test_prediction.py"),
     ),
     "export": Part(("export/*.py",), ("export",)),
     "rest": Part(
