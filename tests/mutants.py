@@ -26,7 +26,6 @@ REPORT = REPOSITORY / "tests" / "mutants.json"
 COPIED = ("src", "tests", "examples", "research", "checkpoints", "model_cards", "docs")
 COPIED += ("recipes", "setup.cfg", "README.md", "LICENSE", "Makefile", "constraints.txt")
 WORDING = [r"""^\s*[rf]*("[^"]*"|'[^']*')[,)]*\s*$""", r"\b(tqdm\(|desc=)"]
-UNCOMPILED = "not compil and not trac and not export_with"  # mutmut's switches are no code that torch compiles
 # mutmut's codes: a test failed, pytest broke down, or the time was up; none failed; no test runs the code.
 OUTCOMES = dict.fromkeys((1, 3, 36, 24, -24, 152, 255), "killed") | {0: "survived", 5: "untested", 33: "untested"}
 
@@ -102,7 +101,7 @@ def plant(name: str, part: Part) -> dict[str, dict]:
         "do_not_mutate": ["*/plots.py", *(["*/training/metrics.py", "*/training/tasks.py"] if name == "runs" else [])],
         "do_not_mutate_patterns": WORDING,
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
-        "pytest_add_cli_args": ["-p", "tests.mutants", "-p", "no:cacheprovider", "-m", "not gpu", "-k", UNCOMPILED],
+        "pytest_add_cli_args": ["-p", "tests.mutants", "-p", "no:cacheprovider", "-m", "not gpu and not compiles"],
         "also_copy": [item for item in COPIED if item not in ("src", "tests", "setup.cfg")],
     }
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())

@@ -182,3 +182,21 @@ def test_each_of_several_misspelt_arguments_is_named(caplog):
     assert "`hidden_sizes`, so it has no effect; did you mean `hidden_size`?" in caplog.text
     assert "`num_layers`, so it has no effect; did you mean `num_labels`?" in caplog.text
     assert "_private" not in caplog.text
+
+
+def test_one_label_is_a_regression_unless_the_problem_type_says_otherwise():
+    """As transformers' models infer it at the first loss, and as its pipeline needs it."""
+    assert ASMConfig(num_labels=1).problem_type == "regression"
+    assert ASMConfig(id2label={0: "level"}).problem_type == "regression"
+    assert (
+        ASMConfig(num_labels=1, problem_type="multi_label_classification").problem_type == "multi_label_classification"
+    )
+    assert ASMConfig(num_labels=2).problem_type is None
+
+
+@pytest.mark.parametrize("overlap", [1.0, 1.5, -0.1])
+def test_an_overlap_that_was_set_later(overlap):
+    config = ASMConfig()
+    config.window_overlap = overlap
+    with pytest.raises(ValueError, match=f"`window_overlap` must be at least 0 and below 1, got {overlap}"):
+        _ = config.window_shift

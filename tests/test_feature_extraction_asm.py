@@ -511,3 +511,22 @@ def test_maps_of_several_processes_end(tmp_path):
     command = [sys.executable, "-c", FORKS]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert process.stdout.split() == ["True", "2"], process.stderr
+
+
+@pytest.mark.parametrize("mode", ["repeat", "reflect", "silence"])
+def test_a_padding_value_for_a_saved_extractor_pads(tmp_path, mode):
+    """As it does in a new one, whose mode it determines."""
+    ASMFeatureExtractor(max_length=50, padding_mode=mode).save_pretrained(tmp_path)
+    extractor = ASMFeatureExtractor.from_pretrained(tmp_path, padding_value=0.5)
+    padded = extractor(torch.zeros(1600), 16000, return_tensors="pt")["input_values"][0, 10:]
+    assert (padded == 0.5).all()
+    both = ASMFeatureExtractor.from_pretrained(tmp_path, padding_mode="repeat", padding_value=0.5)
+    assert both.padding_mode == "repeat"
+    assert ASMFeatureExtractor.from_pretrained(tmp_path).padding_mode == mode
+
+
+def test_a_length_that_pad_would_ignore(feature_extractor):
+    features = {"input_values": [torch.randn(length, 24) for length in (48, 20)]}
+    with pytest.raises(ValueError, match="`max_length=30` would have no effect: pass `truncation=True`"):
+        feature_extractor.pad(features, padding=True, max_length=30)
+    assert feature_extractor.pad(features, padding="max_length", max_length=60)["input_values"][1].shape[0] == 60

@@ -65,3 +65,11 @@ def test_times_are_those_of_whole_samples(embedder):
     _, timestamps = get_timestamp_embeddings(torch.rand(1, 60 * 22050), other)
     assert timestamps[0, 1].item() == pytest.approx(5000 * 220 / 22050)
     assert timestamps[0, -1] <= 60_000
+
+
+@pytest.mark.parametrize("embed", [get_scene_embeddings, get_timestamp_embeddings])
+def test_samples_that_are_not_finite(embed, embedder):
+    audio = torch.zeros(2, 4000)
+    audio[1, 7] = torch.nan
+    with pytest.raises(ValueError, match="Clip 1 has the value nan at sample 7"):
+        embed(audio, embedder)

@@ -217,6 +217,7 @@ def test_autocast_trains(model, input_values):
 
 
 @pytest.mark.parametrize("hidden_act", ["gelu", "acon_c"])
+@pytest.mark.compiles
 def test_compile_fullgraph(config, input_values, hidden_act):
     """Forward, loss and gradients in training mode, in one graph."""
     torch._dynamo.reset()
@@ -231,6 +232,7 @@ def test_compile_fullgraph(config, input_values, hidden_act):
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.compiles
 def test_a_trainer_compiles(config, input_values, tmp_path):
     """`TrainingArguments(torch_compile=True)`: the losses of the eager model."""
     dataset = [{"input_values": values, "labels": index % 3} for index, values in enumerate(input_values)]
@@ -248,6 +250,7 @@ def test_a_trainer_compiles(config, input_values, tmp_path):
     assert losses[True] == pytest.approx(losses[False], abs=1e-4)
 
 
+@pytest.mark.compiles
 def test_export_with_any_batch_size(model, input_values):
     shapes = {"input_values": {0: torch.export.Dim("batch_size")}}
     program = torch.export.export(model, (), {"input_values": input_values}, dynamic_shapes=shapes)

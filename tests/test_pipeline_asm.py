@@ -347,3 +347,8 @@ def test_five_labels_by_default(feature_extractor, config):
 def test_features_have_the_dtype_of_the_model(checkpoint, dtype):
     made = pipeline("asm-audio-classification", model=str(checkpoint), dtype=dtype)
     assert next(iter(made.preprocess(LONG)))["input_values"].dtype == dtype
+
+
+def test_windows_are_combined_or_returned(classifier):
+    with pytest.raises(ValueError, match="`window_aggregation='max'` combines windows, and `return_timestamps=True`"):
+        classifier(np.zeros(4000, np.float32), return_timestamps=True, window_aggregation="max")

@@ -36,6 +36,26 @@ def test_scores_that_are_not_finite_are_an_error(config):
     assert row["label"] is None and "The scores of 'a.wav' are not finite" in row["error"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "--batch_size must be at least 1, got 0"),
+        ({"rows_per_file": 0}, "--rows_per_file must be at least 1, got 0"),
+        ({"num_workers": -1}, "--num_workers must be at least 0, got -1"),
+        ({"seconds": 0.0}, r"--seconds must be above 0, got 0\.0"),
+    ],
+)
+def test_impossible_numbers(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PredictArguments("model", "out", **arguments)
+
+
+def test_a_window_that_the_model_does_not_take(checkpoint, tones, tmp_path):
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), seconds=3.0, num_workers=0, use_cpu=True)
+    with pytest.raises(ValueError, match="--seconds 3 would have no effect: the window of 'checkpoint' has"):
+        predict(args, DataArguments(str(tones)))
+
+
 def test_other_weights_another_digest(model, feature_extractor):
     before = digest_model(model, feature_extractor)
     assert before == digest_model(model, feature_extractor)

@@ -60,3 +60,21 @@ def test_padding_does_not_count_as_sound():
     with pytest.raises(ValueError, match=r"shape \(2, 248, 64\), expected \(batch_size, 98, 64\).*truncation=True"):
         model(**extractor(clips, 16000, return_tensors="pt"))
     assert model(**extractor(clips, 16000, return_tensors="pt", truncation=True)).logits.shape == (2, 2)
+
+
+def test_misspelt_fields_and_outputs_that_it_does_not_have(caplog):
+    config = ResidualCNNConfig(dept=3)
+    assert "ResidualCNNConfig has no field `dept`, so it has no effect; did you mean `depths`?" in caplog.text
+    model = ResidualCNNForAudioClassification(config)
+    with pytest.raises(ValueError, match="`output_hidden_states` has no effect"):
+        model(torch.zeros(1, 98, 64), output_hidden_states=True)
+    config.output_hidden_states = True
+    with pytest.raises(ValueError, match="`output_hidden_states` has no effect"):
+        model(torch.zeros(1, 98, 64))
+
+
+def test_the_encoder_is_frozen_as_in_the_mixer():
+    model = ResidualCNNForAudioClassification(ResidualCNNConfig())
+    model.freeze_base_model()
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning == {"classifier.weight", "classifier.bias"}

@@ -80,7 +80,9 @@ def test_logits_of_several_windows_refuse_the_wrong_function(model, problem_type
     right = "softmax" if problem_type is None else "sigmoid"
     assert FUNCTIONS[right](logits).shape == (2, 3)
     for wrong in WRONG[problem_type]:
-        for value in (logits, logits[0], logits.float().cpu()):
+        parts = [*logits, *logits.split(1), torch.squeeze(logits[:1]), logits.view(-1, 3), logits.T.T, logits.data]
+        together = [torch.cat([logits, one]), torch.stack([logits, logits])[1]]
+        for value in (logits, logits[0], logits.float().cpu(), *parts, *together):
             with pytest.raises(ValueError, match=f"a clip after {right}, so that `.*` of them is not the clip's score"):
                 wrong(value)
         assert wrong(one).shape == wrong(of_logits).shape == (2, 3)
@@ -113,7 +115,13 @@ def test_models_without_an_aggregation_have_the_mean():
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.special.expit, torch.nn.Sigmoid(), lambda x: torch.nn.BCEWithLogitsLoss()(x, x)]
+    "wrong",
+    [
+        torch.special.expit,
+        torch.nn.Sigmoid(),
+        lambda x: torch.nn.BCEWithLogitsLoss()(x, x),
+        lambda x: torch.nn.MultiLabelSoftMarginLoss()(x, x),
+    ],
 )
 def test_every_form_of_the_wrong_activation_is_refused(model, wrong):
     with torch.no_grad(), pytest.raises(ValueError, match="after softmax"):
@@ -124,6 +132,7 @@ def test_values_of_a_regression_take_no_activation(model):
     model.config.problem_type = "regression"
     with torch.no_grad():
         values = model(torch.randn(2, 40, 24)).logits
+    assert type(values.shape) is torch.Size
     for wrong in (torch.sigmoid, partial(torch.softmax, dim=-1)):
         with pytest.raises(ValueError, match="a clip after no activation"):
             wrong(values)
@@ -140,3 +149,14 @@ def test_what_is_computed_from_logits_is_a_plain_tensor(model, tmp_path):
     assert type(torch.load(tmp_path / "logits.pt")["logits"]) is torch.Tensor
     assert type(logits[0]) is type(logits.double()) is type(logits)
     np.testing.assert_array_equal(logits.numpy(), logits.as_subclass(torch.Tensor).numpy())
+
+
+def test_ways_to_combine_windows_that_do_not_exist(model):
+    """Set on a configuration, which checks its fields only when it is made, or passed."""
+    message = r"`window_aggregation` must be one of \('mean', 'max', 'logits'\), got 'median'"
+    with pytest.raises(ValueError, match=message):
+        score_clip(torch.zeros(2, 3), model.config, aggregation="median")
+    model.config.window_aggregation = "median"
+    for combine in (predict_clip, score_clip):
+        with pytest.raises(ValueError, match=message):
+            combine(torch.zeros(2, 3), model.config)

@@ -10,6 +10,7 @@ SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classifi
 NUMBERS = "One number per clip is a regression: set `problem_type='regression'` and `num_labels=1`"
 SEVERAL = "For several labels per clip, set `problem_type='multi_label_classification'`"
 INDICES = "One class index per clip is `problem_type='single_label_classification'`"
+CLASSES = "`problem_type` is 'single_label_classification'. Set `num_labels` to the number of classes"
 ROWS = "does not hold class probabilities, which are at least 0 and sum to 1. `problem_type` is 'single_label_cl"
 TO_MULTI = f"Set `problem_type={MULTI!r}` if a clip may have several labels, or `{REGRESSION!r}` for numbers"
 
@@ -17,8 +18,12 @@ TO_MULTI = f"Set `problem_type={MULTI!r}` if a clip may have several labels, or 
 @pytest.mark.parametrize(
     ("problem_type", "labels", "words"),
     [
-        pytest.param(None, torch.tensor([0, 1, 2, 3]), ["contains 3, but `num_labels`=3 allows 0 to 2"], id="too-high"),
-        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), ["contains -1, but `num_labels`=3"], id="negative"),
+        pytest.param(None, torch.tensor([0, 1, 2, 3]), ["contains 3", "class indices of 0 to 2", CLASSES], id="high"),
+        pytest.param(None, torch.tensor([0, 1, 2, 3]), ["sets no `problem_type`: it was inferred"], id="inferred"),
+        pytest.param(SINGLE, torch.tensor([-100] * 4), ["All `labels` are -100, so that there is no loss"], id="none"),
+        pytest.param(SINGLE, torch.zeros(4, 1), ["(4, 1)", NUMBERS], id="column"),
+        pytest.param(MULTI, torch.tensor([[0, -100, 1]] * 4), ["contains -100", "No index is ignored"], id="ignored"),
+        pytest.param(SINGLE, torch.tensor([0, 1, 2, -1]), ["contains -1, but `num_labels`=3", CLASSES], id="negative"),
         pytest.param(SINGLE, torch.zeros(4, 3).long(), ["(4, 3)", "class indices", "(4,)", SEVERAL], id="multi-hot"),
         pytest.param(SINGLE, torch.zeros(4), ["(4,)", "class probabilities", "(4, 3)", NUMBERS], id="numbers"),
         pytest.param(None, torch.zeros(4), ["(4,)", f"{MULTI!r}, whose targets", NUMBERS], id="numbers-untyped"),
@@ -28,8 +33,8 @@ TO_MULTI = f"Set `problem_type={MULTI!r}` if a clip may have several labels, or 
         pytest.param(SINGLE, torch.full((4, 3), torch.nan), ["Row 0", ROWS], id="nan"),
         pytest.param(MULTI, torch.zeros(4), ["(4,)", f"{MULTI!r}, whose targets have shape (4, 3)", NUMBERS], id="one"),
         pytest.param(MULTI, torch.tensor([0, 1, 2, 0]), ["(4,)", f"{MULTI!r}, whose", INDICES], id="indices"),
-        pytest.param(MULTI, torch.full((4, 3), 7.0), ["contains 7.0, but multi-label targets"], id="seven"),
-        pytest.param(MULTI, torch.full((4, 3), torch.nan), ["contains nan, but multi-label"], id="multi-nan"),
+        pytest.param(MULTI, torch.full((4, 3), 7.0), ["contains 7.0, but `problem_type` is"], id="seven"),
+        pytest.param(MULTI, torch.full((4, 3), torch.nan), ["contains nan, but `problem_type` is"], id="multi-nan"),
         pytest.param(REGRESSION, torch.zeros(4), [f"{REGRESSION!r}, whose targets have"], id="regression"),
     ],
 )
@@ -126,7 +131,7 @@ def test_clips_may_be_ignored(config, model, input_values):
 
 def test_multi_label_targets_end_at_1(config, model, input_values):
     config.problem_type = MULTI
-    with pytest.raises(ValueError, match=r"contains 1\.5, but multi-label targets are between 0 and 1"):
+    with pytest.raises(ValueError, match=r"contains 1\.5, but `problem_type` is '.*', whose targets are between"):
         model(input_values, labels=torch.full((4, 3), 1.5))
 
 
@@ -158,3 +163,16 @@ def test_the_message_says_what_to_change(config, model, input_values, problem_ty
     config.problem_type = problem_type
     with pytest.raises(ValueError, match=hint):
         model(input_values, labels=labels)
+
+
+def test_a_problem_type_that_does_not_exist(config, model, input_values):
+    config.problem_type = "multilabel"
+    with pytest.raises(ValueError, match=r"`problem_type` must be one of \('single_label.*\), got 'multilabel'"):
+        model(input_values, labels=torch.zeros(4, dtype=torch.long))
+
+
+def test_some_clips_may_be_ignored(model, input_values):
+    labels = torch.tensor([0, -100, 2, -100])
+    logits = model(input_values, labels=labels).logits
+    expected = torch.nn.functional.cross_entropy(logits[[0, 2]], labels[[0, 2]])
+    torch.testing.assert_close(model(input_values, labels=labels).loss, expected)

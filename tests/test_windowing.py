@@ -189,6 +189,7 @@ def test_where_windows_are_cut(span, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.compiles
 def test_a_compiled_model_answers_alike(model):
     """Without a mask, for a padded batch, and with the refusal of the wrong activation."""
     batch = torch.randn(2, 40, 24)

@@ -5,6 +5,7 @@
 
 import difflib
 import functools
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -123,13 +124,10 @@ class ASMConfig(PreTrainedConfig):
     window_aggregation: str = "mean"
 
     def __post_init__(self, **kwargs):
-        names = [*(field.name for field in fields(self)), "num_labels"]
-        for name in kwargs:
-            if name.startswith("_") or name in ACCEPTED_NAMES or hasattr(type(self), name):
-                continue
-            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-            logger.warning(f"ASMConfig has no field `{name}`, so it has no effect; did you mean `{nearest}`?")
+        warn_of_unknown_fields(self, kwargs)
         super().__post_init__(**kwargs)
+        if self.num_labels == 1 and self.problem_type is None:
+            self.problem_type = "regression"  # as transformers infers it, but only at the first loss
         # As transformers does with the keys of `id2label`: JSON and examples have the numbers as text.
         self.label2id = {label: int(index) for label, index in (self.label2id or {}).items()}
 
@@ -159,6 +157,8 @@ class ASMConfig(PreTrainedConfig):
 
     def shift_of_overlap(self, overlap: float) -> int:
         """Return the distance, in frames, between windows that overlap by this fraction of a window."""
+        if not 0 <= overlap < 1:
+            raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {overlap}.")
         return max(round(self.max_length * (1 - overlap)), 1)
 
     def validate_ranges(self):
@@ -208,6 +208,16 @@ class ASMConfig(PreTrainedConfig):
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
+
+
+def warn_of_unknown_fields(config: PreTrainedConfig, names: Iterable[str]):
+    """Warn of arguments of a configuration that it does not have, and would silently save."""
+    known = [*(field.name for field in fields(config)), "num_labels"]
+    for name in names:
+        if name.startswith("_") or name in ACCEPTED_NAMES or hasattr(type(config), name):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+        logger.warning(f"{type(config).__name__} has no field `{name}`, so it has no effect; did you mean `{nearest}`?")
 
 
 class ASMSize(NamedTuple):

@@ -26,6 +26,6 @@ def run_layer(layer: nn.Module, hidden_states: Tensor) -> Tensor:
 
 
 def split_into_blocks(layer: nn.Module, hidden_states: Tensor) -> tuple[Tensor, ...]:
-    """Split a batch into blocks of at least one example, by the hidden units that the layer's mixings declare."""
-    units = max(layer.token_mixing.num_units, layer.channel_mixing.num_units)
+    """Split a batch into blocks of at least one example, by the hidden units of the layer's two mixings."""
+    units = max(layer.token_mixing.num_units, hidden_states.shape[1] * layer.channel_mixing.fc1.out_features)
     return hidden_states.split(max(1, BYTES_PER_BLOCK // (units * hidden_states.element_size())))

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+PROBLEM_TYPES = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 SUM_TOLERANCE = 0.02  # of class probabilities, which may have been rounded to bfloat16
+
+
+NUMBERS = f"One number per clip is a regression: set `problem_type={REGRESSION!r}` and `num_labels=1` in the "
+NUMBERS += "configuration. For class indices, pass `labels.long()` of shape (batch_size,)."
 
 
 def compute_loss(logits: Tensor, labels: Tensor, config, loss_function: Callable[..., Tensor]) -> Tensor:
@@ -27,7 +32,12 @@ def compute_loss(logits: Tensor, labels: Tensor, config, loss_function: Callable
     """
     labels = labels.to(logits.device)
     problem_type = problem_type_of(config, labels)
-    labels = check_labels(labels, logits, problem_type)
+    try:
+        labels = check_labels(labels, logits, problem_type)
+    except ValueError as error:
+        if config.problem_type:
+            raise
+        raise ValueError(f"{error} (The configuration sets no `problem_type`: it was inferred.)") from None
     config.problem_type = problem_type
     if problem_type == SINGLE_LABEL and labels.is_floating_point():
         return nn.functional.cross_entropy(logits.float(), labels)
@@ -40,6 +50,8 @@ def problem_type_of(config, labels: Tensor | None = None) -> str:
     A single label is a regression. Several are classes that exclude each other, unless `labels` are floats.
     """
     if config.problem_type:
+        if config.problem_type not in PROBLEM_TYPES:
+            raise ValueError(f"`problem_type` must be one of {PROBLEM_TYPES}, got {config.problem_type!r}.")
         return config.problem_type
     if config.num_labels == 1:
         return REGRESSION
@@ -60,8 +72,8 @@ def check_labels(labels: Tensor, logits: Tensor, problem_type: str) -> Tensor:
     check_shape(labels, logits.shape, problem_type, "targets")
     labels = labels.to(logits.dtype)
     if problem_type == MULTI_LABEL:
-        remedy = f"Set `problem_type={REGRESSION!r}` for other numbers"
-        check_range(labels, 1, f"multi-label targets are between 0 and 1. {remedy}")
+        remedy = f"No index is ignored. Set `problem_type={REGRESSION!r}` for other numbers"
+        check_range(labels, 1, f"`problem_type` is {MULTI_LABEL!r}, whose targets are between 0 and 1. {remedy}")
     elif not torch.compiler.is_compiling() and not labels.isfinite().all():
         raise ValueError(
             "`labels` has values that are not finite, which no regression can learn. Leave such clips out."
@@ -80,8 +92,11 @@ def check_classes(labels: Tensor, shape: torch.Size) -> Tensor:
     if not labels.is_floating_point():
         check_shape(labels, shape[:1], SINGLE_LABEL, "class indices")
         labels = labels.long()  # smaller types could not hold `num_labels`
-        allowed = f"`num_labels`={num_labels} allows 0 to {num_labels - 1}, and -100 to ignore, as class indices"
-        check_range(labels, num_labels - 1, f"{allowed} of {SINGLE_LABEL!r}", ignored=-100)
+        allowed = f"`num_labels`={num_labels} allows class indices of 0 to {num_labels - 1}, and -100 to ignore a clip"
+        remedy = f"`problem_type` is {SINGLE_LABEL!r}. Set `num_labels` to the number of classes"
+        check_range(labels, num_labels - 1, f"{allowed}. {remedy}", ignored=-100)
+        if not torch.compiler.is_compiling() and (labels == -100).all():
+            raise ValueError("All `labels` are -100, so that there is no loss. Leave out batches without a label.")
         return labels
     check_shape(labels, shape, SINGLE_LABEL, "class probabilities")
     labels = labels.float()
@@ -104,13 +119,14 @@ def check_shape(labels: Tensor, shape: torch.Size, problem_type: str, kind: str)
     indices = labels.ndim == 1 and not labels.is_floating_point()
     if labels.ndim == 0 or labels.shape[0] != shape[0]:
         hint = f"Pass one row of labels for each of the {shape[0]} clips."
+    elif labels.is_floating_point() and labels.shape == (shape[0], 1):
+        hint = NUMBERS
     elif labels.shape == (*shape, 1):
         hint = "Remove the last axis: `labels.squeeze(-1)`."
     elif labels.ndim == len(shape) == 2:
         hint = f"Set `num_labels={labels.shape[1]}`, or pass rows of {shape[1]}."
     elif labels.ndim == 1 and not indices:
-        hint = f"One number per clip is a regression: set `problem_type={REGRESSION!r}` and `num_labels=1` in the "
-        hint += "configuration. For class indices, pass `labels.long()`."
+        hint = NUMBERS
     elif indices:
         hint = f"One class index per clip is `problem_type={SINGLE_LABEL!r}`."
     else:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .configuration_asm import WINDOW_AGGREGATIONS
 from .targets import MULTI_LABEL, REGRESSION, SINGLE_LABEL, problem_type_of
 
 
@@ -30,7 +31,7 @@ def score_clip(logits: Tensor, config, function: str | None = None, aggregation:
     Returns:
         Scores of shape `(num_labels,)`. With `"mean"`, they are the mean of the windows' scores under the function.
     """
-    aggregation = aggregation or getattr(config, "window_aggregation", "mean")
+    aggregation = check_aggregation(aggregation or getattr(config, "window_aggregation", "mean"))
     function = function or FUNCTION_OF[problem_type_of(config)]
     score = SCORE_FUNCTIONS[function]
     if aggregation == "logits":
@@ -40,6 +41,13 @@ def score_clip(logits: Tensor, config, function: str | None = None, aggregation:
         return scores.mean(0)
     best = scores.amax(0)
     return best / best.sum() if function == "softmax" else best
+
+
+def check_aggregation(aggregation: str) -> str:
+    """Return the name of a way to combine windows; raise `ValueError` if there is none of this name."""
+    if aggregation not in WINDOW_AGGREGATIONS:
+        raise ValueError(f"`window_aggregation` must be one of {WINDOW_AGGREGATIONS}, got {aggregation!r}.")
+    return aggregation
 
 
 def predict_clip(logits: Tensor, config) -> Tensor:
@@ -52,7 +60,7 @@ def predict_clip(logits: Tensor, config) -> Tensor:
     Returns:
         Logits of shape `(num_labels,)` whose scores, under the function of the problem type, are those of the clip.
     """
-    problem_type, aggregation = problem_type_of(config), config.window_aggregation
+    problem_type, aggregation = problem_type_of(config), check_aggregation(config.window_aggregation)
     if len(logits) == 1:
         return logits[0]
     if aggregation == "logits":
@@ -73,8 +81,9 @@ class ClipLogits(Tensor):
     """Logits of clips of several windows, which are only valid with the activation of their problem type.
 
     Their softmax is the mean of the windows' softmax, but their sigmoid is not the mean of the windows' sigmoid; and
-    the other way round for several labels. The wrong activation raises `ValueError` instead of returning a wrong
-    number. What is computed from the logits is a plain tensor; parts and casts of them are still such logits.
+    the other way round for several labels. The wrong activation, alone or in a loss, raises `ValueError` instead of
+    returning a wrong number. Parts, casts and concatenations of such logits are still such logits; anything else that
+    is computed from them is a plain tensor.
     """
 
     refused: frozenset = frozenset()
@@ -90,16 +99,20 @@ class ClipLogits(Tensor):
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        if func in cls.refused:
+        name = func.__name__.removeprefix("special_")
+        if name in cls.refused:
             raise ValueError(
-                f"The logits combine several windows of a clip after {cls.activation}, so that `{func.__name__}` of "
+                f"The logits combine several windows of a clip after {cls.activation}, so that `{name}` of "
                 'them is not the clip\'s score. Use the pipeline "asm-audio-classification", which applies '
                 '`function_to_apply` to each window, set `window_aggregation="logits"`, or pass single windows.'
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))
-        same = func in SAME_LOGITS and isinstance(result, Tensor)
-        return result.as_subclass(cls) if same else result
+        if name not in SAME_LOGITS:
+            return result
+        if type(result) in (tuple, list):
+            return type(result)(part.as_subclass(cls) for part in result)
+        return result.as_subclass(cls) if isinstance(result, Tensor) else result
 
     def __deepcopy__(self, memo):
         return copy.deepcopy(self.as_subclass(Tensor), memo)
@@ -108,12 +121,15 @@ class ClipLogits(Tensor):
         return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
-SAME_LOGITS = {Tensor.__getitem__, Tensor.to, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.cpu}
-SAME_LOGITS |= {Tensor.cuda, Tensor.detach, Tensor.clone, Tensor.contiguous, Tensor.squeeze, Tensor.unsqueeze}
-SIGMOIDS = {Tensor.sigmoid, Tensor.sigmoid_, torch.sigmoid, torch.special.expit, nn.functional.sigmoid}
-SIGMOIDS |= {nn.functional.logsigmoid, nn.functional.binary_cross_entropy_with_logits}
-SOFTMAXES = {Tensor.softmax, torch.softmax, torch.special.softmax, nn.functional.softmax, nn.functional.cross_entropy}
-SOFTMAXES |= {Tensor.log_softmax, torch.log_softmax, torch.special.log_softmax, nn.functional.log_softmax}
+# By the names of PyTorch's functions, methods and (`__get__`) properties: what returns the same values, and activations
+# with the losses that contain them.
+SAME_LOGITS = {"__get__", "__getitem__", "select", "narrow", "index_select", "gather", "unbind", "split", "chunk"}
+SAME_LOGITS |= {"to", "type", "float", "double", "half", "bfloat16", "cpu", "cuda", "detach", "clone", "contiguous"}
+SAME_LOGITS |= {"view", "reshape", "flatten", "squeeze", "unsqueeze", "expand", "transpose", "permute"}
+SAME_LOGITS |= {"cat", "concat", "concatenate", "stack", "vstack"}
+SIGMOIDS = {"sigmoid", "sigmoid_", "expit", "logsigmoid", "log_sigmoid", "binary_cross_entropy_with_logits"}
+SIGMOIDS |= {"multilabel_soft_margin_loss", "soft_margin_loss"}
+SOFTMAXES = {"softmax", "log_softmax", "softmin", "gumbel_softmax", "cross_entropy"}
 
 
 class SoftmaxLogits(ClipLogits):

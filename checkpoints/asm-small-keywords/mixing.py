@@ -56,7 +56,6 @@ class ASMChannelMixing(ASMMLP):
 
     def __init__(self, config: ASMConfig):
         super().__init__(config, config.hidden_size, config.channels_mlp_dim)
-        self.num_units = config.num_patches * config.channels_mlp_dim  # hidden units of one example
 
 
 class ASMTokenMixing(ASMMLP):

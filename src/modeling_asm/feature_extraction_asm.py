@@ -65,7 +65,7 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         padding_mode: What fills the window after a short clip: see the table. The default is `"repeat"`, which did
             best at mixed lengths, or `padding_value` if that is given.
         padding_value: Value of the padded frames in the units of the output, instead of the table's, which follows
-            `mean` and `std`.
+            `mean` and `std`. With `"repeat"` and `"reflect"`, these are only the frames beyond the window.
         do_normalize: Whether to return `(features - mean) / (2 * std)` instead of log-mel energies.
         mean: Mean of the log-mel energies of the training clips. The default is AudioSet's, as in AST.
         std: Their standard deviation.
@@ -185,6 +185,8 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
             saved |= {"padding_mode": "zero", "return_attention_mask": True}
         if "padding_mode" in kwargs:  # a new mode: the value saved for the old one no longer applies
             saved["padding_value"] = None
+        elif kwargs.get("padding_value") is not None:  # a new value: it pads, as it does in a new feature extractor
+            saved["padding_mode"] = None
         return super().from_dict(saved, **kwargs)
 
     def __call__(
@@ -270,6 +272,11 @@ class ASMFeatureExtractor(SequenceFeatureExtractor):
         Features that come without a mask may be padded already: their frames of one constant value at either end get a
         mask of 0, as in [`ASMForAudioClassification`].
         """
+        if max_length is not None and not truncation and getattr(padding, "value", padding) != "max_length":
+            raise ValueError(
+                f"`max_length={max_length}` would have no effect: pass `truncation=True` to cut longer features, "
+                '`padding="max_length"` to fill shorter ones up, or both.'
+            )
         if isinstance(processed_features, (list, tuple)) and processed_features:
             names = processed_features[0].keys()
             processed_features = {name: [example[name] for example in processed_features] for name in names}

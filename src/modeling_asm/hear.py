@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor
 
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMModel
+from .waveforms import check_finite
 from .windowing import cut_windows, run_in_blocks
 
 
@@ -99,8 +100,9 @@ def get_timestamp_embeddings(audio: Tensor, model: ASMEmbedding) -> tuple[Tensor
 
 
 def check_audio(audio: Tensor):
-    """Raise `ValueError` if audio does not have the shape and type that HEAR passes."""
+    """Raise `ValueError` if audio does not have the shape and type that HEAR passes, or is not finite."""
     if audio.ndim != 2 or not audio.is_floating_point() or 0 in audio.shape:
         raise ValueError(
             f"The audio is {audio.dtype} of shape {tuple(audio.shape)}, expected floats of (n_sounds, n_samples)."
         )
+    check_finite(audio)

@@ -170,3 +170,8 @@ def check_arguments(
     for name, (value, allowed) in choices.items():
         if value is not None and value not in allowed:
             raise ValueError(f"`{name}` must be one of {allowed}, got {value!r}.")
+    if return_timestamps and window_aggregation is not None:
+        raise ValueError(
+            f"`window_aggregation={window_aggregation!r}` combines windows, and `return_timestamps=True` returns each. "
+            "Leave one of them out."
+        )

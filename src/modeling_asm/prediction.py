@@ -35,8 +35,12 @@ from .training.data.clips import columns_to_rows
 from .training.data.decoding import clip_name, fingerprint
 from .training.data.loading import DataArguments, load_audio_dataset
 from .training.frontend import Frontend
+from .training.models import checkpoint_name
 from .training.report.tables import format_table, write_json
 from .training.run_folder import UNFINISHED, check_processes, clear_unfinished, open_run, saving
+
+
+SECONDS = 10.0  # window of a model that takes waveforms
 
 
 @dataclass
@@ -50,9 +54,9 @@ class PredictArguments:
         default="main", metadata={"help": "Branch, tag or commit of the checkpoint (default: %(default)s)."}
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code from the checkpoint."})
-    seconds: float = field(
-        default=10.0,
-        metadata={"help": "Window of a model that takes waveforms, such as wav2vec2 (default: %(default)s)."},
+    seconds: float | None = field(
+        default=None,
+        metadata={"help": f"Window of a model that takes waveforms, such as wav2vec2 (default: {SECONDS:g})."},
     )
     batch_size: int = field(default=32, metadata={"help": "Windows per batch (default: %(default)s)."})
     rows_per_file: int = field(default=2048, metadata={"help": "Clips per Parquet file (default: %(default)s)."})
@@ -61,6 +65,13 @@ class PredictArguments:
     )
     mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16 or fp16 (default: as launched)."})
     use_cpu: bool = field(default=False, metadata={"help": "Do not use a GPU."})
+
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("rows_per_file", 1), ("num_workers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"--seconds must be above 0, got {self.seconds}.")
 
 
 class ClipReader(IterableDataset):
@@ -166,8 +177,11 @@ def predict(args: PredictArguments, data_args: DataArguments):
     )
     check_weights(args.model, loading)
     model.eval()
+    frontend = Frontend(feature_extractor, args.seconds or SECONDS)
+    if args.seconds:
+        frontend.check_seconds(args.seconds, checkpoint_name(args.model))
     settings = {**asdict(data_args), "split": args.split, "rows_per_file": args.rows_per_file}
-    settings |= {"model": digest_model(model, feature_extractor), "seconds": args.seconds}
+    settings |= {"model": digest_model(model, feature_extractor), "seconds": frontend.seconds}
     settings |= {"mixed_precision": accelerator.mixed_precision}
     if isinstance(clips, Dataset):
         settings["clips"] = fingerprint(DatasetDict(all=clips), contents=False)
@@ -182,7 +196,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
     done = {int(file.stem.split("-")[1]) for file in folder.glob("rows-*.parquet")}
     process = (accelerator.process_index, accelerator.num_processes)
     shift = getattr(model.config, "window_shift", None)
-    reader = ClipReader(clips, Frontend(feature_extractor, args.seconds), shift, args, process, done)
+    reader = ClipReader(clips, frontend, shift, args, process, done)
     loader = DataLoader(reader, batch_size=None, num_workers=args.num_workers)
 
     blocks: dict[int, tuple[list[dict], list[torch.Tensor]]] = {}

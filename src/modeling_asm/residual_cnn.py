@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
+from .configuration_asm import warn_of_unknown_fields
 from .stem import ASMBatchNorm2d
 from .targets import compute_loss
 
@@ -35,6 +36,10 @@ class ResidualCNNConfig(PreTrainedConfig):
     dropout: float | int = 0.1
     max_length: int = 98
     num_mel_bins: int = 64
+
+    def __post_init__(self, **kwargs):
+        warn_of_unknown_fields(self, kwargs)
+        super().__post_init__(**kwargs)
 
     def validate_stages(self):
         """Check that each stage has a width and a depth."""
@@ -86,6 +91,10 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
         if not isinstance(module, nn.Conv2d):
             super()._init_weights(module)
 
+    def freeze_base_model(self):
+        """Stop training everything but the classifier: a linear probe."""
+        self.encoder.requires_grad_(False)
+
     @can_return_tuple
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
         """Map features `(batch_size, max_length, num_mel_bins)` to `logits` of shape `(batch_size, num_labels)`.
@@ -93,8 +102,11 @@ class ResidualCNNForAudioClassification(PreTrainedModel):
         With `labels`, also return the `loss` of the configuration's `problem_type`.
 
         Raises:
-            ValueError: If there are more or fewer frames or mel bins, or if the labels do not fit the problem type.
+            ValueError: If there are more or fewer frames or mel bins, if the labels do not fit the problem type, or if
+                hidden states are requested, which the network does not return.
         """
+        if kwargs.get("output_hidden_states", self.config.output_hidden_states):
+            raise ValueError("`output_hidden_states` has no effect: the residual CNN returns none. Leave it out.")
         window = (self.config.max_length, self.config.num_mel_bins)
         if input_values.ndim != 3 or input_values.shape[1:] != window:
             raise ValueError(

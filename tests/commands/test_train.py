@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from strangers import TRAVELLING
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
 
+from modeling_asm import ASMForAudioClassification
 from modeling_asm.audio import load_audio
 from modeling_asm.commands.classify import main as classify
 from modeling_asm.commands.train import GROUPS
@@ -160,6 +161,22 @@ def test_evaluation_alone(run, tones, checkpoint, tmp_path):
     assert "other settings (evaluate_only True -> False)" in trained.error
     missing = run("train", "--evaluate_only", "--data_dir", tones, "--output_dir", tmp_path / "c")
     assert "--evaluate_only needs the checkpoint" in missing.error
+
+
+def test_a_regression_is_evaluated_with_its_own_weights(run, tones, config, feature_extractor, tmp_path):
+    """And not with new ones, which each seed would draw otherwise."""
+    config.num_labels, config.problem_type = 1, "regression"
+    ASMForAudioClassification(config).save_pretrained(tmp_path / "level")
+    feature_extractor.save_pretrained(tmp_path / "level")
+    weights = (tmp_path / "level" / "model.safetensors").read_bytes()
+    write_manifest(tones, ("file_name", "label"), *[(f"low/{row:02d}.wav", row / 4) for row in range(9)])
+    errors = set()
+    for seed in (1, 2):
+        arguments = ("--evaluate_only", "--model_name_or_path", tmp_path / "level", "--data_dir", tones, "--use_cpu")
+        assert run("train", *arguments, "--seed", seed, "--output_dir", tmp_path / f"{seed}").error is None
+        errors.add(results_of(tmp_path / f"{seed}")["metrics"]["mean_squared_error"])
+        assert (tmp_path / f"{seed}" / "model.safetensors").read_bytes() == weights
+    assert len(errors) == 1
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")

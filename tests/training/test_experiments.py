@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from modeling_asm.training.experiments import check_arguments, plan_runs
+from modeling_asm.training.experiments import check_arguments, check_streamable, plan_runs
 
 
 @pytest.fixture
@@ -31,9 +31,46 @@ def test_a_run_for_each_seed_and_fold(make_arguments, dataset, tmp_path):
             {"experiment": {"cross_validate": True}, "teachers": ["x"]},
             "Omit --teachers: --evaluate_only trains nothing",
         ),
+        ({"teacher_share": 0.5}, r"--teacher_share 0\.5 would have no effect without --teachers"),
+        (
+            {"split": {"fold_column": "fold"}},
+            r"--fold_column fold would have no effect: add --cross_validate, or .* with --hold_out fold=\.\.\.",
+        ),
+        (
+            {"experiment": {"cross_validate": True}, "split": {"fold_column": "fold", "hold_out": "speaker=ann"}},
+            "--cross_validate holds out each fold in turn. Omit --hold_out speaker=ann",
+        ),
+        (
+            {"split": {"hold_out": "fold=1", "test_split": "validation"}},
+            "--test_split would have no effect: --hold_out divides all clips",
+        ),
+        (
+            {"experiment": {"cross_validate": True}, "split": {"fold_column": "fold", "train_split": "all"}},
+            "--train_split would have no effect: --cross_validate divides all clips",
+        ),
+        (
+            {"split": {"hold_out": "fold=1", "test_fraction": 0.4}},
+            "--test_fraction would have no effect: --hold_out divides all clips",
+        ),
     ],
     ids=str,
 )
 def test_arguments_that_contradict_each_other(make_arguments, arguments, message):
     with pytest.raises(ValueError, match=message):
         check_arguments(make_arguments(**arguments))
+
+
+def test_a_recipe_may_name_the_folds_and_the_one_to_hold_out(make_arguments):
+    """With `--cross_validate`, each is held out; without it, the one."""
+    split = {"fold_column": "fold", "hold_out": "fold=1"}
+    for cross_validate in (False, True):
+        check_arguments(make_arguments({"cross_validate": cross_validate}, split))
+
+
+@pytest.mark.parametrize(
+    ("split", "option"), [({"group_column": "speaker"}, "--group_column"), ({"test_fraction": 0.4}, "--test_fraction")]
+)
+def test_a_stream_is_not_divided(make_arguments, split, option):
+    with pytest.raises(ValueError, match=f"{option} needs the whole data set. It cannot be combined with --streaming"):
+        check_streamable(make_arguments(split=split, max_steps=10))
+    check_streamable(make_arguments(max_steps=10))

@@ -201,3 +201,10 @@ def test_soft_references_of_several_labels_count_from_above_one_half():
     for n_resamples in (0, 20):
         expected = MeanAveragePrecision().compute(**hard, n_resamples=n_resamples)
         assert MeanAveragePrecision().compute(**options, n_resamples=n_resamples) == expected
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), MacroF1(), UnweightedAverageRecall()])
+def test_scores_instead_of_classes(metric):
+    """`evaluate` would truncate them to integers."""
+    with pytest.raises(TypeError, match=f"`predictions` are float64, but {metric.score_name} takes class indices"):
+        metric.compute(predictions=[0.9, 1.7], references=[0, 1])

@@ -9,6 +9,7 @@ import torch
 from datasets import ClassLabel, Dataset, List
 from transformers import (
     ASTForAudioClassification,
+    Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperForAudioClassification,
 )
@@ -90,6 +91,41 @@ def test_arguments_of_a_new_model_beside_a_checkpoint():
     with pytest.raises(ValueError, match="--size, --padding would have no effect"):
         ModelArguments(model_name_or_path="some-model", size="small", padding="mean")
     assert ModelArguments(model_name_or_path="ann/some-model").start == "ann/some-model"
+
+
+def test_arguments_of_a_model_without_effect():
+    with pytest.raises(ValueError, match="--model_revision v2 would have no effect without --model_name_or_path"):
+        ModelArguments(model_revision="v2")
+    with pytest.raises(ValueError, match="--hidden_act would have no effect: --config_overrides sets it, too"):
+        ModelArguments(hidden_act="acon_c", config_overrides="{hidden_act: gelu}")
+
+
+def test_a_checkpoint_keeps_its_window(clips, checkpoint, wav2vec2):
+    """Only a model that takes waveforms gets the one that was requested."""
+    args = ModelArguments(model_name_or_path=str(checkpoint), seconds=3.0)
+    with pytest.raises(ValueError, match=r"--seconds 3 would have no effect: the window of 'checkpoint' has 0\.17 s"):
+        make_frontend(args, ASMFeatureExtractor(max_length=16), clips)
+    args = ModelArguments(model_name_or_path=str(wav2vec2), seconds=3.0)
+    assert make_frontend(args, Wav2Vec2FeatureExtractor(), clips).window_samples == 48000
+    assert make_frontend(ModelArguments(seconds=3.0), ASMFeatureExtractor(max_length=16), clips).window_samples == 2800
+
+
+@pytest.mark.parametrize("problem_type", ["regression", None])
+def test_a_regression_keeps_its_output_whatever_its_name(clips, config, feature_extractor, tmp_path, problem_type):
+    """Which transformers calls LABEL_0; several outputs are not one, and are replaced."""
+    numbers = clips.remove_columns("label").add_column("label", [float(row) for row in range(len(clips))])
+    config.problem_type, config.id2label = problem_type, {0: "LABEL_0"}
+    for outputs in (1, 2):
+        config.num_labels = outputs
+        model = ASMForAudioClassification(config)
+        model.save_pretrained(tmp_path / str(outputs))
+        feature_extractor.save_pretrained(tmp_path / str(outputs))
+        loaded, _ = make_model(ModelArguments(model_name_or_path=str(tmp_path / str(outputs))), numbers)
+        assert loaded.config.problem_type == "regression"
+        assert loaded.classifier.out_features == 1
+        kept = outputs == 1
+        assert loaded.config.id2label == ({0: "LABEL_0"} if kept else {0: "value"})
+        assert torch.equal(loaded.classifier.weight, model.classifier.weight[:1]) == kept
 
 
 def test_weights_that_do_not_fit_their_config(clips, checkpoint):

@@ -134,9 +134,7 @@ def test_numbers_have_no_classes():
     assert task.class_table(np.zeros((2, 1)), np.zeros(2), ["value"]) is None
     assert task.confusions(np.zeros((2, 1)), np.zeros(2), 1) is None
     assert task.chance(np.zeros(2)) is None
-    with pytest.raises(
-        ValueError, match=r"^--class_balance needs classes, and a regression has none\. Leave"
-    ):
+    with pytest.raises(ValueError, match=r"^--class_balance needs classes, and a regression has none\. Leave"):
         task.count_classes([0.5], 1)
     with pytest.raises(ValueError, match=r"^A regression has no classes to weight\.$"):
         task.class_weights(np.ones(1), 1)

@@ -10,7 +10,7 @@ from modeling_asm.training.data.clips import ClipDataset, ClipTransform
 from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.models import ModelArguments, make_model
 from modeling_asm.training.run_folder import CheckpointError, checkpoints
-from modeling_asm.training.trainer import AudioTrainer, layer_of, mean_loss
+from modeling_asm.training.trainer import AudioTrainer, layer_of, mean_loss, mean_of
 from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
@@ -118,6 +118,16 @@ def test_the_mean_of_the_last_checkpoints(make_trainer):
     states = [load_file(path / "model.safetensors") for path in last]
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2)
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_what_does_not_change_is_no_mean(number):
+    """Of frozen weights, which a mean of equal numbers would round."""
+    frozen, moving = torch.randn(1000), [torch.randn(1000) for _ in range(number)]
+    assert torch.equal(mean_of([frozen] * number), frozen)
+    torch.testing.assert_close(mean_of(moving), sum(moving) / number)
+    assert mean_of([torch.tensor([3]), torch.tensor([5])]).tolist() == [4]
+    assert mean_of([torch.ones(2).bfloat16()] * 3).dtype == torch.bfloat16
 
 
 def test_a_loss_that_is_no_number(make_trainer):

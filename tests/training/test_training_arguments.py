@@ -16,6 +16,8 @@ def test_decisive_arguments_are_fields():
     [
         ({"layer_decay": 0}, "--layer_decay must be above 0 and at most 1, got 0"),
         ({"teacher_share": 2}, "--teacher_share must be above 0 and at most 1, got 2"),
+        ({"step_factor": 0.85, "lr_scheduler_type": "linear"}, "--step_factor replaces the schedule of --lr_scheduler"),
+        ({"step_factor": 0.85, "max_steps": 10}, "--step_factor applies after epochs. Set --num_train_epochs instead"),
         ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "would repeat the augmentation"),
         (
             {"average_last": 2, "save_strategy": "no", "load_best_model_at_end": False},

@@ -69,22 +69,25 @@ class Augmentation:
             batch = add_noise(batch, lengths, self.noise + 25 + uniform(rng, size, 25), rng)
         return [row[:length] for row, length in zip(batch, lengths[:, 0].tolist())]
 
-    def augment_features(self, input_values: Tensor, decibel: float, rng: np.random.Generator) -> Tensor:
+    def augment_features(
+        self, input_values: Tensor, decibel: float, rng: np.random.Generator, mean: float = 0.0
+    ) -> Tensor:
         """Warp, equalise and mask a batch of features of shape `(batch_size, max_length, num_mel_bins)`.
 
         Args:
-            input_values: Normalised log-mel features.
+            input_values: Log-mel features.
             decibel: How much a feature grows when the sound gets one decibel louder: `units_per_decibel` of the feature
                 extractor.
             rng: Source of random numbers.
+            mean: Mean of the training clips' features, which fills the masks: 0 if they are normalised.
         """
         if self.time_warp > 0 or self.frequency_warp > 0:
             input_values = warp(input_values, self.time_warp, self.frequency_warp, rng)
         if self.equalizer > 0:
             input_values = input_values + equalizer_curve(input_values, self.equalizer * decibel, rng)
         for _ in range(2):
-            input_values = mask(input_values, self.time_mask, 1, rng)
-            input_values = mask(input_values, self.frequency_mask, 2, rng)
+            input_values = mask(input_values, self.time_mask, 1, rng, mean)
+            input_values = mask(input_values, self.frequency_mask, 2, rng, mean)
         return input_values
 
 
@@ -152,15 +155,15 @@ def warp(input_values: Tensor, time: float, frequency: float, rng: np.random.Gen
     return warped[:, 0]
 
 
-def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator) -> Tensor:
-    """Set a random span of each clip along an axis to 0, the mean of the data. It is at most `longest` long and
-    a quarter of the axis, so that something is left of short windows."""
+def mask(input_values: Tensor, longest: int, axis: int, rng: np.random.Generator, value: float = 0.0) -> Tensor:
+    """Set a random span of each clip along an axis to `value`. It is at most `longest` long and a quarter of the axis,
+    so that something is left of short windows."""
     batch_size, size = input_values.shape[0], input_values.shape[axis]
     width = rng.integers(0, min(longest, size // 4), (batch_size, 1), endpoint=True)
     start = rng.integers(0, size - width, endpoint=True)
     index = np.arange(size)
     masked = torch.from_numpy((index >= start) & (index < start + width))  # (batch_size, size)
-    return input_values.masked_fill(masked.unsqueeze(3 - axis), 0.0)
+    return input_values.masked_fill(masked.unsqueeze(3 - axis), value)
 
 
 def mixup(input_values: Tensor, targets: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -77,15 +77,37 @@ def check_arguments(args: Arguments):
         raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
     if args.experiment.evaluate_only and args.split.train_also:
         raise ValueError("Omit --train_also: --evaluate_only trains nothing.")
+    if args.training.teacher_share != AudioTrainingArguments.teacher_share and not args.training.teachers:
+        raise ValueError(f"--teacher_share {args.training.teacher_share} would have no effect without --teachers.")
     if args.training.teachers and (args.experiment.evaluate_only or args.experiment.cross_validate):
         raise ValueError(
             "Omit --teachers: --evaluate_only trains nothing, and with --cross_validate the teachers would have been "
             "trained on clips that are reported."
         )
+    check_split_arguments(args)
     if args.training.resume_from_checkpoint:
         raise ValueError(
             "Omit --resume_from_checkpoint: the same command continues from the last checkpoint by itself."
         )
+
+
+def check_split_arguments(args: Arguments):
+    """Raise `ValueError` if the clips to report are named twice, or a name would have no effect."""
+    split, folds = args.split, args.experiment.cross_validate
+    if split.fold_column and not folds and not split.hold_out:
+        raise ValueError(
+            f"--fold_column {split.fold_column} would have no effect: add --cross_validate, or hold out one of its "
+            f"values with --hold_out {split.fold_column}=..."
+        )
+    if folds and split.hold_out and split.hold_out_column != split.fold_column:
+        raise ValueError(
+            f"--cross_validate holds out each {split.fold_column} in turn. Omit --hold_out {split.hold_out}."
+        )
+    if folds or split.hold_out:
+        given = [name for name in ("train_split", "test_split", "test_fraction") if split.is_set(name)]
+        if given:
+            by = "--cross_validate" if folds else "--hold_out"
+            raise ValueError(f"--{given[0]} would have no effect: {by} divides all clips. Leave it out.")
 
 
 def report(args: Arguments, runs: list[Arguments], results: list[dict], repository: str | None) -> dict:
@@ -151,6 +173,8 @@ def check_streamable(args: Arguments):
         "--evaluate_only": args.experiment.evaluate_only,
         f"--class_balance {args.training.class_balance}": args.training.class_balance != "none",
         "--train_also": bool(args.split.train_also),
+        "--group_column": args.split.group_column is not None,
+        "--test_fraction": args.split.is_set("test_fraction"),
     }
     given = [name for name, wanted in whole.items() if wanted]
     if given:

@@ -48,6 +48,14 @@ class Frontend:
             return window + (self.feature_extractor.max_length - 1) * shift
         return round(self.seconds * self.sampling_rate)
 
+    def check_seconds(self, seconds: float, model: str):
+        """Raise `ValueError` if a checkpoint has a window of its own, so that a requested one would have no effect."""
+        if self.is_spectrogram:
+            raise ValueError(
+                f"--seconds {seconds:g} would have no effect: the window of {model!r} has "
+                f"{self.window_samples / self.sampling_rate:.2f} s. Leave it out."
+            )
+
     @property
     def units_per_decibel(self) -> float | None:
         """How much a feature grows when the sound gets one decibel louder; `None` for a waveform."""
@@ -56,6 +64,11 @@ class Frontend:
         if not self.is_spectrogram:
             return None
         return units_per_decibel(self.feature_extractor.std if self.feature_extractor.do_normalize else None)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the training clips' features: 0 if they are normalised."""
+        return 0.0 if self.feature_extractor.do_normalize else self.feature_extractor.mean
 
     def extract(self, waveforms: list[Tensor]) -> dict[str, Tensor]:
         """Return a model's inputs for float waveforms in [-1, 1], each of shape `(num_samples,)`, at its rate."""

@@ -38,6 +38,13 @@ class BootstrapMetric(evaluate.Metric):
             description=self.description, citation="", inputs_description=self.__doc__, features=self.features
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Store predictions and references: see `evaluate.Metric`, which would truncate fractions to class indices."""
+        for name, values in (("predictions", predictions), ("references", references)):
+            if self.features is CLASSES and np.asarray(values).dtype.kind not in "iub":
+                raise TypeError(f"`{name}` are {np.asarray(values).dtype}, but {self.score_name} takes class indices.")
+        super().add_batch(predictions=predictions, references=references, **kwargs)
+
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         """Compute the score of arrays whose first axis is the clips."""
         raise NotImplementedError

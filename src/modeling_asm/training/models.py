@@ -23,6 +23,7 @@ from ..configuration_asm import ASM_SIZES, ASMConfig
 from ..fbank import num_frames
 from ..feature_extraction_asm import PADDING_MODES, ASMFeatureExtractor
 from ..loading import check_checkpoint
+from ..targets import REGRESSION, problem_type_of
 from .data.clips import measure_features
 from .frontend import Frontend
 from .tasks import label_names, task_of
@@ -98,7 +99,13 @@ class ModelArguments:
         reserved = {"id2label", "label2id", "problem_type", "num_labels", "max_length"} & set(overrides)
         if reserved:
             raise ValueError(f"--config_overrides sets {min(reserved)!r}, which the clips and --seconds determine.")
+        if self.model_revision != defaults["model_revision"] and not self.model_name_or_path:
+            raise ValueError(
+                f"--model_revision {self.model_revision} would have no effect without --model_name_or_path."
+            )
         own = [option for option, name in given.items() if name in ("size", "hidden_act", "drop_path_rate")]
+        if twice := [option for option, name in given.items() if name in overrides]:
+            raise ValueError(f"{twice[0]} would have no effect: --config_overrides sets it, too. Leave one out.")
         if self.model_type != ASMConfig.model_type and own:
             raise ValueError(
                 f"{', '.join(own)} would have no effect on {self.model_type!r}. Set its fields with --config_overrides."
@@ -203,6 +210,8 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     """Load a checkpoint and its feature extractor, with a new classifier if the labels differ."""
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     config = AutoConfig.from_pretrained(args.model_name_or_path, **options)
+    if classes["problem_type"] == REGRESSION == problem_type_of(config) and config.num_labels == 1:
+        classes = classes | {"id2label": config.id2label, "label2id": config.label2id}  # a number by any name
     same = config.id2label == classes["id2label"]
     model, info = AutoModelForAudioClassification.from_pretrained(
         args.model_name_or_path,
@@ -243,5 +252,12 @@ def gather_model(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def make_frontend(args: ModelArguments, feature_extractor, clips: Dataset) -> Frontend:
-    """Return how to call a feature extractor for a model with the window that was requested, or that the clips need."""
-    return Frontend(feature_extractor, choose_seconds(args, clips))
+    """Return how to call a feature extractor for a model with the window that was requested, or that the clips need.
+
+    Raises:
+        ValueError: If a window was requested, but the checkpoint has one of its own.
+    """
+    frontend = Frontend(feature_extractor, choose_seconds(args, clips))
+    if args.model_name_or_path and args.seconds:
+        frontend.check_seconds(args.seconds, args.start)
+    return frontend

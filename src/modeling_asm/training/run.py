@@ -10,6 +10,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
+from ..targets import REGRESSION
 from .data.clips import ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio
 from .data.labels import align_labels, count_classes
@@ -103,7 +104,9 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
         if training_args.early_stopping_patience:
             raise ValueError("--early_stopping_patience needs a dev split: use --dev_fraction 0.1.")
         training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
-    smoothing = training_args.label_smoothing_factor if task.smooths_labels else 0.0
+    if not task.smooths_labels:
+        training_args.label_smoothing_factor = 0.0
+    smoothing = training_args.label_smoothing_factor
     augmentation = args.augmentation if args.experiment.augment else None
     transforms = dict.fromkeys(splits, ClipTransform(frontend, clips.features))
     transforms["train"] = ClipTransform(frontend, clips.features, augmentation, smoothing)
@@ -147,6 +150,10 @@ def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict,
             f"The checkpoint {args.model.start!r} was trained for {config.problem_type!r}, but the labels of "
             f"{args.data.name!r} are {problem_type!r}. Set --problem_type {config.problem_type}, or evaluate it on "
             "other data."
+        )
+    if problem_type == REGRESSION and config.num_labels != 1:
+        raise ValueError(
+            f"The checkpoint {args.model.start!r} has {config.num_labels} outputs, expected the one of a regression."
         )
     test = align_labels(test, config.id2label, args.model.start)
     return DatasetDict(train=test, test=test), name

@@ -189,10 +189,7 @@ class AudioTrainer(Trainer):
         """
         files = [path / "model.safetensors" for path in checkpoints(self.args.output_dir)[-self.args.average_last :]]
         weights = [load_file(file) for file in files]
-        mean = {
-            name: torch.stack([state[name].float() for state in weights]).mean(0).to(value.dtype)
-            for name, value in weights[0].items()
-        }
+        mean = {name: mean_of([state[name] for state in weights]) for name in weights[0]}
         model = self.accelerator.unwrap_model(self.model)
         set_model_state_dict(model, mean, options=StateDictOptions(full_state_dict=True))
         return len(files)
@@ -201,6 +198,12 @@ class AudioTrainer(Trainer):
         """Keep the card that was written from the results, which transformers' draft would replace."""
         if not (Path(self.args.output_dir) / "README.md").is_file():
             super().create_model_card(*args, **{"tasks": "audio-classification", **kwargs})
+
+
+def mean_of(tensors: list[Tensor]) -> Tensor:
+    """Return the mean of tensors in their dtype; where all are equal, their value, which a mean could round."""
+    stacked = torch.stack(tensors).float()
+    return torch.where((stacked == stacked[0]).all(0), stacked[0], stacked.mean(0)).to(tensors[0].dtype)
 
 
 def mean_loss(losses: Tensor, accelerator: Accelerator) -> Tensor:

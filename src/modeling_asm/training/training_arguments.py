@@ -99,6 +99,10 @@ class AudioTrainingArguments(TrainingArguments):
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if self.step_factor is not None and self.lr_scheduler_type != "cosine":
+            raise ValueError("--step_factor replaces the schedule of --lr_scheduler_type. Leave one of them out.")
+        if self.step_factor is not None and self.max_steps > 0:
+            raise ValueError("--step_factor applies after epochs. Set --num_train_epochs instead of --max_steps.")
         if not 0 < self.teacher_share <= 1:
             raise ValueError(f"--teacher_share must be above 0 and at most 1, got {self.teacher_share}.")
         metric = METRICS.get((self.metric_for_best_model or "").removeprefix("eval_"))

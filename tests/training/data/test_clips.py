@@ -122,6 +122,19 @@ def test_what_is_augmented_reaches_the_model(dataset, name, value):
     assert not torch.allclose(augmented["input_values"], plain)
 
 
+def test_masks_have_the_mean_of_the_features(dataset):
+    """Which is 0 only if they are normalised."""
+    rows = list(range(0, 40, 3))
+    for normalised, mean in ((True, 0.0), (False, -3.25)):
+        extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=32, do_normalize=normalised, mean=-3.25)
+        clips = inputs(dataset, extractor, Augmentation(**NOTHING | {"time_mask": 8}))
+        plain = inputs(dataset, extractor).__getitems__(rows)["input_values"]
+        features = clips.__getitems__(rows)["input_values"]
+        masked = features != plain
+        assert masked.any()
+        assert (features[masked] == mean).all()
+
+
 def test_stacking_the_rows_of_a_stream():
     rows = [{"input_values": torch.ones(3, 2), "index": torch.tensor(index)} for index in (4, 5)]
     batch = collate_clips(rows)

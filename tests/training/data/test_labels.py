@@ -197,3 +197,18 @@ def test_additional_clips_that_do_not_fit(features, labels, separator, message):
 def test_balance_is_by_the_rarest_label():
     dataset = encode([["dog"], ["dog", "cat"], ["dog"], []])["split 0"]
     assert balancing_probabilities(dataset).tolist() == pytest.approx([0.2, 0.6, 0.2, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "arguments", "message"),
+    [
+        ([0.5, 1.5], {"labels": ["0.5", "1.5"], "problem_type": REGRESSION}, "--labels and --other_label choose class"),
+        ([0.5, 1.5], {"other_label": "x", "problem_type": REGRESSION}, "and a regression has none. Leave them out"),
+        (["dog", "cat"], {"other_label": "dog"}, "--other_label is one of --labels, which lists .* Set both"),
+        (["1.5", "nan"], {}, "The split 'split 0' of 'tones' has the label nan in row 1, expected a number"),
+        ([1.5, float("inf")], {}, "has the label inf in row 1, expected a number. Correct it, or remove the clip"),
+    ],
+)
+def test_options_and_values_of_labels_that_make_no_sense(labels, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        encode(labels, **arguments)

@@ -293,3 +293,23 @@ def test_additional_clips_with_a_column_of_another_type(tones, tmp_path):
 def test_labels_that_do_not_fit_name_the_data(tones):
     with pytest.raises(ValueError, match="A regression needs numbers, but the labels of 'tones' are not"):
         load_audio_dataset(DataArguments(str(tones), problem_type=REGRESSION))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("label_column", "pitch"),
+        ("label_separator", ";"),
+        ("labels", ["high"]),
+        ("problem_type", REGRESSION),
+        ("folder_columns", ["label"]),
+    ],
+)
+def test_options_of_labels_that_are_not_read(tones, option, value):
+    with pytest.raises(ValueError, match=f"--{option} would have no effect: the labels of the clips are not read"):
+        load_audio_dataset(DataArguments(str(tones), **{option: value}), labelled=False)
+
+
+def test_a_column_of_files_that_folders_do_not_have(tones):
+    with pytest.raises(ValueError, match=r"There is no column 'wav': in '.*tones', the files in the sub-folders are"):
+        load_audio_dataset(DataArguments(str(tones), audio_column="wav"))

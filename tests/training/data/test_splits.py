@@ -252,3 +252,13 @@ def test_a_regression_has_no_classes_to_miss():
 def test_several_labels_of_a_clip_all_occur():
     labels = Dataset.from_dict({"label": [[0, 1], []]}).cast_column("label", List(ClassLabel(names=["a", "b"])))
     assert occurring(labels) == {0, 1}
+
+
+def test_fractions_without_effect(dataset):
+    """Which the data decides: it has a test split, and perhaps one that chooses the epoch."""
+    with pytest.raises(ValueError, match="--test_fraction would have no effect: test is reported"):
+        choose_splits(dataset, SplitArguments(test_fraction=0.3), 0)
+    dataset["validation"] = dataset["test"]
+    with pytest.raises(ValueError, match="--dev_fraction would have no effect: the split 'validation' chooses"):
+        choose_splits(dataset, SplitArguments(dev_fraction=0.3), 0)
+    assert set(choose_splits(dataset, SplitArguments(dev_fraction=0), 0)[0]) == {"train", "test"}

@@ -204,3 +204,12 @@ def test_environment_tells_versions_and_no_paths():
     assert environment["transformers"].startswith("5.")
     assert environment["cores"] >= 1
     assert not any("/" in str(value) for value in environment.values())
+
+
+def test_a_factor_per_epoch_instead_of_a_schedule(tmp_path):
+    results = copy.deepcopy(RESULTS)
+    results["training"] |= {"step_factor": 0.85, "step_start": 5}
+    write_model_card(tmp_path, results)
+    text = (tmp_path / "README.md").read_text()
+    assert "learning rate times 0.85 after each epoch from 5, learning rate 0.001" in text
+    assert "cosine" not in text

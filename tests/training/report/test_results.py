@@ -122,3 +122,10 @@ def test_the_licence_of_a_start(model, feature_extractor, checkpoint):
     assert describe_model(args, model, frontend)["start_licence"] is None
     (checkpoint / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
     assert describe_model(args, model, frontend)["start_licence"] == "cc-by-4.0"
+
+
+def test_outputs_that_are_not_finite_have_no_score():
+    logits = LOGITS.copy()
+    logits[[3, 5], 1] = np.nan
+    with pytest.raises(FloatingPointError, match=r"for 2 of 20 clips are not finite: for clip 3, \[1\.0, nan\]"):
+        score(SINGLE, logits, REFERENCES, 0)

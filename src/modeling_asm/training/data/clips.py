@@ -59,7 +59,8 @@ class ClipTransform:
         if self.augmentation is not None:
             features = inputs["input_values"]
             if self.frontend.is_spectrogram:
-                features = self.augmentation.augment_features(features, self.frontend.units_per_decibel, rng)
+                decibel, mean = self.frontend.units_per_decibel, self.frontend.mean
+                features = self.augmentation.augment_features(features, decibel, rng, mean)
             if self.augmentation.mixup > 0:
                 features, labels = mixup(features, labels, self.augmentation.mixup, rng)
             inputs["input_values"] = features

@@ -65,6 +65,11 @@ def read_folder(
         splits = {}
         for name, folder in find_splits(data_dir).items():
             file = find_metadata(folder)
+            if file is None and audio_column != "file_name":
+                raise ValueError(
+                    f"There is no column {audio_column!r}: in {str(folder)!r}, the files in the sub-folders are the "
+                    "clips. Omit --audio_column, or write a metadata.csv with that column."
+                )
             if file is None and label_column not in (None, "label"):
                 raise ValueError(
                     f"There is no column {label_column!r}: in {str(folder)!r}, the sub-folders are the labels. Omit "

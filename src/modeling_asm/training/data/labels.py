@@ -139,7 +139,11 @@ def encode_labels(
             f"{'' if column.several else ' Use --label_separator if a text holds several labels.'}"
         )
     if problem_type == Regression.problem_type:
+        if labels or other_label is not None:
+            raise ValueError("--labels and --other_label choose classes, and a regression has none. Leave them out.")
         return encode_numbers(dataset, source)
+    if other_label is not None and not labels:
+        raise ValueError("--other_label is one of --labels, which lists the classes to keep. Set both.")
     labels = choose_classes(column, labels, other_label)
     index = {label: number for number, label in enumerate(labels)}
     other = index.get(other_label)
@@ -218,11 +222,19 @@ def replace_labels(dataset: DatasetDict, encode: Callable[[object], list[int]], 
 
 
 def encode_numbers(dataset: DatasetDict, source: str):
-    """Cast the column `label` to float32."""
+    """Cast the column `label` to float32, and check that its values are finite."""
     try:
-        return dataset.cast_column("label", Value("float32"))
+        dataset = dataset.cast_column("label", Value("float32"))
     except Exception as error:  # pyarrow's errors have no common class
         raise ValueError(f"A regression needs numbers, but the labels of {source!r} are not: {error}") from error
+    for name, split in dataset.items():
+        values = np.array(split["label"] if isinstance(split, Dataset) else [], dtype=np.float32)
+        if (wrong := np.flatnonzero(~np.isfinite(values))).size > 0:
+            raise ValueError(
+                f"The split {name!r} of {source!r} has the label {values[wrong[0]]} in row {wrong[0]}, expected a "
+                "number. Correct it, or remove the clip."
+            )
+    return dataset
 
 
 def align_labels(dataset: Dataset, id2label: dict[int, str], model_name: str) -> Dataset:

@@ -31,6 +31,7 @@ HUB, MANIFEST, SAVED_SET, FOLDER = "--dataset_name", "--manifest", "a saved data
 # The one source that an option is for: with any other, it would have no effect.
 ONLY_FOR = {"dataset_config": HUB, "dataset_revision": HUB, "streaming": HUB}
 ONLY_FOR |= {"split_column": MANIFEST, "split_lists": FOLDER, "folder_columns": FOLDER}
+FOR_LABELS = ("label_column", "label_separator", "labels", "other_label", "problem_type", "folder_columns")
 
 
 @dataclass
@@ -267,6 +268,8 @@ def finish(dataset, args: DataArguments, labelled: bool):
     """Encode the labels, and check before and after that no split is empty."""
     check_not_empty(dataset, args.name)
     if not labelled:
+        if given := [name for name in FOR_LABELS if getattr(args, name)]:
+            raise ValueError(f"--{given[0]} would have no effect: the labels of the clips are not read. Leave it out.")
         return dataset
     labels = (args.labels, args.other_label, args.label_separator)
     dataset = encode_labels(dataset, args.name, args.problem_type, *labels)

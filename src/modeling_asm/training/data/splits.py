@@ -51,6 +51,10 @@ class SplitArguments:
                 "above 0, the second at least 0, and both below 1."
             )
 
+    def is_set(self, name: str) -> bool:
+        """Whether a value is not the default."""
+        return getattr(self, name) != type(self)().__dict__[name]
+
     @property
     def hold_out_column(self) -> str | None:
         """Column of `hold_out`."""
@@ -83,6 +87,13 @@ def choose_splits(
     train, test, test_name = choose_test(dataset, args)
     if train is None:
         raise ValueError(f"There is no split {args.train_split!r}. The data has: {', '.join(dataset)}.")
+    if test is not None and args.is_set("test_fraction"):
+        raise ValueError(f"--test_fraction would have no effect: {test_name} is reported. Leave it out.")
+    if args.dev_fraction > 0 and args.is_set("dev_fraction") and test_name == "test" and "validation" in dataset:
+        raise ValueError(
+            "--dev_fraction would have no effect: the split 'validation' chooses the best epoch. Leave it out, or "
+            "set 0 to keep the last epoch."
+        )
     if test is None:
         train, test = split_groups(train, args.test_fraction, args.group_column, seed)
         test_name = f"{args.test_fraction:.0%} of {args.train_split}"

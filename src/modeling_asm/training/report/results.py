@@ -92,7 +92,15 @@ def score(
         resamples: Number of bootstrap resamples.
         clips: The clips, in the order of the outputs.
         group_column: Their column of speakers, kits or sessions.
+
+    Raises:
+        FloatingPointError: If an output is not finite, which no score would show.
     """
+    if (wrong := np.flatnonzero(~np.isfinite(logits).all(1))).size > 0:
+        raise FloatingPointError(
+            f"The model's outputs for {wrong.size} of {len(logits)} clips are not finite: for clip {wrong[0]}, "
+            f"{logits[wrong[0]].tolist()[:5]}. Its weights or its inputs are damaged."
+        )
     task = task_of(features)
     scores = finite(task.compute_scores(logits, references, resamples))
     if resamples > 0 and isinstance(clips, Dataset) and group_column in clips.column_names:
