@@ -83,6 +83,12 @@ def test_every_module_has_its_layer():
     assert set(LAYER_OF) == {module_name(path) for path in MODULES}
 
 
+def test_the_travelling_files_are_named_in_the_documentation():
+    page = (REPOSITORY / "docs" / "development" / "structure.md").read_text(encoding="utf-8")
+    listed = set(page.partition("configuration_asm")[2].partition("pipeline_asm")[0].split())
+    assert set(TRAVELLING) <= {"configuration_asm", *listed}
+
+
 def test_every_source_file_has_its_tests():
     sources = {path.relative_to(PACKAGE).with_name(f"test_{path.name}") for path in MODULES if path.stem != "__init__"}
     tests = {path.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")}
