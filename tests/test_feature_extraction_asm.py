@@ -530,3 +530,21 @@ def test_a_length_that_pad_would_ignore(feature_extractor):
     with pytest.raises(ValueError, match="`max_length=30` would have no effect: pass `truncation=True`"):
         feature_extractor.pad(features, padding=True, max_length=30)
     assert feature_extractor.pad(features, padding="max_length", max_length=60)["input_values"][1].shape[0] == 60
+
+
+def test_how_much_a_decibel_is():
+    """Source: a power ratio of 10 is 10 dB, and features are natural logarithms, divided by 2 std."""
+    assert ASMFeatureExtractor(std=2.0).units_per_decibel == pytest.approx(math.log(10) / 40)
+    assert ASMFeatureExtractor(std=2.0, do_normalize=False).units_per_decibel == pytest.approx(math.log(10) / 10)
+
+
+def test_pad_takes_what_the_base_class_takes(feature_extractor):
+    """The longest by default, transformers' enumeration, and features under no name or without clips."""
+    features = [{"input_values": torch.randn(length, 24)} for length in (48, 20)]
+    assert feature_extractor.pad(features)["input_values"][1].shape[0] == 48
+    padded = feature_extractor.pad(features, padding=PaddingStrategy.MAX_LENGTH, max_length=60)
+    assert padded["input_values"][1].shape[0] == 60
+    assert padded["attention_mask"][1].sum() == 20
+    with pytest.raises(ValueError, match="input_values"):
+        feature_extractor.pad({"values": [torch.randn(48, 24)]})
+    assert feature_extractor.pad({"input_values": []})["attention_mask"] == []

@@ -183,8 +183,10 @@ BAD = {
         r"is open for text, expected an open binary file: `open\(path, 'rb'\)`",
     ),
     "no-rate": ({"array": WAVEFORM, "sampling_rate": None}, ValueError, "sampling rate of None Hz, expected 1000 to"),
-    "nothing": (np.zeros(0), ValueError, "empty"),
-    "not-finite": (np.array([0.0, np.inf]), ValueError, "not finite"),
+    "no-number": ({"array": WAVEFORM, "sampling_rate": "CD"}, ValueError, "sampling rate of CD Hz, expected 1000 to"),
+    "nothing": (np.zeros(0), ValueError, r"^The waveform is empty, expected at least one sample\.$"),
+    "not-finite": (np.array([0.0, np.inf]), ValueError, "^The waveform has samples that are not finite: repair it, or"),
+    "true-or-false": (np.array([True, False]), TypeError, "^The waveform holds"),
     "three-axes": (np.zeros((2, 2, 9)), ValueError, r"shape \(2, 2, 9\)"),
     "words": (np.array(["a", "b"]), TypeError, "The waveform holds <U1 values .ndarray., expected numbers"),
     "number": (7, TypeError, "Got a int, expected a path, URL"),
@@ -214,3 +216,60 @@ def test_many_small_pieces_meet_the_limit_too(monkeypatch):
         copy.fill([b"x"] * 1000)
     with sources.TemporaryCopy("slow.wav") as copy, pytest.raises(AudioFileError, match="after 1000 bytes"):
         copy.fill([b"x"] * 1001)
+
+
+def test_the_scale_of_a_waveform_is_told_by_its_name(monkeypatch, caplog):
+    monkeypatch.setattr("modeling_asm.waveforms.scale_warned", False)
+    read(WAVEFORM * 20000)
+    assert caplog.records[0].message.startswith("The waveform has a peak of 20000")
+
+
+@pytest.mark.parametrize("rate", sources.SAMPLING_RATES)
+def test_rates_at_the_limits(rate):
+    resampled = read({"array": WAVEFORM, "sampling_rate": rate})
+    assert resampled.size == pytest.approx(8000 * 16000 / rate, abs=1)
+
+
+def test_two_samples_of_two_channels():
+    """As many channels as samples: the first axis holds the channels."""
+    assert read(np.array([[0.0, 0.5], [1.0, 0.25]], np.float32)).tolist() == [0.5, 0.375]
+
+
+class Pipe(io.RawIOBase):
+    """A file that cannot seek, and counts how much it is asked for."""
+
+    def __init__(self, content: bytes):
+        self.content, self.asked = io.BytesIO(content), []
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        self.asked.append(size)
+        return self.content.read(size)
+
+
+@pytest.mark.parametrize(("name", "told"), [("speech.wav", "'speech.wav'"), (None, "The file object")])
+def test_the_name_of_a_pipe(monkeypatch, name, told):
+    """In errors; it is read a mebibyte at a time."""
+    pipe = Pipe(b"this is not audio")
+    if name:
+        pipe.name = name
+    with pytest.raises(AudioFileError, match=f"Cannot decode {told}"):
+        read(pipe)
+    assert set(pipe.asked) == {2**20}
+    monkeypatch.setattr(sources, "LARGEST_COPY", 10)
+    with pytest.raises(AudioFileError, match=f"Gave up on {told if name else repr(told)} after 10 bytes"):
+        read(pipe.__class__(b"this is not audio") if name is None else with_name(Pipe(b"this is not audio"), name))
+
+
+def with_name(pipe: Pipe, name: str) -> Pipe:
+    pipe.name = name
+    return pipe
+
+
+def test_a_closed_file_without_a_name():
+    file = io.BytesIO(b"this is not audio")
+    file.close()
+    with pytest.raises(AudioFileError, match="Cannot read 'The file object': I/O operation on closed file"):
+        read(file)

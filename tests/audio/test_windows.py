@@ -1,4 +1,5 @@
 import itertools
+import logging
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_asm import ASMFeatureExtractor
-from modeling_asm.audio.windows import FrameStream, WindowStream, read_waveforms, read_windows
+from modeling_asm.audio.windows import FrameStream, WindowStream, read_opening, read_waveforms, read_windows
 from modeling_asm.windowing import window_starts
 
 
@@ -85,3 +86,43 @@ def test_no_samples_are_an_error():
 def test_a_sample_that_is_not_finite_is_named():
     with pytest.raises(ValueError, match="has the value nan at sample 3, expected finite samples"):
         FrameStream(EXTRACTOR).push(torch.tensor([0.0, 0.1, 0.2, torch.nan]))
+
+
+def test_the_rate_is_passed_on(caplog):
+    """Without it, the feature extractor warns that it cannot check it."""
+    logging.Logger.warning_once.cache_clear()
+    list(read_windows([np.zeros(100, np.float32)], EXTRACTOR, 8))
+    assert caplog.records == []
+
+
+def test_a_short_recording_that_is_not_finite_is_named():
+    for read in (read_windows, read_waveforms):
+        with pytest.raises(ValueError, match="Clip 0 has the value nan at sample 1"):
+            list(read([np.array([0.0, np.nan], np.float32)], EXTRACTOR, 8))
+    with pytest.raises(ValueError, match="Clip 0 is empty"):
+        list(read_waveforms([], EXTRACTOR, 8))
+
+
+def test_what_lies_between_frames_is_skipped_over_several_pieces():
+    """Frames of 400 samples, 1600 apart: pieces may lie in a gap as a whole."""
+    extractor = ASMFeatureExtractor(num_mel_bins=24, max_length=16, frame_shift=100.0)
+    waveform = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, 7000).astype(np.float32))
+    stream = FrameStream(extractor)
+    frames = torch.cat([stream.push(piece) for piece in waveform.split(300)])
+    torch.testing.assert_close(frames, extractor.extract_frames(waveform[None])[0], atol=1e-5, rtol=0)
+
+
+def test_times_are_numbers_of_seconds():
+    for read in (read_windows, read_waveforms):
+        times = [window[:2] for window in read([np.zeros(9000, np.float32)], EXTRACTOR, 8)]
+        assert times[1] == (8 * 160 / 16000, (8 * 160 + 2800) / 16000)
+
+
+def test_a_recording_of_one_window_is_not_read_further():
+    """Its samples are enough; more are only asked for where they are missing."""
+    blocks = iter([np.zeros(1000, np.float32), np.zeros(1800, np.float32), np.ones(1, np.float32)])
+    samples, rest = read_opening(blocks, 2800)
+    assert len(samples) == 2800
+    assert [len(block) for block in rest] == [1]
+    nothing, _ = read_opening([], 2800)
+    assert nothing.dtype == np.float32
