@@ -50,6 +50,9 @@ def flat(*names: str, tests: tuple[str, ...] = ()) -> Part:
     return Part(tuple(f"{name}.py" for name in names), (*(f"test_{name}.py" for name in names), *tests))
 
 
+RUNS = ("experiments", "run", "run_folder", "models", "teachers", "trainer", "arguments", "training_arguments")
+RUNS += ("frontend", "settings")
+
 PARTS = {
     "model": flat(
         "configuration_asm", "modeling_asm", "mixing", "stem", "resizing", "scoring", "targets", "cpu_blocks",
@@ -72,8 +75,8 @@ PARTS = {
          "training/report/test_results.py", "training/test_trainer.py"),
     ),
     "runs": Part(
-        ("training/*.py", "prediction.py"),
-        ("training", "test_prediction.py"),
+        (*(f"training/{name}.py" for name in RUNS), "prediction.py"),
+        (*(f"training/test_{name}.py" for name in RUNS), "test_prediction.py"),
     ),
     "export": Part(("export/*.py",), ("export",)),
     "rest": Part(
@@ -98,7 +101,7 @@ def plant(name: str, part: Part) -> dict[str, dict]:
     settings = {
         "source_paths": ["src/"],
         "only_mutate": mutated,
-        "do_not_mutate": ["*/plots.py", *(["*/training/metrics.py", "*/training/tasks.py"] if name == "runs" else [])],
+        "do_not_mutate": ["*/plots.py"],
         "do_not_mutate_patterns": WORDING,
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
         "pytest_add_cli_args": ["-p", "tests.mutants", "-p", "no:cacheprovider", "-m", "not gpu and not compiles"],

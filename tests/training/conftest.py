@@ -14,9 +14,10 @@ from modeling_asm.training.training_arguments import AudioTrainingArguments
 def make_arguments(tmp_path):
     """Make the arguments of an experiment."""
 
-    def call(experiment=None, split=None, model=None, **training) -> Arguments:
+    def call(experiment=None, split=None, model=None, data=None, **training) -> Arguments:
         options = {"output_dir": str(tmp_path / "run"), "use_cpu": True, **training}
-        parts = (ExperimentArguments(**(experiment or {})), DataArguments("clips"), SplitArguments(**(split or {})))
+        data = DataArguments(**(data or {"data_dir": "clips"}))
+        parts = (ExperimentArguments(**(experiment or {})), data, SplitArguments(**(split or {})))
         return Arguments(*parts, ModelArguments(**(model or {})), AudioTrainingArguments(**options), Augmentation())
 
     return call

@@ -1,9 +1,12 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
+from safetensors.torch import load_file
 
-from modeling_asm.training.experiments import check_arguments, check_streamable, plan_runs
+from modeling_asm.training.experiments import check_arguments, check_streamable, plan_runs, run_experiment
 
 
 @pytest.fixture
@@ -74,3 +77,127 @@ def test_a_stream_is_not_divided(make_arguments, split, option):
     with pytest.raises(ValueError, match=f"{option} needs the whole data set. It cannot be combined with --streaming"):
         check_streamable(make_arguments(split=split, max_steps=10))
     check_streamable(make_arguments(max_steps=10))
+
+
+TINY = {"config_overrides": "{hidden_size: 16, num_hidden_layers: 1, tokens_mlp_dim: 8, channels_mlp_dim: 16}"}
+QUICK = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "disable_tqdm": True}
+ROUGH = {"measure_cost": False, "resamples": 5}
+
+
+@pytest.fixture
+def make_experiment(make_arguments, tones):
+    """Make the arguments of a short experiment with the tones and a tiny model."""
+
+    def call(experiment=None, model=None, data=None, **arguments):
+        data = data or {"data_dir": str(tones)}
+        return make_arguments({**ROUGH, **(experiment or {})}, model=model or TINY, data=data, **QUICK | arguments)
+
+    return call
+
+
+def test_an_experiment(make_experiment, tones, tmp_path, capsys):
+    """From clips to a model with its results; a file that cannot be read is left out, and told."""
+    (tones / "low" / "05.wav").write_bytes(b"RIFF")
+    experiment = {"on_bad_audio": "skip", "licence": "cc0-1.0", "credit": "Sines.", "augment": False}
+    experiment["results_file"] = str(tmp_path / "else" / "where.json")
+    args = make_experiment(experiment, seed=3, average_last=1)
+    results = run_experiment(args, "asm-train --data_dir tones")
+    assert results["command"] == "asm-train --data_dir tones"
+    assert results["data"]["name"] == "tones"
+    assert results["data"]["test_split"] == "20% of train"
+    assert results["data"]["clips"] == {"train": 28, "test": 8, "dev": 3}
+    assert results["data"]["labels"] == ["high", "low"]
+    assert (results["data"]["licence"], results["data"]["credit"]) == ("cc0-1.0", "Sines.")
+    assert "05.wav" in str(results["data"]["skipped_files"])
+    assert results["training"]["seed"] == 3
+    assert results["training"]["steps"] == 4
+    assert results["training"]["batch_size"] == 8
+    assert results["training"]["processes"] == 1
+    assert results["training"]["kept"] == "the last checkpoint"
+    assert results["training"]["augmentation"] is None
+    assert results["training"]["freeze_encoder"] is False
+    assert results["training"]["seconds"] >= 0
+    assert "accuracy_low" in results["metrics"]
+    assert sum(map(sum, results["confusion_matrix"])) == 8
+    assert "cost" not in results
+    folder = tmp_path / "run"
+    saved = json.loads((folder / "results.json").read_text())
+    assert saved == json.loads((tmp_path / "else" / "where.json").read_text())
+    assert saved["metrics"] == results["metrics"]
+    assert {"README.md", "config.json", "model.safetensors", "worst_clips.csv"} <= {
+        file.name for file in folder.iterdir()
+    }
+    assert "Sines." in (folder / "README.md").read_text()
+    capsys.readouterr()
+    again = run_experiment(make_experiment(experiment, seed=3, average_last=1), "asm-train")
+    assert f"The run in {str(folder)!r} is finished: nothing is trained again." in capsys.readouterr().out
+    assert again["metrics"] == results["metrics"]
+    with pytest.raises(ValueError, match="other settings"):
+        run_experiment(make_experiment(experiment, seed=4, average_last=1), "asm-train")
+
+
+def test_seeds_and_folds_are_reported_together(make_experiment, tones, tmp_path):
+    rows = [f"{label}/{index:02d}.wav,{label},take {index % 2}" for label in ("low", "high") for index in range(8)]
+    (tones / "metadata.csv").write_text("\n".join(["file_name,label,take", *rows]))
+    split = {"fold_column": "take", "dev_fraction": 0}
+    args = make_experiment({"seeds": [1, 2], "cross_validate": True}, split=split)
+    results = run_experiment(args, "asm-train")
+    assert len(results["runs"]) == 4
+    folders = sorted(str(path.parent.relative_to(tmp_path / "run")) for path in tmp_path.glob("run/*/*/results.json"))
+    assert folders == [f"seed-{seed}/take-take {fold}" for seed in (1, 2) for fold in (0, 1)]
+    first = json.loads((tmp_path / "run" / "seed-1" / "take-take 0" / "results.json").read_text())
+    assert first["data"]["test_split"] == "rows with take take 0"
+    assert first["data"]["clips"] == {"train": 8, "test": 8}
+    assert first["training"]["kept"] == "the last epoch"
+    assert len(first["repeats"]["seeds"]) == 2
+    assert results["mean"]["accuracy"] == pytest.approx(
+        sum(run["metrics"]["accuracy"] for run in results["runs"]) / 4, abs=1e-3
+    )
+
+
+def test_evaluation_alone_changes_nothing(make_experiment, checkpoint, tones, tmp_path):
+    (tones / "high").rename(tones / "dog")
+    (tones / "low").rename(tones / "cat")
+    experiment, model = {"evaluate_only": True}, {"model_name_or_path": str(checkpoint)}
+    results = run_experiment(make_experiment(experiment, model), "asm-train")
+    assert results["training"] is None
+    assert results["data"]["clips"]["test"] == 40
+    assert results["data"]["labels"] == ["bird", "cat", "dog"]
+    assert results["model"]["fine_tuned_from"] == "checkpoint"
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all((weights[name] == value).all() for name, value in load_file(checkpoint / "model.safetensors").items())
+
+
+def test_a_stream_is_trained_on_by_steps(make_experiment, tones, tmp_path):
+    """A published folder with splits; its first clips determine the model."""
+    for split, rows in (("train", range(12)), ("test", range(12, 20))):
+        for label in ("high", "low"):
+            (tmp_path / "published" / split / label).mkdir(parents=True)
+            for row in rows:
+                shutil.copy(tones / label / f"{row:02d}.wav", tmp_path / "published" / split / label)
+    data = {"dataset_name": str(tmp_path / "published"), "streaming": True}
+    results = run_experiment(make_experiment(data=data, max_steps=3), "asm-train")
+    assert results["training"]["steps"] == 3
+    assert results["data"]["clips"] == {"test": 16}
+    assert results["model"]["window_seconds"] == pytest.approx(0.2, abs=0.02)
+    with pytest.raises(ValueError, match="A stream has no length: use --max_steps instead of a number of epochs"):
+        run_experiment(make_experiment(data=data, output_dir=str(tmp_path / "other")), "asm-train")
+    data |= {"dataset_name": str(tones)}
+    with pytest.raises(ValueError, match=r"There is no split 'test'\. The data has: train"):
+        run_experiment(make_experiment(data=data, max_steps=3, output_dir=str(tmp_path / "third")), "asm-train")
+
+
+def test_patience_needs_clips_to_evaluate_on(make_experiment):
+    args = make_experiment(split={"dev_fraction": 0}, early_stopping_patience=2)
+    with pytest.raises(ValueError, match="--early_stopping_patience needs a dev split: use --dev_fraction"):
+        run_experiment(args, "asm-train")
+
+
+def test_a_checkpoint_of_another_problem_is_not_evaluated(make_experiment, checkpoint, tones):
+    (tones / "metadata.csv").write_text("file_name,label\n" + "".join(f"low/0{row}.wav,{row}.5\n" for row in range(5)))
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    args = make_experiment({"evaluate_only": True}, {"model_name_or_path": str(checkpoint)})
+    message = "'checkpoint' was trained for 'multi_label_classification', but the labels of 'tones' are 'regression'"
+    with pytest.raises(ValueError, match=f"{message}. Set --problem_type multi_label_classification, or evaluate"):
+        run_experiment(args, "asm-train")
