@@ -138,3 +138,22 @@ def test_frame_sizes_cut_fractions():
 def test_the_same_on_a_gpu():
     waveform = torch.rand(3, 20000) - 0.5
     torch.testing.assert_close(fbank(waveform.cuda()).cpu(), fbank(waveform), atol=1e-4, rtol=0)
+
+
+def test_fewer_samples_than_a_frame():
+    assert [num_frames(size, 400, 160) for size in (0, 1, 399, 400, 559, 560)] == [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("block", [3, 7, 1000])
+def test_buffers_have_the_shapes_of_what_they_hold(monkeypatch, block):
+    """PyTorch would resize others, with a warning, each time anew."""
+    monkeypatch.setattr(fbank_module, "frames_per_block", lambda *_: block)
+    fbank(torch.randn(2, 4000), num_mel_bins=24)
+
+
+def test_the_waveform_is_left_as_it_was():
+    waveform = torch.randn(2, 4000)
+    before = waveform.clone()
+    fbank(waveform)
+    assert torch.equal(waveform, before)

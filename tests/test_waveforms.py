@@ -7,7 +7,7 @@ import torch
 
 from modeling_asm import ASMFeatureExtractor, ASMStreamingClassifier, waveforms
 from modeling_asm.audio import load_audio, open_audio
-from modeling_asm.waveforms import as_samples, check_finite, fill_up
+from modeling_asm.waveforms import as_samples, as_tensor, as_waveform, check_finite, fill_up, split_clips
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,61 @@ def test_samples_whose_sum_overflows_are_finite():
 def test_filling_up(mode, expected):
     assert fill_up(torch.tensor([1, 2, 3]), 7, mode).tolist() == expected
     assert fill_up(torch.arange(9), 7, mode).tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [(torch.uint8, [0, 128, 192]), (torch.int16, [-(2**15), 0, 2**14]), (torch.int32, [-(2**31), 0, 2**30])],
+)
+def test_pcm_is_scaled_to_full_scale(dtype, values):
+    """Source: RIFF, https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE: 8 bits are unsigned, around 128."""
+    assert as_samples(torch.tensor(values, dtype=dtype), "Clip 0").tolist() == [-1.0, 0.0, 0.5]
+
+
+def test_arrays_of_any_layout():
+    """Read-only, backwards, of the other byte order and in Fortran's order; the original is never written to."""
+    plain = np.arange(12, dtype=np.float32).reshape(3, 4) / 12
+    read_only = plain.copy()
+    read_only.flags.writeable = False
+    for array in (read_only, np.asfortranarray(plain), plain[::-1, ::-1][::-1, ::-1], plain.astype(">f4")):
+        tensor = as_tensor(array, "Clip 0")
+        assert tensor.is_contiguous()
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, torch.from_numpy(plain))
+    assert torch.equal(as_tensor(plain[::-1], "Clip 0"), torch.from_numpy(plain).flip(0))
+    tensor = as_tensor(read_only, "Clip 0")
+    tensor.zero_()
+    assert read_only.any()
+    assert as_tensor(plain, "Clip 0").data_ptr() == plain.ctypes.data  # no copy where none is needed
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ([], r"^`raw_speech` is empty, expected at least one clip with at least one sample\.$"),
+        (torch.zeros(9, 8), r"`raw_speech` has 9 rows of 8 numbers, which looks like \(num_samples, num_channels\)"),
+        (torch.zeros(9, 1), r"`raw_speech` has 9 rows of 1 numbers"),
+    ],
+)
+def test_what_is_no_list_of_clips(clips, message):
+    with pytest.raises(ValueError, match=message):
+        split_clips(clips)
+
+
+def test_few_or_long_rows_are_clips():
+    assert len(split_clips(torch.zeros(8, 8))) == 8
+    assert len(split_clips(torch.zeros(9, 9))) == 9
+
+
+def test_errors_name_the_clip():
+    with pytest.raises(ValueError, match=r"^Clip 3 has shape \(2, 3, 4\), expected \(num_samples,\)\.$"):
+        as_waveform(torch.zeros(2, 3, 4), 3)
+    with pytest.raises(TypeError, match=r"^Clip 3 holds torch\.int8 samples, whose full scale is unknown"):
+        as_waveform(torch.zeros(4, dtype=torch.int8), 3)
+    with pytest.raises(TypeError, match=r"^Clip 3 holds bool values"):
+        as_waveform([True, False], 3)
+
+
+def test_an_infinite_peak_is_no_scale(caplog):
+    as_samples(torch.tensor([0.0, float("inf")]), "Clip 0")
+    assert caplog.records == []
