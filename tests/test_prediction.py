@@ -1,12 +1,24 @@
+import csv
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
 from datasets import Dataset, DatasetDict
+from transformers import pipeline
 
 from modeling_asm import ASMFeatureExtractor, ResidualCNNConfig, ResidualCNNForAudioClassification
-from modeling_asm.prediction import PredictArguments, choose_split, digest_model, finish_clip, predict, write_block
+from modeling_asm.prediction import (
+    ClipReader,
+    PredictArguments,
+    choose_split,
+    digest_model,
+    finish_clip,
+    predict,
+    write_block,
+)
 from modeling_asm.training.data.loading import DataArguments
 
 
@@ -84,3 +96,119 @@ def test_a_model_without_windows_gets_the_beginning_of_a_long_clip(tmp_path):
     with torch.no_grad():
         expected = network(inputs["input_values"]).logits.softmax(-1)[0].tolist()
     assert row["scores"] == pytest.approx(expected, abs=1e-5)
+
+
+def rows_of(folder) -> list[dict]:
+    return [row for file in sorted(folder.glob("rows-*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+@pytest.fixture
+def long_tones(tones):
+    """The tones of one pitch: one of them of several windows, one that is no audio."""
+    samples = 0.3 * np.sin(np.arange(16000) / 5)
+    soundfile.write(tones / "low" / "03.wav", samples, 16000)
+    (tones / "low" / "05.wav").write_bytes(b"RIFF")
+    return tones / "low"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_rows_are_those_of_the_pipeline(checkpoint, long_tones, tmp_path, num_workers, capsys):
+    """Of all clips in their order, whatever the blocks, batches and workers; errors and counts are told."""
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), batch_size=3, rows_per_file=7, use_cpu=True)
+    args.num_workers = num_workers
+    predict(args, DataArguments(str(long_tones)))
+    files = sorted(long_tones.glob("*.wav"))
+    rows = rows_of(tmp_path / "out")
+    assert [row["row"] for row in rows] == list(range(20))
+    assert [row["file"] for row in rows] == list(map(str, files))
+    assert [path.name for path in sorted((tmp_path / "out").glob("rows-*"))] == [
+        f"rows-00000{block}.parquet" for block in range(3)
+    ]
+    classifier = pipeline("asm-audio-classification", model=str(checkpoint))
+    for row in rows:
+        if row["row"] == 5:
+            assert "05.wav" in row["error"]
+            assert row["label"] is row["score"] is row["scores"] is None
+            continue
+        best, *_ = scores = classifier(row["file"], top_k=None)
+        assert row["error"] is None
+        assert (row["label"], row["score"]) == (best["label"], pytest.approx(best["score"], abs=1e-5))
+        assert sorted(row["scores"]) == pytest.approx(sorted(score["score"] for score in scores), abs=1e-5)
+    with open(tmp_path / "out" / "errors.csv", newline="") as file:
+        assert list(csv.reader(file)) == [["row", "file", "error"], ["5", str(files[5]), rows[5]["error"]]]
+    summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    labels = [row["label"] for row in rows]
+    counts = {label: labels.count(label) for label in ("bird", "cat", "dog")}
+    assert summary == {
+        "model": "checkpoint",
+        "data": "low",
+        "labels": ["bird", "cat", "dog"],
+        "rows": 20,
+        "errors": 1,
+        "clips_per_label": counts,
+    }
+    told = capsys.readouterr().out
+    assert "20 rows in 3 files, 1 of them unreadable (errors.csv)" in told
+    table = [line.split() for line in told.splitlines()[1:]]
+    assert table[0] == ["label", "clips"]
+    assert [int(line[1]) for line in table[2:5]] == sorted(counts.values(), reverse=True)
+
+
+def test_only_missing_blocks_are_classified_again(checkpoint, long_tones, tmp_path):
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), rows_per_file=6, num_workers=0, use_cpu=True)
+    predict(args, DataArguments(str(long_tones)))
+    whole = rows_of(tmp_path / "out")
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("rows-*")}
+    (tmp_path / "out" / "rows-000001.parquet").unlink()
+    (tmp_path / "out" / "unfinished-000001.parquet").write_bytes(b"half")
+    predict(args, DataArguments(str(long_tones)))
+    assert rows_of(tmp_path / "out") == whole
+    again = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("rows-*")}
+    assert {name for name in written if again[name] != written[name]} == {"rows-000001.parquet"}
+    assert not list((tmp_path / "out").glob("unfinished-*"))
+    with pytest.raises(ValueError, match="other settings"):
+        predict(
+            PredictArguments(str(checkpoint), str(tmp_path / "out"), rows_per_file=5, use_cpu=True),
+            DataArguments(str(long_tones)),
+        )
+
+
+def test_a_stream_gives_the_rows_of_the_data_set(checkpoint, tones, tmp_path):
+    rows = []
+    for name, source in {"whole": {"data_dir": str(tones)}, "stream": {"dataset_name": str(tones)}}.items():
+        folder = tmp_path / name
+        args = PredictArguments(str(checkpoint), str(folder), rows_per_file=16, num_workers=0, use_cpu=True)
+        predict(args, DataArguments(**source, streaming=name == "stream"))
+        rows.append([(row["row"], row["label"], row["scores"]) for row in rows_of(folder)])
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 40
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 1), (2, 1), (1, 3), (2, 2), (3, 2)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_blocks_are_shared_without_gap_or_overlap(processes, workers, streamed):
+    """Among processes and their workers; those that are done are left out."""
+    clips, done = Dataset.from_dict({"row": range(95)}), {2, 3}
+    args = PredictArguments("model", "out", rows_per_file=10)
+    taken, numbers = [], []
+    for process in range(processes):
+        source = clips.to_iterable_dataset() if streamed else clips
+        reader = ClipReader(source, None, None, args, (process, processes), done)
+        mine = [block for worker in range(workers) for block in reader.blocks(worker, workers)]
+        assert reader.num_clips() == (None if streamed else sum(len(rows) for _, rows in mine))
+        taken += mine
+        numbers += [row["row"] for _, rows in mine for row in rows]
+    assert sorted(block for block, _ in taken) == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert sorted(numbers) == [row for row in range(95) if row // 10 not in done]
+    assert all(rows[0]["row"] == 10 * block for block, rows in taken)
+
+
+def test_clips_without_a_file_are_named_by_their_rows(checkpoint, tones, tmp_path):
+    contents = [(tones / "low" / f"0{row}.wav").read_bytes() for row in range(4)]
+    dataset = Dataset.from_dict({"audio": [{"bytes": content, "path": None} for content in [*contents, b"no audio"]]})
+    dataset.save_to_disk(tmp_path / "saved")
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), rows_per_file=3, num_workers=0, use_cpu=True)
+    predict(args, DataArguments(str(tmp_path / "saved")))
+    rows = rows_of(tmp_path / "out")
+    assert [row["file"] for row in rows] == [f"row {row}" for row in range(5)]
+    assert [row["error"] is None for row in rows] == [True] * 4 + [False]
