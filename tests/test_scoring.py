@@ -80,7 +80,7 @@ def test_logits_of_several_windows_refuse_the_wrong_function(model, problem_type
     right = "softmax" if problem_type is None else "sigmoid"
     assert FUNCTIONS[right](logits).shape == (2, 3)
     for wrong in WRONG[problem_type]:
-        parts = [*logits, *logits.split(1), torch.squeeze(logits[:1]), logits.view(-1, 3), logits.T.T, logits.data]
+        parts = [*logits, *logits.split(1), torch.squeeze(logits[:1]), logits.view(-1, 3)]
         together = [torch.cat([logits, one]), torch.stack([logits, logits])[1]]
         for value in (logits, logits[0], logits.float().cpu(), *parts, *together):
             with pytest.raises(ValueError, match=f"a clip after {right}, so that `.*` of them is not the clip's score"):

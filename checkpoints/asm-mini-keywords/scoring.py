@@ -121,9 +121,9 @@ class ClipLogits(Tensor):
         return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
-# By the names of PyTorch's functions, methods and (`__get__`) properties: what returns the same values, and activations
-# with the losses that contain them.
-SAME_LOGITS = {"__get__", "__getitem__", "select", "narrow", "index_select", "gather", "unbind", "split", "chunk"}
+# By the names of PyTorch's functions and methods: what returns the same values, and activations with the losses that
+# contain them. (Properties are no methods: compiled models cannot return logits that follow them.)
+SAME_LOGITS = {"__getitem__", "select", "narrow", "index_select", "gather", "unbind", "split", "chunk"}
 SAME_LOGITS |= {"to", "type", "float", "double", "half", "bfloat16", "cpu", "cuda", "detach", "clone", "contiguous"}
 SAME_LOGITS |= {"view", "reshape", "flatten", "squeeze", "unsqueeze", "expand", "transpose", "permute"}
 SAME_LOGITS |= {"cat", "concat", "concatenate", "stack", "vstack"}

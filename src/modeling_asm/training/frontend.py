@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from transformers.utils import logging
 
 from ..fbank import frame_sizes
 from ..feature_extraction_asm import ASMFeatureExtractor, units_per_decibel
 
+
+logger = logging.get_logger(__name__)
 
 AST_FRAMES = (25.0, 10.0)  # milliseconds: length and shift of a frame, which AST's extractor does not state
 
@@ -49,12 +52,10 @@ class Frontend:
         return round(self.seconds * self.sampling_rate)
 
     def check_seconds(self, seconds: float, model: str):
-        """Raise `ValueError` if a checkpoint has a window of its own, so that a requested one would have no effect."""
+        """Warn if a checkpoint has a window of its own, so that a requested one, as of a recipe, has no effect."""
         if self.is_spectrogram:
-            raise ValueError(
-                f"--seconds {seconds:g} would have no effect: the window of {model!r} has "
-                f"{self.window_samples / self.sampling_rate:.2f} s. Leave it out."
-            )
+            own = self.window_samples / self.sampling_rate
+            logger.warning(f"--seconds {seconds:g} has no effect: the window of {model!r} has {own:.2f} s.")
 
     @property
     def units_per_decibel(self) -> float | None:

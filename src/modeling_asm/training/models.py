@@ -254,8 +254,7 @@ def gather_model(model: PreTrainedModel) -> PreTrainedModel:
 def make_frontend(args: ModelArguments, feature_extractor, clips: Dataset) -> Frontend:
     """Return how to call a feature extractor for a model with the window that was requested, or that the clips need.
 
-    Raises:
-        ValueError: If a window was requested, but the checkpoint has one of its own.
+    If a window was requested, but the checkpoint has one of its own, a warning says so.
     """
     frontend = Frontend(feature_extractor, choose_seconds(args, clips))
     if args.model_name_or_path and args.seconds:
