@@ -106,3 +106,47 @@ def test_help_has_the_essential_arguments_first(capsys):
     assert places == sorted(places)
     names = ("data_dir", "name", "learning_rate", "split")
     assert [len(re.findall(rf"^  --{name}[ ,]", text, re.MULTILINE)) for name in names] == [1] * 4
+
+
+def test_the_help_is_in_sections(capsys):
+    """The essential arguments first, how to call it above them, and the negation of each switch."""
+    groups = {"settings": Settings}
+    with pytest.raises(SystemExit):
+        parse_arguments(groups, ["--help"], "asm-test", "Test arguments.", ("name",))
+    text = capsys.readouterr().out
+    parts = (
+        "Test arguments.",
+        "Usage: asm-test [recipe.yaml] [--argument value ...]",
+        "essential:",
+        "--help",
+        "--name",
+    )
+    places = [text.index(part) for part in (*parts, "settings:", "--learning_rate", "--no_augment")]
+    assert places == sorted(places)
+    assert "The same as --augment false." in text
+    with pytest.raises(SystemExit):
+        parse_arguments(groups, ["--help"], "asm-test")
+    assert capsys.readouterr().out.lstrip().startswith("Usage: asm-test")
+
+
+def test_recipes_of_the_other_suffix_and_with_nested_values(tmp_path):
+    (tmp_path / "plan.yml").write_text("name: {hidden_size: 96, patch_size: [16, 16]}\n")
+    assert parse(str(tmp_path / "plan.yml")).name == '{"hidden_size": 96, "patch_size": [16, 16]}'
+    assert describe_command("asm-test", [str(tmp_path / "plan.yml")]) == f"asm-test {tmp_path.name}/plan.yml"
+    assert describe_command("asm-test", ["/plan.yml"]) == "asm-test plan.yml"
+    assert describe_command("asm-test", ["--name", "a/plan.yaml"]) == "asm-test --name a/plan.yaml"
+
+
+def test_files_of_arguments_are_not_read(tmp_path, monkeypatch):
+    """Which transformers looks for beside the program: they would be arguments that nobody gave."""
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "asm-test.py")])
+    (tmp_path / "asm-test.args").write_text("--learning_rate 7")
+    assert parse().learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("given", ["--learning_rat", "--learningrate", "--learn_rate=3"])
+def test_the_nearest_argument(given):
+    with pytest.raises(SystemExit) as stop:
+        parse(given)
+    name = given.partition("=")[0]
+    assert str(stop.value) == f"asm-test: There is no argument '{name}'; did you mean '--learning_rate'?"
