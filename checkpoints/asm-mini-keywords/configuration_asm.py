@@ -31,7 +31,7 @@ ACCEPTED_NAMES = (
     "torch_dtype",
     "use_cache",
 )
-PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
+PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification", "regression")
 
 
 def _raise_value_errors(cls: type) -> type:

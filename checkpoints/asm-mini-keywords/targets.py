@@ -8,12 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .configuration_asm import PROBLEM_TYPES
 
-SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-PROBLEM_TYPES = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+
+_, SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES
 SUM_TOLERANCE = 0.02  # of class probabilities, which may have been rounded to bfloat16
-
-
 NUMBERS = f"One number per clip is a regression: set `problem_type={REGRESSION!r}` and `num_labels=1` in the "
 NUMBERS += "configuration. For class indices, pass `labels.long()` of shape (batch_size,)."
 
@@ -51,7 +50,7 @@ def problem_type_of(config, labels: Tensor | None = None) -> str:
     """
     if config.problem_type:
         if config.problem_type not in PROBLEM_TYPES:
-            raise ValueError(f"`problem_type` must be one of {PROBLEM_TYPES}, got {config.problem_type!r}.")
+            raise ValueError(f"`problem_type` must be one of {PROBLEM_TYPES[1:]}, got {config.problem_type!r}.")
         return config.problem_type
     if config.num_labels == 1:
         return REGRESSION

@@ -42,7 +42,10 @@ class BootstrapMetric(evaluate.Metric):
         """Store predictions and references: see `evaluate.Metric`, which would truncate fractions to class indices."""
         for name, values in (("predictions", predictions), ("references", references)):
             if self.features is CLASSES and np.asarray(values).dtype.kind not in "iub":
-                raise TypeError(f"`{name}` are {np.asarray(values).dtype}, but {self.score_name} takes class indices.")
+                raise TypeError(
+                    f"`{name}` are {np.asarray(values).dtype}, but {self.score_name} takes class indices. Pass "
+                    "integers, such as `logits.argmax(-1)`."
+                )
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def score(self, predictions: np.ndarray, references: np.ndarray) -> float:

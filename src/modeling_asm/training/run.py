@@ -153,7 +153,8 @@ def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict,
         )
     if problem_type == REGRESSION and config.num_labels != 1:
         raise ValueError(
-            f"The checkpoint {args.model.start!r} has {config.num_labels} outputs, expected the one of a regression."
+            f"The checkpoint {args.model.start!r} has {config.num_labels} outputs, expected the one of a regression. "
+            "Evaluate a checkpoint that was trained on numbers."
         )
     test = align_labels(test, config.id2label, args.model.start)
     return DatasetDict(train=test, test=test), name

@@ -53,7 +53,7 @@ class SplitArguments:
 
     def is_set(self, name: str) -> bool:
         """Whether a value is not the default."""
-        return getattr(self, name) != type(self)().__dict__[name]
+        return getattr(self, name) != getattr(type(self), name)
 
     @property
     def hold_out_column(self) -> str | None:

@@ -99,7 +99,8 @@ def score(
     if (wrong := np.flatnonzero(~np.isfinite(logits).all(1))).size > 0:
         raise FloatingPointError(
             f"The model's outputs for {wrong.size} of {len(logits)} clips are not finite: for clip {wrong[0]}, "
-            f"{logits[wrong[0]].tolist()[:5]}. Its weights or its inputs are damaged."
+            f"{logits[wrong[0]].tolist()[:5]}. Train it again with a lower "
+            "--learning_rate, or evaluate another checkpoint."
         )
     task = task_of(features)
     scores = finite(task.compute_scores(logits, references, resamples))
