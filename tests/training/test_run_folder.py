@@ -1,15 +1,21 @@
 import json
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from modeling_asm.training.run_folder import (
+    CheckpointError,
     check_processes,
     checkpoints,
     clear_unfinished,
     delete_checkpoint,
     finished_results,
+    load_epoch,
     move_into,
     open_run,
+    relocate_best,
+    save_epoch,
     write_whole,
 )
 
@@ -88,3 +94,68 @@ def test_a_setting_that_only_one_side_has_is_another_run(tmp_path, before, after
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(ValueError, match=r"holds a run with other settings .(teachers 2 -> None|x None -> 2)"):
         open_run(tmp_path, after)
+
+
+@pytest.fixture
+def accelerator() -> Accelerator:
+    """A real one, with nothing prepared yet."""
+    return Accelerator(cpu=True)
+
+
+def test_a_plain_loop_continues_after_its_last_epoch(tmp_path, accelerator, capsys):
+    model = accelerator.prepare(torch.nn.Linear(2, 1))
+    assert load_epoch(accelerator, tmp_path) == (0, [])
+    log = []
+    for epoch in (9, 10):
+        torch.nn.init.constant_(model.weight, epoch)
+        log.append({"epoch": epoch, "loss": 0.5})
+        save_epoch(accelerator, tmp_path, epoch, log)
+        assert [path.name for path in tmp_path.iterdir()] == [f"state-{epoch}"]
+    torch.nn.init.zeros_(model.weight)
+    (tmp_path / "unfinished-state").mkdir()
+    assert load_epoch(accelerator, tmp_path) == (10, log)
+    assert model.weight.tolist() == [[10, 10]]
+    assert capsys.readouterr().out == "Continuing after epoch 10.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["state-10"]
+
+
+def test_of_two_states_the_later_one_counts(tmp_path, accelerator):
+    """A kill between the renaming of a new state and the deletion of the old one leaves both."""
+    model = accelerator.prepare(torch.nn.Linear(2, 1))
+    for epoch in (9, 10):
+        torch.nn.init.constant_(model.weight, epoch)
+        save_epoch(accelerator, tmp_path, epoch, [{"epoch": epoch}])
+        if epoch == 9:
+            (tmp_path / "state-9").rename(tmp_path / "kept")
+    (tmp_path / "kept").rename(tmp_path / "state-9")
+    assert load_epoch(accelerator, tmp_path) == (10, [{"epoch": 10}])
+    assert model.weight.tolist() == [[10, 10]]
+
+
+def test_a_state_that_cannot_be_written_names_itself(tmp_path, accelerator):
+    accelerator.prepare(torch.nn.Linear(2, 1))
+    (tmp_path / "unfinished-state").write_text("a file where the folder should be")
+    with pytest.raises(CheckpointError, match=r"Cannot save state-3: .* run the same command again to continue"):
+        save_epoch(accelerator, tmp_path, 3, [])
+
+
+def test_the_best_checkpoint_is_found_where_the_run_has_moved(tmp_path):
+    for step in (4, 8):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    state = {"best_global_step": 4, "best_model_checkpoint": "elsewhere/checkpoint-4", "epoch": 2.0}
+    file = tmp_path / "checkpoint-8" / "trainer_state.json"
+    file.write_text(json.dumps(state))
+    relocate_best(tmp_path / "checkpoint-8")
+    assert json.loads(file.read_text()) == {**state, "best_model_checkpoint": str(tmp_path / "checkpoint-4")}
+
+
+@pytest.mark.parametrize("best", [4, 12, None])
+def test_the_state_of_trainer_stays_as_it_is(tmp_path, best):
+    """Where the path is right, the best checkpoint is gone, or none is the best."""
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-8").mkdir()
+    text = json.dumps({"best_global_step": best, "best_model_checkpoint": str(tmp_path / f"checkpoint-{best}")})
+    file = tmp_path / "checkpoint-8" / "trainer_state.json"
+    file.write_text(text)
+    relocate_best(tmp_path / "checkpoint-8")
+    assert file.read_text() == text
