@@ -1,6 +1,8 @@
 """What the tests of training share."""
 
 import pytest
+import torch
+from torch.distributed.fsdp import fully_shard
 
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.loading import DataArguments
@@ -21,3 +23,12 @@ def make_arguments(tmp_path):
         return Arguments(*parts, ModelArguments(**(model or {})), AudioTrainingArguments(**options), Augmentation())
 
     return call
+
+
+@pytest.fixture
+def shard():
+    """Return a function that makes a model's weights those of FSDP2, in a group of this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    mesh = torch.distributed.init_device_mesh("cpu", (1,))
+    yield lambda model: fully_shard(model, mesh=mesh)
+    torch.distributed.destroy_process_group()

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, List
+from torch.distributed.tensor import DTensor
 from transformers import (
     ASTForAudioClassification,
     Wav2Vec2FeatureExtractor,
@@ -17,7 +18,14 @@ from transformers import (
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.data.decoding import decode_audio
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
-from modeling_asm.training.models import ModelArguments, choose_seconds, make_frontend, make_model, sampling_rate_of
+from modeling_asm.training.models import (
+    ModelArguments,
+    choose_seconds,
+    gather_model,
+    make_frontend,
+    make_model,
+    sampling_rate_of,
+)
 
 
 def test_a_new_model_fits_the_clips(clips):
@@ -134,7 +142,7 @@ def test_a_regression_keeps_its_output_whatever_its_name(clips, config, feature_
 def test_weights_that_do_not_fit_their_config(clips, checkpoint):
     config = (checkpoint / "config.json").read_text()
     (checkpoint / "config.json").write_text(config.replace('"channels_mlp_dim": 32', '"channels_mlp_dim": 48'))
-    with pytest.raises(ValueError, match=r"do not fit its config\.json: .*channel_mixing"):
+    with pytest.raises(ValueError, match=r"do not fit its config\.json: \S*channel_mixing\S*, \S*channel_mixing"):
         make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
 
 
@@ -187,6 +195,22 @@ def test_weights_that_are_spread_over_processes(tmp_path):
     commands = [[sys.executable, "-c", SHARDED, str(tmp_path / "meet"), str(rank)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for command in commands]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["ASMForAudioClassification\n", ""]
+
+
+def test_sharded_weights_are_gathered_into_a_model_of_their_own(model, shard):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert gather_model(model) is model
+    shard(model)
+    whole = gather_model(model)
+    assert type(whole) is ASMForAudioClassification
+    assert not any(isinstance(parameter, DTensor) for parameter in whole.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items())
+
+
+def test_the_attention_of_a_checkpoint(clips, wav2vec2):
+    for attention in ("eager", "sdpa"):
+        arguments = ModelArguments(model_name_or_path=str(wav2vec2), attn_implementation=attention)
+        assert make_model(arguments, clips)[0].config._attn_implementation == attention
 
 
 def test_half_precision_is_for_arithmetic_alone(clips, checkpoint, model):

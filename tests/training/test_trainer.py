@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import EarlyStoppingCallback, set_seed
 
 from modeling_asm.training.augmentation import Augmentation
@@ -97,6 +99,30 @@ def test_layer_decay(make_trainer, name, request):
     assert {layer_of(key, depth) for key in names} == set(range(depth + 1))
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("asm.embeddings.patch_embeddings.projection.weight", 0),
+        ("asm.layers.0.token_mixing.fc1.weight", 1),
+        ("wav2vec2.encoder.layers.3.attention.k_proj.bias", 4),
+        ("audio_spectrogram_transformer.encoder.layer.11.output.dense.weight", 12),
+        ("asm.layernorm.weight", 13),
+        ("layer_norm.bias", 13),
+        ("wav2vec2.feature_projection.layer_norm.weight", 0),
+        ("wav2vec2.encoder.pos_conv_embed.conv.bias", 0),
+        ("asm.layernorm.weight_mask", 0),
+        ("projector.bias", 13),
+        ("classifier.layernorm.weight", 13),
+    ],
+)
+def test_layers_by_their_names(name, layer):
+    assert layer_of(name, 13) == layer
+
+
+def test_no_layer_is_above_embeddings_without_a_head():
+    assert layer_of("classifier.weight") == 0
+
+
 def test_a_factor_an_epoch(make_trainer):
     """AST's schedule, from the fifth epoch on; source: YuanGongND/ast, MultiStepLR at 5, 6, ... by .85."""
     trainer = make_trainer(step_factor=0.85, step_start=5, num_train_epochs=8, warmup_steps=0)
@@ -118,6 +144,18 @@ def test_the_mean_of_the_last_checkpoints(make_trainer):
     states = [load_file(path / "model.safetensors") for path in last]
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2)
+
+
+def test_the_mean_of_checkpoints_in_sharded_weights(make_trainer, shard):
+    trainer = make_trainer(average_last=2)
+    trainer.train()
+    trainer.average_checkpoints()
+    mean = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    torch.nn.init.zeros_(trainer.model.classifier.weight)
+    shard(trainer.model)
+    assert trainer.average_checkpoints() == 2
+    weights = get_model_state_dict(trainer.model, options=StateDictOptions(full_state_dict=True))
+    assert all(torch.equal(weights[name], value) for name, value in mean.items())
 
 
 @pytest.mark.parametrize("number", [3, 7])
@@ -201,6 +239,16 @@ def test_the_card_is_kept(make_trainer, tmp_path):
     (tmp_path / "run" / "README.md").write_text("---\nlicense: mit\n---\nours")
     trainer.create_model_card()
     assert (tmp_path / "run" / "README.md").read_text().endswith("ours")
+
+
+def test_a_draft_of_a_card_names_the_task(make_trainer, tmp_path):
+    """transformers' own draft, where no card was written: the Hub finds audio classifiers by this name."""
+    trainer = make_trainer()
+    trainer.create_model_card("en", model_name="tones")
+    card = (tmp_path / "run" / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---")[1])
+    assert metadata["model-index"][0]["name"] == "tones"
+    assert metadata["language"] == ["en"]
 
 
 def test_a_run_that_stopped_early_stays_stopped(make_trainer):

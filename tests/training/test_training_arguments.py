@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from transformers import TrainingArguments
 
 from modeling_asm.training.training_arguments import DECISIVE, AudioTrainingArguments
 
@@ -9,6 +10,15 @@ def test_decisive_arguments_are_fields():
     """What a run depends on is listed by name: a name that transformers no longer has must be taken off the list."""
     names = {item.name for item in dataclasses.fields(AudioTrainingArguments)}
     assert set(DECISIVE) <= names
+
+
+def test_a_changed_default_keeps_its_help():
+    ours, theirs = (
+        {item.name: item for item in dataclasses.fields(kind)} for kind in (AudioTrainingArguments, TrainingArguments)
+    )
+    for name in ("warmup_steps", "lr_scheduler_type", "eval_strategy", "save_total_limit"):
+        assert ours[name].default != theirs[name].default
+        assert ours[name].metadata["help"] == theirs[name].metadata["help"]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,15 @@ def test_decisive_arguments_are_fields():
 def test_impossible_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         AudioTrainingArguments(str(tmp_path), use_cpu=True, **arguments)
+
+
+def test_a_changed_default_keeps_its_help():
+    ours, theirs = (
+        {item.name: item for item in dataclasses.fields(kind)} for kind in (AudioTrainingArguments, TrainingArguments)
+    )
+    for name in ("warmup_steps", "lr_scheduler_type", "eval_strategy", "save_total_limit"):
+        assert ours[name].default != theirs[name].default
+        assert ours[name].metadata["help"] == theirs[name].metadata["help"]
 
 
 @pytest.mark.parametrize(
