@@ -243,11 +243,15 @@ def test_the_card_is_kept(make_trainer, tmp_path):
 
 def test_a_draft_of_a_card_names_the_task(make_trainer, tmp_path):
     """transformers' own draft, where no card was written: the Hub finds audio classifiers by this name."""
-    trainer = make_trainer()
-    trainer.create_model_card("en", model_name="tones")
+    trainer = make_trainer(eval_strategy="epoch", num_train_epochs=1)
+    trainer.compute_metrics = lambda output: {"accuracy": (output.predictions.argmax(-1) == output.label_ids).mean()}
+    trainer.train()
+    trainer.create_model_card("en", model_name="tones", dataset="Tones", dataset_tags="ann/tones")
     card = (tmp_path / "run" / "README.md").read_text()
     metadata = yaml.safe_load(card.split("---")[1])
-    assert metadata["model-index"][0]["name"] == "tones"
+    (index,) = metadata["model-index"]
+    assert index["name"] == "tones"
+    assert index["results"][0]["task"] == {"name": "Audio Classification", "type": "audio-classification"}
     assert metadata["language"] == ["en"]
 
 
