@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from modeling_asm.export.onnx import OPSET, quantise
 from modeling_asm.export.write import export, make_inputs
 
 
@@ -34,9 +35,13 @@ def test_onnx(model, feature_extractor, tmp_path, inputs):
 
 
 @pytest.mark.slow
-def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_extractor, tmp_path, repository):
+def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_extractor, tmp_path, repository, capfd):
     export(model, feature_extractor, tmp_path / "model.onnx")
-    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert capfd.readouterr().out == ""
+    file = onnx.load(tmp_path / "model.onnx")
+    graph = file.graph
+    assert {entry.domain: entry.version for entry in file.opset_import}[""] == 20
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)} == {"batch_size"}
     operators = {node.op_type for node in graph.node}
     assert not operators & {"STFT", "DFT", "MelWeightMatrix", "Loop", "Scan", "If"}
     assert {node.domain for node in graph.node} == {""}
@@ -55,5 +60,30 @@ def test_int8(model, feature_extractor, tmp_path):
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim > 1)
     integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     assert sum(size for name, size in sizes.items() if types[name] in integers and size > 3) >= weights
+    products = {node.name: set(node.input) for node in files[1].graph.node if node.op_type in ("MatMul", "Gemm")}
+    assert len(products) == sum(bool(names & {"transform", "filters"}) for names in products.values()) == 2
     metadata = [{entry.key: entry.value for entry in file.metadata_props} for file in files]
     assert metadata[0] == metadata[1]
+
+
+def test_weights_of_convolutions_are_rounded_to_their_own_scale(tmp_path):
+    """One for each channel, whose largest weight is 127 steps."""
+    weight = (np.random.default_rng(0).standard_normal((3, 2, 4, 4)) * [[[[1]]], [[[10]]], [[[0]]]]).astype(np.float32)
+    shapes = {"x": (1, 2, 4, 4), "y": (1, 3, 1, 1)}
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    nodes = [onnx.helper.make_node("Conv", ["x", "weight"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "convolution", [x], [y], [onnx.numpy_helper.from_array(weight, "weight")])
+    file = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    onnx.helper.set_model_props(file, {"labels": "[]"})
+    onnx.save(file, tmp_path / "model.onnx")
+    quantise(tmp_path / "model.onnx")
+    quantised = onnx.load(tmp_path / "model.onnx")
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+    integers, scale = tensors["weight_quantized"], tensors["weight_scale"]
+    assert integers.dtype == np.int8
+    assert np.abs(integers.astype(int)).max((1, 2, 3)).tolist() == [127, 127, 0]
+    assert np.isfinite(scale).all()
+    steps = scale[:, None, None, None]
+    assert (np.abs(integers * steps - weight) <= steps * 0.5001).all()
+    assert [node.op_type for node in quantised.graph.node] == ["DequantizeLinear", "Conv"]  # in the order of their use
+    assert {entry.key: entry.value for entry in quantised.metadata_props} == {"labels": "[]"}

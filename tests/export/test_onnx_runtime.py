@@ -1,5 +1,8 @@
+import sys
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import soundfile
 
@@ -79,6 +82,17 @@ def test_a_device_and_providers(model, feature_extractor, tmp_path):
         ASMOnnxClassifier(tmp_path / "model.onnx", device="cpu")
     classifier = ASMOnnxClassifier(tmp_path / "model.onnx", providers="CPUExecutionProvider")
     assert classifier.model.session.get_providers() == ["CPUExecutionProvider"]
+    assert classifier.device.type == "cpu"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 3
+    classifier = ASMOnnxClassifier(tmp_path / "model.onnx", session_options=options)
+    assert classifier.model.session.get_session_options().intra_op_num_threads == 3
+
+
+def test_without_onnxruntime_the_message_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"^ONNX files need onnxruntime: `pip install 'modeling_asm\[onnx\]'`\.$"):
+        ASMOnnxClassifier(tmp_path / "model.onnx")
 
 
 def test_files_that_are_none(tmp_path):

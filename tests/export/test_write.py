@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.audio import load_audio
 from modeling_asm.export import write as export_module
 from modeling_asm.export.graphs import ASMWaveformClassifier
-from modeling_asm.export.write import describe, export, make_inputs
+from modeling_asm.export.write import FORMATS, describe, export, make_inputs, make_noise
 
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
@@ -47,7 +49,7 @@ def test_impossible_arguments(model, feature_extractor, tmp_path):
         export(model, feature_extractor, tmp_path / "model.onnx", inputs="sound")
     with pytest.raises(ValueError, match=r"int8 is for ONNX files, got 'model\.pt2'"):
         export(model, feature_extractor, tmp_path / "model.pt2", int8=True)
-    with pytest.raises(ValueError, match=r"There is no folder .*\. Create it first"):
+    with pytest.raises(ValueError, match=r"There is no folder '.*nowhere'\. Create it first"):
         export(model, feature_extractor, tmp_path / "nowhere" / "model.onnx")
 
 
@@ -80,6 +82,42 @@ def test_real_clips(recordings, repository, tmp_path):
     result = export(model, extractor, tmp_path / "model.onnx", waveforms=clips)
     assert result["largest_difference"] < 1e-4
     assert result["same_label"] == 1
+
+
+def test_a_file_is_written_beside_its_place(model, feature_extractor, tmp_path, monkeypatch):
+    """On the same disk, so that it is renamed and never copied, and under a hidden name."""
+    files = []
+    record = dataclasses.replace(FORMATS[".pt2"], write=lambda module, examples, file, metadata: files.append(file))
+    monkeypatch.setitem(FORMATS, ".pt2", record)
+    with pytest.raises(FileNotFoundError):
+        export(model, feature_extractor, tmp_path / "model.pt2")
+    assert files[0].parent.parent == tmp_path
+    assert files[0].parent.name.startswith(".model.pt2.")
+    assert not list(tmp_path.iterdir())
+
+
+def test_noise_of_three_lengths(feature_extractor):
+    noise = make_noise(feature_extractor)
+    assert [len(clip) for clip in noise] == [400, 1400, 2800]  # a frame, half a window of 16 frames, and all of it
+    assert {clip.dtype for clip in noise} == {np.dtype(np.float32)}
+    assert -0.5 <= min(clip.min() for clip in noise) < -0.49
+    assert 0.49 < max(clip.max() for clip in noise) < 0.5
+    assert all(np.array_equal(clip, again) for clip, again in zip(noise, make_noise(feature_extractor)))
+
+
+def test_clips_are_cut_after_one_window(feature_extractor):
+    (features,) = make_inputs(feature_extractor, [NOISE], "features")
+    (same,) = make_inputs(feature_extractor, [NOISE[: feature_extractor.nb_max_samples]], "features")
+    assert np.array_equal(features, same)
+
+
+def test_the_description(model, feature_extractor):
+    description = describe(model, feature_extractor, "features")
+    assert description["modeling_asm"] == version("modeling_asm")
+    assert description["inputs"] == "features"
+    for name in ("config", "feature_extractor"):
+        fields = json.loads(description[name])
+        assert list(fields) == sorted(fields)  # the same file from the same model
 
 
 def test_labels_are_described_in_the_order_of_the_logits(config, feature_extractor):
