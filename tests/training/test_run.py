@@ -1,13 +1,59 @@
-import pytest
-from datasets import Dataset, DatasetDict
+import shutil
+from pathlib import Path
 
-from modeling_asm.training.run import choose_reported, kept_weights
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
+from transformers.trainer_utils import TrainOutput
+
+from modeling_asm.training.augmentation import Augmentation
+from modeling_asm.training.data.clips import ClipDataset, ClipStream
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.run import (
+    as_inputs,
+    choose_reported,
+    describe_training,
+    divide,
+    kept_weights,
+    prepare_stream,
+)
+
+
+@pytest.fixture
+def files(tones) -> Dataset:
+    """The 40 tones, by label, not decoded."""
+    return load_audio_dataset(DataArguments(str(tones)))["train"]
+
+
+def names_of(clips) -> list[str]:
+    """Return the label and the file of each clip, such as `"high/00.wav"`."""
+    return ["/".join(Path(row["audio"]["path"]).parts[-2:]) for row in clips]
+
+
+@pytest.fixture
+def make_stream(tones, tmp_path):
+    """Stream a published folder that has some of the tones in each split: so many of each label."""
+
+    def call(**splits: int) -> IterableDatasetDict:
+        folder = tmp_path / "-".join(splits)
+        for split, number in splits.items():
+            for label in ("high", "low"):
+                (folder / split / label).mkdir(parents=True, exist_ok=True)
+                for file in sorted((tones / label).iterdir())[:number]:
+                    shutil.copy(file, folder / split / label)
+        return load_audio_dataset(DataArguments(dataset_name=str(folder), streaming=True))
+
+    return call
 
 
 def test_which_weights_are_kept(make_arguments):
     assert kept_weights(make_arguments().training, None) == "the best epoch by loss"
     assert kept_weights(make_arguments().training, 5) == "the mean of the last 5 checkpoints"
+    assert kept_weights(make_arguments(average_last=2).training, 2) == "the mean of the last 2 checkpoints"
+    assert kept_weights(make_arguments(average_last=2).training, 1) == "the last checkpoint"
     assert kept_weights(make_arguments(load_best_model_at_end=False).training, None) == "the last epoch"
+    steps = {"save_strategy": "steps", "eval_strategy": "steps", "eval_steps": 4, "save_steps": 4}
+    assert kept_weights(make_arguments(**steps).training, None) == "the best checkpoint by loss"
+    assert kept_weights(make_arguments(**steps, load_best_model_at_end=False).training, None) == "the last checkpoint"
 
 
 def test_a_regression_is_reported_with_one_output(make_arguments, config, tmp_path):
@@ -17,3 +63,106 @@ def test_a_regression_is_reported_with_one_output(make_arguments, config, tmp_pa
     clips = Dataset.from_dict({"audio": [{"path": "a.wav", "bytes": None}], "label": [0.5]})
     with pytest.raises(ValueError, match="'several' has 3 outputs, expected the one of a regression"):
         choose_reported(args, DatasetDict(test=clips))
+
+
+def test_a_checkpoint_is_reported_on_one_split_with_its_own_classes(make_arguments, config, files, tmp_path):
+    config.id2label = {0: "low", 1: "noise", 2: "high"}
+    config.save_pretrained(tmp_path / "tuned")
+    args = make_arguments({"evaluate_only": True}, model={"model_name_or_path": str(tmp_path / "tuned")})
+    splits, name = divide(args, DatasetDict(takes=files), None)
+    assert name == "takes"
+    assert names_of(splits["test"]) == names_of(splits["train"]) == names_of(files)
+    assert splits["test"].features["label"].names == ["low", "noise", "high"]
+    assert splits["test"]["label"][:] == [2] * 20 + [0] * 20
+    assert choose_reported(args, DatasetDict(train=files, test=files.select(range(5))))[0]["test"].num_rows == 5
+    with pytest.raises(ValueError, match=r"The data has the splits morning, evening\. Choose one with --test_split\."):
+        choose_reported(args, DatasetDict(morning=files, evening=files))
+    strange = files.cast_column("label", ClassLabel(names=["high", "deep"]))
+    with pytest.raises(ValueError, match=r"deep.*'tuned'|'tuned'.*deep"):
+        choose_reported(args, DatasetDict(test=strange))
+
+
+def test_clips_are_divided_by_the_seed_of_the_run(make_arguments, files):
+    tests = []
+    for seed in (1, 1, 2):
+        splits, name = divide(make_arguments(split={"test_fraction": 0.25}, seed=seed), DatasetDict(train=files), None)
+        assert name == "25% of train"
+        tests.append(sorted(names_of(splits["test"])))
+    assert tests[0] == tests[1] != tests[2]
+    assert len(tests[0]) == 10
+
+
+def test_a_stream_is_shuffled_by_the_seed_of_the_run(make_arguments, make_stream, files):
+    """Within its buffer; `validation` is the dev split, if one is asked for; the first clips determine the model."""
+    orders, stream = [], make_stream(train=20, validation=2, test=1)
+    for seed in (1, 1, 2):
+        args = make_arguments({"shuffle_buffer": 20}, max_steps=1, seed=seed)
+        splits, clips, name = prepare_stream(args, stream)
+        assert (name, list(splits)) == ("test", ["train", "test", "dev"])
+        assert names_of(splits["test"]) == ["high/00.wav", "low/00.wav"]
+        assert names_of(splits["dev"]) == ["high/00.wav", "high/01.wav", "low/00.wav", "low/01.wav"]
+        assert names_of(clips) == names_of(splits["train"])
+        assert clips.features["label"] == files.features["label"]
+        assert set(clips.column_names) >= {"seconds"} and "waveform" not in clips.column_names
+        orders.append(names_of(splits["train"]))
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == names_of(files) != orders[0]
+    assert "high" in orders[0][0]  # drawn from the first 20
+    splits, *_ = prepare_stream(make_arguments(split={"dev_fraction": 0}, max_steps=1), stream)
+    assert list(splits) == ["train", "test"]
+    splits, _, name = prepare_stream(make_arguments(split={"test_split": "validation"}, max_steps=1), stream)
+    assert (name, list(splits)) == ("validation", ["train", "test"])
+
+
+def test_bad_audio_in_a_stream(make_arguments, make_stream, tones):
+    (tones / "high" / "00.wav").write_bytes(b"RIFF")
+    stream = make_stream(train=20, test=1)
+    _, clips, _ = prepare_stream(make_arguments({"on_bad_audio": "skip"}, max_steps=1), stream)
+    assert len(clips) == 39
+    with pytest.raises(ValueError, match=r"00\.wav"):
+        prepare_stream(make_arguments(max_steps=1), stream)
+
+
+def test_splits_that_a_stream_lacks(make_arguments, make_stream):
+    with pytest.raises(ValueError, match=r"There is no split 'test'\. The data has: train\."):
+        prepare_stream(make_arguments(max_steps=1), make_stream(train=1))
+    with pytest.raises(ValueError, match=r"There is no split 'train'\. The data has: test\."):
+        prepare_stream(make_arguments(max_steps=1), make_stream(test=1))
+    stream = make_stream(train=1, test=1)
+    with pytest.raises(ValueError, match=r"There is no split 'takes'\. The data has: train, test\."):
+        prepare_stream(make_arguments(split={"train_split": "takes"}, max_steps=1), stream)
+    stream["train"] = stream["train"].take(0)
+    with pytest.raises(ValueError, match=r"The split 'train' of 'clips' has no clips\."):
+        prepare_stream(make_arguments(max_steps=1), stream)
+
+
+def test_training_clips_alone_are_balanced_and_endless(make_arguments, files):
+    args = make_arguments({"on_bad_audio": "skip"}, class_balance="sampling", seed=5, per_device_train_batch_size=3)
+    for train in (True, False):
+        drawn = as_inputs(files.add_column("waveform", [[0.0]] * 40), None, args, train)
+        assert isinstance(drawn, ClipDataset)
+        assert (drawn.probabilities is not None, drawn.seed) == (train, 5)
+        stream = as_inputs(files.to_iterable_dataset(), None, args, train)
+        assert isinstance(stream, ClipStream)
+        assert (stream.endless, stream.on_bad_audio, stream.seed, stream.batch_size) == (train, "skip", 5, 3)
+    args = make_arguments(class_balance="weights")
+    assert as_inputs(files.add_column("waveform", [[0.0]] * 40), None, args, True).probabilities is None
+
+
+def test_the_description_of_a_training(make_arguments, checkpoint):
+    output = TrainOutput(7, 0.5, {"train_runtime": 2.6})
+    options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "teacher_share": 0.25}
+    args = make_arguments({"augment": True}, model={"freeze_encoder": True}, teachers=[str(checkpoint)], **options)
+    described = describe_training(args, output, None, None)
+    assert described["teachers"] == ["checkpoint"]
+    assert (described["teacher_share"], described["steps"], described["batch_size"]) == (0.25, 7, 12)
+    assert described["augmentation"].keys() == Augmentation().__dict__.keys()
+    assert (described["freeze_encoder"], described["seconds"]) == (True, 3)
+    assert described["lr_scheduler_type"] == "cosine"
+    assert "step_factor" not in described
+    assert describe_training(args, output, "checkpoint-3", None)["seconds"] is None
+    plain = describe_training(make_arguments({"augment": False}), output, None, 2)
+    assert plain["augmentation"] is None
+    assert plain["kept"] == "the mean of the last 2 checkpoints"
+    assert not {"teachers", "teacher_share"} & set(plain)
+    assert describe_training(args, None, None, None) is None
