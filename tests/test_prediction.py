@@ -6,11 +6,20 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict
-from transformers import pipeline
+from safetensors.torch import load_file, save_file
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
-from modeling_asm import ASMFeatureExtractor, ResidualCNNConfig, ResidualCNNForAudioClassification
+from modeling_asm import (
+    ASMFeatureExtractor,
+    ASMForAudioClassification,
+    ResidualCNNConfig,
+    ResidualCNNForAudioClassification,
+)
+from modeling_asm.audio import load_audio
 from modeling_asm.prediction import (
+    SECONDS,
     ClipReader,
     PredictArguments,
     choose_split,
@@ -20,6 +29,7 @@ from modeling_asm.prediction import (
     write_block,
 )
 from modeling_asm.training.data.loading import DataArguments
+from modeling_asm.training.frontend import Frontend
 
 
 def test_a_split_is_chosen_or_the_only_one():
@@ -28,8 +38,12 @@ def test_a_split_is_chosen_or_the_only_one():
     with pytest.raises(ValueError, match=r"There is no split 'test'\. The data has: train"):
         choose_split(one, "test", "clips")
     two = DatasetDict(train=one["train"], test=one["train"])
-    with pytest.raises(ValueError, match=r"has the splits train, test\. Choose one with --split"):
+    with pytest.raises(ValueError, match=r"'clips' has the splits train, test\. Choose one with --split"):
         choose_split(two, None, "clips")
+    two["test"] = Dataset.from_dict({"x": [2]})
+    assert choose_split(two, "test", "clips") is two["test"]
+    with pytest.raises(ValueError, match=r"There is no split 'dev'\. The data has: train, test\."):
+        choose_split(two, "dev", "clips")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +59,10 @@ def test_scores_of_a_clip(config, problem_type, expected):
 
 def test_scores_that_are_not_finite_are_an_error(config):
     row = finish_clip({"file": "a.wav", "error": None}, [torch.full((3,), torch.nan)], config, ["a", "b", "c"])
-    assert row["label"] is None and "The scores of 'a.wav' are not finite" in row["error"]
+    assert row.keys() == {"file", "error", "label", "score", "scores"}
+    assert (
+        row["label"] is row["score"] is row["scores"] is None and "The scores of 'a.wav' are not finite" in row["error"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,29 @@ def test_other_weights_another_digest(model, feature_extractor):
     assert before == digest_model(model, feature_extractor)
     torch.nn.init.ones_(model.classifier.bias)
     assert before != digest_model(model, feature_extractor)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id2label", {0: "cat", 1: "bird", 2: "dog"}),
+        ("problem_type", "multi_label_classification"),
+        ("window_overlap", 0.25),
+        ("window_aggregation", "max"),
+    ],
+)
+def test_what_decides_the_answers_is_in_the_digest(model, feature_extractor, field, value):
+    before = digest_model(model, feature_extractor)
+    assert len(before) == 16
+    assert getattr(model.config, field) != value
+    setattr(model.config, field, value)
+    assert digest_model(model, feature_extractor) != before
+
+
+def test_another_feature_extraction_another_digest(model, feature_extractor):
+    before = digest_model(model, feature_extractor)
+    feature_extractor.mean += 1
+    assert digest_model(model, feature_extractor) != before
 
 
 def test_a_block_is_there_as_a_whole(tmp_path):
@@ -212,3 +252,77 @@ def test_clips_without_a_file_are_named_by_their_rows(checkpoint, tones, tmp_pat
     rows = rows_of(tmp_path / "out")
     assert [row["file"] for row in rows] == [f"row {row}" for row in range(5)]
     assert [row["error"] is None for row in rows] == [True] * 4 + [False]
+
+
+def test_a_run_is_continued_with_the_same_settings_alone(checkpoint, tones, tmp_path):
+    """All that decides the rows is in its settings, and other clips are another run."""
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), rows_per_file=9, num_workers=0, use_cpu=True)
+    predict(args, DataArguments(str(tones)))
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    assert settings["data_dir"] == str(tones)
+    assert (settings["split"], settings["rows_per_file"], settings["mixed_precision"]) == (None, 9, "no")
+    assert settings["model"] == digest_model(model, ASMFeatureExtractor.from_pretrained(checkpoint))
+    assert settings["seconds"] == SECONDS  # for models without a window of their own
+    (tones / "low" / "19.wav").unlink()
+    with pytest.raises(ValueError, match=r"other settings \(clips "):
+        predict(args, DataArguments(str(tones)))
+
+
+def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
+    """The split that is named; and bfloat16 changes the scores a little, as rounding does."""
+    splits = {"train": sorted((tones / "high").iterdir()), "test": sorted((tones / "low").iterdir())[:3]}
+    audio = {name: [{"path": str(file), "bytes": None} for file in files] for name, files in splits.items()}
+    dataset = DatasetDict({name: Dataset.from_dict({"audio": clips}) for name, clips in audio.items()})
+    dataset.save_to_disk(tmp_path / "data")
+    scores = {}
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(reset_partial_state=True)  # it has one precision for the whole process
+        folder = tmp_path / precision
+        args = PredictArguments(str(checkpoint), str(folder), split="test", mixed_precision=precision, num_workers=0)
+        args.use_cpu = True
+        predict(args, DataArguments(str(tmp_path / "data")))
+        rows = rows_of(folder)
+        assert [row["file"] for row in rows] == list(map(str, splits["test"]))
+        scores[precision] = np.array([row["scores"] for row in rows])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert 0 < np.abs(scores["no"] - scores["bf16"]).max() < 0.02
+
+
+@pytest.mark.parametrize("seconds", [None, 0.05])
+def test_other_models_get_the_window_that_is_asked_for(wav2vec2, tones, tmp_path, seconds):
+    args = PredictArguments(str(wav2vec2), str(tmp_path / "out"), seconds=seconds, num_workers=0, use_cpu=True)
+    predict(args, DataArguments(str(tones / "low")))
+    row = rows_of(tmp_path / "out")[0]
+    samples = load_audio(row["file"], 16000)
+    length = len(samples) if seconds is None else round(seconds * 16000)
+    extractor = AutoFeatureExtractor.from_pretrained(wav2vec2)
+    frontend = Frontend(extractor, seconds or SECONDS)
+    model = AutoModelForAudioClassification.from_pretrained(wav2vec2).eval()
+    with torch.no_grad():
+        expected = model(**frontend.extract([torch.from_numpy(np.asarray(samples[:length]))])).logits.softmax(-1)[0]
+    assert row["scores"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_model_that_was_not_trained(checkpoint, tones, tmp_path):
+    weights = load_file(checkpoint / "model.safetensors")
+    save_file(
+        {name: value for name, value in weights.items() if name != "classifier.bias"},
+        checkpoint / "model.safetensors",
+        {"format": "pt"},
+    )
+    args = PredictArguments(str(checkpoint), str(tmp_path / "out"), num_workers=0, use_cpu=True)
+    with pytest.raises(ValueError, match=r"checkpoint is not a trained classifier: .* no weights for classifier\.bias"):
+        predict(args, DataArguments(str(tones)))
+
+
+def test_the_ten_most_frequent_labels_are_printed(config, feature_extractor, tones, tmp_path, capsys):
+    config.id2label = {index: f"label {index}" for index in range(12)}
+    ASMForAudioClassification(config).save_pretrained(tmp_path / "many")
+    feature_extractor.save_pretrained(tmp_path / "many")
+    predict(
+        PredictArguments(str(tmp_path / "many"), str(tmp_path / "out"), num_workers=0, use_cpu=True),
+        DataArguments(str(tones)),
+    )
+    assert sum(line.strip().startswith("label ") for line in capsys.readouterr().out.splitlines()) == 10 + 1
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["clips_per_label"]) == 12
