@@ -6,7 +6,16 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.torch import load_file
 
-from modeling_asm.training.experiments import check_arguments, check_streamable, plan_runs, run_experiment
+from modeling_asm.training.experiments import (
+    check_arguments,
+    check_streamable,
+    count_by_steps,
+    open_repository,
+    plan_runs,
+    run_experiment,
+)
+from modeling_asm.training.report.publishing import PublishingError
+from tests.hub import TOKEN, Repository, running_hub
 
 
 @pytest.fixture
@@ -21,8 +30,19 @@ def test_a_run_for_each_seed_and_fold(make_arguments, dataset, tmp_path):
     assert folders == [f"seed-{seed}/fold-{fold}" for seed in (1, 2) for fold in (1, 2, 10)]
     assert [run.split.hold_out for run in runs][:3] == ["fold=1", "fold=2", "fold=10"]
     assert [run.training.seed for run in runs] == [1, 1, 1, 2, 2, 2]
-    (alone,) = plan_runs(make_arguments(), dataset)
-    assert alone.training.output_dir == str(tmp_path / "run")
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (settings["seeds"], settings["folds"]) == ([1, 2], ["1", "2", "10"])
+    (tmp_path / "run" / "seed-1" / "fold-1").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"other settings .*seeds \[1, 2\] -> \[1, 3\]"):
+        plan_runs(make_arguments({"seeds": [1, 3], "cross_validate": True}, {"fold_column": "fold"}), dataset)
+    two = plan_runs(make_arguments({"seeds": [1, 2]}, output_dir=str(tmp_path / "two")), dataset)
+    assert [Path(run.training.output_dir).name for run in two] == ["seed-1", "seed-2"]
+    assert (tmp_path / "two" / "run.json").is_file()
+    (alone,) = plan_runs(make_arguments(output_dir=str(tmp_path / "alone")), dataset)
+    assert alone.training.output_dir == str(tmp_path / "alone")
+    assert not (tmp_path / "alone").exists()  # the run itself opens it
+    with pytest.raises(ValueError, match=r"^--cross_validate needs the column with the folds, .*: --fold_column\.$"):
+        plan_runs(make_arguments({"cross_validate": True}), dataset)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +91,34 @@ def test_a_recipe_may_name_the_folds_and_the_one_to_hold_out(make_arguments):
 
 
 @pytest.mark.parametrize(
-    ("split", "option"), [({"group_column": "speaker"}, "--group_column"), ({"test_fraction": 0.4}, "--test_fraction")]
+    ("arguments", "option"),
+    [
+        ({"split": {"group_column": "speaker"}}, "--group_column"),
+        ({"split": {"test_fraction": 0.4}}, "--test_fraction"),
+        ({"split": {"hold_out": "fold=1"}}, "--hold_out"),
+        ({"split": {"train_also": ["more"]}}, "--train_also"),
+        ({"experiment": {"cross_validate": True}}, "--cross_validate"),
+        ({"experiment": {"evaluate_only": True}}, "--evaluate_only"),
+        ({"class_balance": "sampling"}, "--class_balance sampling"),
+    ],
+    ids=str,
 )
-def test_a_stream_is_not_divided(make_arguments, split, option):
-    with pytest.raises(ValueError, match=f"{option} needs the whole data set. It cannot be combined with --streaming"):
-        check_streamable(make_arguments(split=split, max_steps=10))
-    check_streamable(make_arguments(max_steps=10))
+def test_a_stream_is_not_divided(make_arguments, arguments, option):
+    with pytest.raises(ValueError, match=f"^{option} needs the whole data set. It cannot be combined with --streaming"):
+        check_streamable(make_arguments(**arguments, max_steps=10))
+
+
+def test_a_stream_ends_after_a_number_of_steps(make_arguments):
+    """Logging, evaluation and saving are by steps, too, unless they are off."""
+    check_streamable(make_arguments(max_steps=1))
+    with pytest.raises(ValueError, match=r"^A stream has no length: use --max_steps instead of a number of epochs\.$"):
+        check_streamable(make_arguments())
+    off = {"save_strategy": "no", "load_best_model_at_end": False}
+    for steps, saved, expected in ((100, 40, 40), (30, 40, 30)):
+        training = make_arguments(max_steps=steps, save_steps=saved, **off).training
+        count_by_steps(training)
+        assert (training.logging_strategy, training.eval_strategy, training.save_strategy) == ("steps", "steps", "no")
+        assert (training.logging_steps, training.eval_steps) == (expected, expected)
 
 
 TINY = {"config_overrides": "{hidden_size: 16, num_hidden_layers: 1, tokens_mlp_dim: 8, channels_mlp_dim: 16}"}
@@ -201,3 +243,54 @@ def test_a_checkpoint_of_another_problem_is_not_evaluated(make_experiment, check
     message = "'checkpoint' was trained for 'multi_label_classification', but the labels of 'tones' are 'regression'"
     with pytest.raises(ValueError, match=f"{message}. Set --problem_type multi_label_classification, or evaluate"):
         run_experiment(args, "asm-train")
+
+
+def test_further_clips_are_part_of_the_run(make_experiment, tones, tmp_path):
+    """They are trained on and never reported; without them it is another run."""
+    for label in ("high", "low"):
+        (tmp_path / "more" / label).mkdir(parents=True)
+        for file in sorted((tones / label).glob("1*.wav")):
+            file.rename(tmp_path / "more" / label / file.name)
+    results = run_experiment(make_experiment(split={"train_also": [str(tmp_path / "more")]}), "asm-train")
+    assert results["data"]["clips"] == {"train": 14 + 20, "test": 4, "dev": 2}
+    with pytest.raises(ValueError, match=r"other settings \(.*train_also.*clips "):
+        run_experiment(make_experiment(), "asm-train")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the Hub on 127.0.0.1 that this process talks to."""
+    with running_hub() as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield hub
+
+
+def test_the_first_run_is_published(make_experiment, hub, tmp_path, capsys):
+    """Under the name of its folder, if there is no other; results and cards know where it is."""
+    experiment = {"seeds": [1, 2], "results_file": str(tmp_path / "a" / "b" / "all.json")}
+    hub.repositories["models", "ann/run"] = Repository()
+    arguments = {"push_to_hub": True, "hub_token": TOKEN, "hub_revision": "trial", "hub_private_repo": True}
+    results = run_experiment(make_experiment(experiment, **arguments), "asm-train")
+    assert "Published: ann/run\n" in capsys.readouterr().out
+    files = hub.files("ann/run", revision="trial")
+    first = tmp_path / "run" / "seed-1"
+    assert files["model.safetensors"] == (first / "model.safetensors").read_bytes()
+    assert '"ann/run"' in files["README.md"].decode()
+    assert json.loads((tmp_path / "a" / "b" / "all.json").read_text()) == json.loads(
+        (tmp_path / "run" / "results.json").read_text()
+    )
+    assert len(results["runs"]) == 2
+
+
+def test_a_name_and_a_private_repository(make_arguments, hub):
+    arguments = {"hub_token": TOKEN, "hub_private_repo": True}
+    assert open_repository(make_arguments(**arguments).training) is None
+    assert not hub.repositories
+    training = make_arguments(push_to_hub=True, hub_model_id="ann/tones", **arguments).training
+    assert open_repository(training) == "ann/tones"
+    assert training.push_to_hub is False  # Trainer would push each checkpoint
+    assert hub.repositories["models", "ann/tones"].private
+    with pytest.raises(PublishingError):
+        open_repository(make_arguments(push_to_hub=True, hub_token="hf_wrong").training)
