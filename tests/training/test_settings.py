@@ -28,3 +28,21 @@ def test_settings_have_no_path_of_this_machine(make_arguments, tmp_path):
     args = make_arguments(split={"train_also": [str(tmp_path)]}, model={"model_name_or_path": str(tmp_path)})
     args.data.data_dir = str(tmp_path)
     assert str(tmp_path.parent) not in str(args.settings())
+
+
+def test_settings_of_the_data_and_the_teachers(make_arguments, checkpoint, tmp_path):
+    (tmp_path / "lists").mkdir()
+    args = make_arguments(data={"manifest": str(tmp_path / "lists" / "clips.csv")}, teachers=[str(checkpoint)])
+    args.clips = "0123"
+    settings = args.settings()
+    assert settings["dataset_name"] is None
+    assert settings["manifest"] == "clips.csv"
+    assert settings["clips"] == "0123"
+    assert settings["teachers"] == ["checkpoint"]
+    assert len(settings["teacher_weights"]) == 16
+    assert make_arguments().settings()["manifest"] == ""
+    assert make_arguments().settings()["teacher_weights"] is None
+    published = make_arguments(data={"dataset_name": "ann/tones"}).settings()
+    assert published["dataset_name"] == "ann/tones"
+    (checkpoint / "model.safetensors").write_bytes(b"others")
+    assert args.settings()["teacher_weights"] != settings["teacher_weights"]

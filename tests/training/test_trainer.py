@@ -403,3 +403,39 @@ def test_other_batches_count_whole():
     losses = torch.randn(4)
     assert mean_loss(losses, Process(1, 2, False, 3)) == losses.mean()
     assert mean_loss(losses, Process(0, 1, True, 3)) == losses.mean()
+
+
+@pytest.mark.parametrize("taught", [False, True], ids=["alone", "taught"])
+def test_weights_of_classes_count_in_every_loss(make_trainer, taught):
+    """In the clips' own and in the teachers', of training and of evaluation."""
+    torch.manual_seed(0)
+    weights, plain = torch.tensor([1.0, 5.0]), ModelArguments(drop_path_rate=0.0)
+    teacher = make_trainer(plain).model.eval()
+    torch.nn.init.normal_(teacher.classifier.weight)
+    trainer = make_trainer(plain, class_weights=weights, teachers=[teacher] * taught, teacher_share=0.25)
+    torch.nn.init.normal_(trainer.model.classifier.weight)
+    batch = next(iter(trainer.get_train_dataloader()))
+    features, labels = batch["input_values"], batch["labels"]
+    trainer.model.train()
+    with torch.no_grad():
+        logits = trainer.model(features).logits.log_softmax(-1)
+        targets = torch.nn.functional.one_hot(labels, 2) if labels.ndim == 1 else labels
+        expected = -(targets * weights * logits).sum(-1).mean()
+        if taught:
+            imitation = -(teacher(features).logits.softmax(-1) * weights * logits).sum(-1).mean()
+            expected = 0.75 * expected + 0.25 * imitation
+        torch.testing.assert_close(trainer.compute_loss(trainer.model, dict(batch)), expected)
+    heavy, light = trainer.evaluate()["eval_loss"], 0.0
+    trainer.class_weights = None
+    light = trainer.evaluate()["eval_loss"]
+    assert light < heavy < 5 * light
+
+
+def test_a_factor_an_epoch_after_the_warm_up(make_trainer):
+    trainer = make_trainer(step_factor=0.5, step_start=1, num_train_epochs=3, warmup_steps=4, learning_rate=1.0)
+    trainer.create_optimizer()
+    schedule = trainer.create_scheduler(15)
+    assert [schedule.lr_lambdas[0](step) for step in range(15)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 1.0] + [0.5] * 5 + [0.25] * 5
+    )
+    assert trainer._created_lr_scheduler  # which Trainer otherwise replaces
