@@ -246,7 +246,7 @@ def test_blocks_are_shared_without_gap_or_overlap(processes, workers, streamed):
 def test_clips_without_a_file_are_named_by_their_rows(checkpoint, tones, tmp_path):
     contents = [(tones / "low" / f"0{row}.wav").read_bytes() for row in range(4)]
     dataset = Dataset.from_dict({"audio": [{"bytes": content, "path": None} for content in [*contents, b"no audio"]]})
-    dataset.save_to_disk(tmp_path / "saved")
+    dataset.save_to_disk(str(tmp_path / "saved"))
     args = PredictArguments(str(checkpoint), str(tmp_path / "out"), rows_per_file=3, num_workers=0, use_cpu=True)
     predict(args, DataArguments(str(tmp_path / "saved")))
     rows = rows_of(tmp_path / "out")
@@ -274,7 +274,7 @@ def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
     splits = {"train": sorted((tones / "high").iterdir()), "test": sorted((tones / "low").iterdir())[:3]}
     audio = {name: [{"path": str(file), "bytes": None} for file in files] for name, files in splits.items()}
     dataset = DatasetDict({name: Dataset.from_dict({"audio": clips}) for name, clips in audio.items()})
-    dataset.save_to_disk(tmp_path / "data")
+    dataset.save_to_disk(str(tmp_path / "data"))
     scores = {}
     for precision in ("no", "bf16"):
         AcceleratorState._reset_state(reset_partial_state=True)  # it has one precision for the whole process
