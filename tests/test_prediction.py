@@ -60,9 +60,8 @@ def test_scores_of_a_clip(config, problem_type, expected):
 def test_scores_that_are_not_finite_are_an_error(config):
     row = finish_clip({"file": "a.wav", "error": None}, [torch.full((3,), torch.nan)], config, ["a", "b", "c"])
     assert row.keys() == {"file", "error", "label", "score", "scores"}
-    assert (
-        row["label"] is row["score"] is row["scores"] is None and "The scores of 'a.wav' are not finite" in row["error"]
-    )
+    assert row["label"] is row["score"] is row["scores"] is None
+    assert "The scores of 'a.wav' are not finite" in row["error"]
 
 
 @pytest.mark.parametrize(
@@ -263,13 +262,24 @@ def test_a_run_is_continued_with_the_same_settings_alone(checkpoint, tones, tmp_
     assert settings["data_dir"] == str(tones)
     assert (settings["split"], settings["rows_per_file"], settings["mixed_precision"]) == (None, 9, "no")
     assert settings["model"] == digest_model(model, ASMFeatureExtractor.from_pretrained(checkpoint))
-    assert settings["seconds"] == SECONDS  # for models without a window of their own
+    assert settings["seconds"] == SECONDS  # which only models without a window of their own take
     (tones / "low" / "19.wav").unlink()
     with pytest.raises(ValueError, match=r"other settings \(clips "):
         predict(args, DataArguments(str(tones)))
 
 
-def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
+@pytest.fixture
+def forget_precision():
+    """Return a function that lets accelerate, which keeps one precision for the whole process, take another."""
+
+    def forget():
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+    yield forget
+    forget()
+
+
+def test_one_split_in_half_precision(checkpoint, tones, tmp_path, forget_precision):
     """The split that is named; and bfloat16 changes the scores a little, as rounding does."""
     splits = {"train": sorted((tones / "high").iterdir()), "test": sorted((tones / "low").iterdir())[:3]}
     audio = {name: [{"path": str(file), "bytes": None} for file in files] for name, files in splits.items()}
@@ -277,7 +287,7 @@ def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
     dataset.save_to_disk(str(tmp_path / "data"))
     scores = {}
     for precision in ("no", "bf16"):
-        AcceleratorState._reset_state(reset_partial_state=True)  # it has one precision for the whole process
+        forget_precision()
         folder = tmp_path / precision
         args = PredictArguments(str(checkpoint), str(folder), split="test", mixed_precision=precision, num_workers=0)
         args.use_cpu = True
@@ -285,7 +295,6 @@ def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
         rows = rows_of(folder)
         assert [row["file"] for row in rows] == list(map(str, splits["test"]))
         scores[precision] = np.array([row["scores"] for row in rows])
-    AcceleratorState._reset_state(reset_partial_state=True)
     assert 0 < np.abs(scores["no"] - scores["bf16"]).max() < 0.02
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
+from hub import TOKEN, Repository, running_hub
 from safetensors.torch import load_file
 
 from modeling_asm.training.experiments import (
@@ -15,7 +16,6 @@ from modeling_asm.training.experiments import (
     run_experiment,
 )
 from modeling_asm.training.report.publishing import PublishingError
-from tests.hub import TOKEN, Repository, running_hub
 
 
 @pytest.fixture
