@@ -1,9 +1,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
-from transformers.trainer_utils import TrainOutput
+from transformers import EarlyStoppingCallback
+from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.clips import ClipDataset, ClipStream
@@ -14,8 +17,11 @@ from modeling_asm.training.run import (
     describe_training,
     divide,
     kept_weights,
+    make_trainer,
     prepare_stream,
+    run_once,
 )
+from modeling_asm.training.run_folder import checkpoints
 
 
 @pytest.fixture
@@ -134,6 +140,68 @@ def test_splits_that_a_stream_lacks(make_arguments, make_stream):
     stream["train"] = stream["train"].take(0)
     with pytest.raises(ValueError, match=r"The split 'train' of 'clips' has no clips\."):
         prepare_stream(make_arguments(max_steps=1), stream)
+
+
+def test_what_a_trainer_is_made_of(make_arguments, clips, checkpoint):
+    """Augmentation, smoothed labels and class weights are for training; the other splits are as they are."""
+    options = {"class_balance": "weights", "early_stopping_patience": 2, "label_smoothing_factor": 0.1}
+    args = make_arguments({"augment": True}, **options)
+    unequal = clips.select(range(10, 40))  # 10 high, 20 low
+    trainer, inputs = make_trainer(args, DatasetDict(train=unequal, dev=clips, test=clips), unequal)
+    assert trainer.train_dataset is inputs["train"]
+    assert trainer.eval_dataset is inputs["dev"]
+    assert trainer.processing_class is inputs["test"].transform.frontend.feature_extractor
+    train, test = inputs["train"].transform, inputs["test"].transform
+    assert (train.augmentation, train.label_smoothing) == (args.augmentation, 0.1)
+    assert (test.augmentation, test.label_smoothing) == (None, 0.0)
+    assert (trainer.args.eval_strategy, trainer.args.load_best_model_at_end) == ("epoch", True)
+    assert trainer.class_weights.tolist() == pytest.approx([1.5, 0.75])
+    (stopping,) = [item for item in trainer.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+    assert stopping.early_stopping_patience == 2
+    assert "accuracy" in trainer.compute_metrics(EvalPrediction(np.eye(2), np.arange(2)))
+    plain, inputs = make_trainer(make_arguments({"augment": False}), DatasetDict(train=clips, test=clips), clips)
+    assert plain.class_weights is None
+    assert plain.teachers == []
+    assert inputs["train"].transform.augmentation is None
+    assert (plain.args.eval_strategy, plain.args.load_best_model_at_end) == ("no", False)
+    assert not [item for item in plain.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
+    with pytest.raises(ValueError, match=r"^--early_stopping_patience needs a dev split: use --dev_fraction 0\.1\.$"):
+        make_trainer(make_arguments(**options), DatasetDict(train=clips, test=clips), clips)
+
+
+def test_a_trainer_with_a_teacher(make_arguments, clips):
+    """The teacher hears what the model hears."""
+    teacher, _ = make_trainer(make_arguments(), DatasetDict(train=clips, test=clips), clips)
+    folder = teacher.args.output_dir
+    teacher.save_model(folder)
+    args = make_arguments(teachers=[folder])
+    trainer, _ = make_trainer(args, DatasetDict(train=clips, test=clips), clips)
+    (loaded,) = trainer.teachers
+    assert all(torch.equal(value, teacher.model.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+def test_numbers_are_not_smoothed(make_arguments, clips):
+    numbers = clips.remove_columns("label").add_column("label", [index / 40 for index in range(40)])
+    args = make_arguments(label_smoothing_factor=0.1)
+    _, inputs = make_trainer(args, DatasetDict(train=numbers, test=numbers), numbers)
+    assert args.training.label_smoothing_factor == inputs["train"].transform.label_smoothing == 0.0
+
+
+def test_a_run_that_goes_on(make_arguments, clips, capsys, tmp_path):
+    """From its last checkpoint, and its time is then not told: it would be that of a part."""
+    args = make_arguments({"measure_cost": False, "resamples": 0}, {"dev_fraction": 0.2}, num_train_epochs=1)
+    dataset = DatasetDict(train=clips.select(range(10, 40)), test=clips.select(range(5, 25)))
+    first = run_once(args, dataset, None, [], "asm-train")
+    assert first["training"]["seconds"] is not None
+    (saved,) = checkpoints(tmp_path / "run")
+    assert "Continuing" not in capsys.readouterr().out
+    (tmp_path / "run" / "results.json").unlink()
+    again = run_once(args, dataset, None, [], "asm-train")
+    assert f"Continuing from {saved.name}.\n" in capsys.readouterr().out
+    assert again["training"]["seconds"] is None
+    assert again["metrics"] == first["metrics"]
+    assert run_once(args, dataset, None, [], "asm-train") == again
+    assert "is finished: nothing is trained again" in capsys.readouterr().out
 
 
 def test_training_clips_alone_are_balanced_and_endless(make_arguments, files):

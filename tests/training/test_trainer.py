@@ -5,14 +5,14 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, set_seed
 
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.clips import ClipDataset, ClipTransform
 from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.models import ModelArguments, make_model
 from modeling_asm.training.run_folder import CheckpointError, checkpoints
-from modeling_asm.training.trainer import AudioTrainer, layer_of, mean_loss, mean_of
+from modeling_asm.training.trainer import AudioTrainer, EpochCallback, layer_of, mean_loss, mean_of
 from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
@@ -223,6 +223,9 @@ def test_the_loss_of_an_evaluation_weighs_each_clip_alike(make_trainer):
         trainer = make_trainer(class_weights=weights, per_device_eval_batch_size=size)
         losses[size] = trainer.evaluate()["eval_loss"]
     assert losses[3] == pytest.approx(losses[40], abs=1e-6)
+    named = trainer.evaluate(metric_key_prefix="held_out")
+    assert named["held_out_loss"] == pytest.approx(losses[40], abs=1e-6)
+    assert not any(name.startswith("eval_") for name in named)
 
 
 def test_the_callers_arguments_stay_as_they_are(make_trainer):
@@ -303,6 +306,16 @@ def test_the_clips_know_the_epoch(make_trainer):
     trainer.train()
     assert sorted(set(epochs)) == [0, 1, 2]
     assert dataset.epoch == 2
+
+
+def test_the_clips_know_the_epoch_without_accelerate(make_trainer):
+    """Its loaders tell them in a single process only."""
+    trainer, callback = make_trainer(), EpochCallback()
+    call = (trainer.args, TrainerState(epoch=2.0), TrainerControl())
+    callback.on_epoch_begin(*call, train_dataloader=torch.utils.data.DataLoader(trainer.train_dataset))
+    assert trainer.train_dataset.epoch == 2
+    callback.on_epoch_begin(*call, train_dataloader=torch.utils.data.DataLoader([1, 2]))
+    callback.on_epoch_begin(*call)
 
 
 @pytest.mark.parametrize(
