@@ -10,7 +10,6 @@ os.environ.update(HF_DATASETS_CACHE=tempfile.mkdtemp(prefix="modeling_asm-tests-
 import importlib
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import soundfile
 import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, settings
+from processes import run_python
 from safetensors.torch import load_file
 from transformers import (
     ASTConfig,
@@ -199,17 +199,8 @@ def launch() -> Callable[..., subprocess.CompletedProcess]:
     config = str(REPOSITORY / "examples" / "accelerate" / "two_cpus.yaml")
 
     def call(name: str, *arguments) -> subprocess.CompletedProcess:
-        launched = [*command_words(name), *map(str, arguments)]
-        command = [sys.executable, *accelerate, config, "--main_process_port", "0", *launched]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-        process = subprocess.Popen(command, env=environment, **pipes)
-        try:
-            stdout, stderr = process.communicate(timeout=240)
-        finally:
-            if process.poll() is None:  # both processes, not the launcher alone
-                os.killpg(process.pid, signal.SIGKILL)
-        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+        words = [*accelerate, config, "--main_process_port", "0", *command_words(name), *arguments]
+        return run_python(*words, environment={**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"})
 
     return call
 

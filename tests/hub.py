@@ -9,12 +9,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from processes import run_python
 
 
 TOKEN, USER = "hf_standin", "ann"
@@ -326,13 +327,6 @@ def run_with_hub(hub, folder, *arguments, token=True, check=True, **variables) -
     """Run Python with an environment that knows the stand-in, and a cache of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= hub.environment(folder / "hf_home", **({} if token else {"token": None}))
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment | {"OMP_NUM_THREADS": "1"} | variables,
-        cwd=folder,
-        timeout=300,
-    )
+    process = run_python(*arguments, environment=environment | variables, folder=folder)
     assert not check or process.returncode == 0, process.stdout + process.stderr
     return process

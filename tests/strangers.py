@@ -2,8 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
+
+from processes import run_python
 
 
 # The files that travel with a checkpoint.
@@ -20,7 +20,7 @@ TRAVELLING += ("scoring", "stem", "targets", "waveforms", "windowing")
 
 
 def run_without_package(code: str, folder, tmp_path) -> dict:
-    """Run code in a fresh process that cannot import modeling_asm, and return the JSON that it prints."""
+    """Run code in a process that cannot import modeling_asm, and return the JSON that it prints."""
     blocked = tmp_path / "blocked" / "modeling_asm"
     blocked.mkdir(parents=True, exist_ok=True)
     (blocked / "__init__.py").write_text("raise ImportError('modeling_asm is not installed here')\n")
@@ -31,14 +31,7 @@ def run_without_package(code: str, folder, tmp_path) -> dict:
         "HF_MODULES_CACHE": str(tmp_path / "modules"),
     }
     code = "import json, sys\nfolder = sys.argv[1]\n" + code
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
-        timeout=300,
-    )
+    process = run_python("-c", code, folder, environment=environment, folder=tmp_path)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.strip().splitlines()[-1])
 

@@ -1,10 +1,10 @@
 import importlib
-import subprocess
 import sys
 import threading
 import warnings
 
 import pytest
+from processes import run_python
 
 import modeling_asm
 from modeling_asm.renamed import FORMER_NAMES
@@ -64,5 +64,4 @@ def test_threads_import_former_names_at_once():
 @pytest.mark.slow
 @pytest.mark.parametrize("former", ["convert_mixer", "stats"])
 def test_commands_run_under_their_former_names(former):
-    command = [sys.executable, "-m", f"modeling_asm.{former}", "--help"]
-    assert "usage: asm-" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "usage: asm-" in run_python("-m", f"modeling_asm.{former}", "--help").stdout

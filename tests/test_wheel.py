@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import pytest
+from processes import run_python
 
 
 pytestmark = pytest.mark.slow
@@ -39,11 +40,9 @@ def test_its_commands_work_where_it_is_installed(wheel, tones, tmp_path):
     target = tmp_path / "installed"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target)]
     subprocess.run([*install, str(wheel)], check=True, capture_output=True, timeout=300)
-    environment = {**os.environ, "PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"}
 
     def run(*words) -> str:
-        command = [sys.executable, *map(str, words)]
-        process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+        process = run_python(*words, environment={**os.environ, "PYTHONPATH": str(target)}, folder=tmp_path)
         assert process.returncode == 0, process.stderr
         return process.stdout
 
@@ -69,6 +68,6 @@ for name in ("classify", "convert", "explain", "export", "predict", "stats", "tr
     except SystemExit as stop:
         assert stop.code == 0, name
 """
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    process = run_python("-c", code)
     assert process.returncode == 0, process.stderr
     assert process.stdout.lower().count("usage: asm-") == 7

@@ -1,6 +1,5 @@
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 from hub import run_with_hub, running_hub
 from huggingface_hub import ModelCard
+from processes import run_python
 from safetensors.torch import save_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
@@ -15,8 +15,7 @@ from modeling_asm.conversion.mixer import convert_mixer
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "modeling_asm.commands.convert", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_python("-m", "modeling_asm.commands.convert", *arguments)
 
 
 @pytest.mark.slow

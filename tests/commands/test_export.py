@@ -1,10 +1,9 @@
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
+from processes import run_python
 
 from modeling_asm.commands.export import main
 
@@ -25,5 +24,4 @@ def test_the_command(checkpoint, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_module_runs_as_a_command():
-    command = [sys.executable, "-m", "modeling_asm.commands.export", "--help"]
-    assert "asm-export" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "usage: asm-export" in run_python("-m", "modeling_asm.commands.export", "--help").stdout

@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from datasets import load_dataset
+from processes import Python, run_python
 from transformers import pipeline
 
 from modeling_asm.audio import load_audio
@@ -79,20 +76,18 @@ def test_two_processes_share_the_work(launch, tones, checkpoint, tmp_path):
 @pytest.mark.parametrize("moment", [1, 9])
 def test_a_killed_run_goes_on_without_losing_or_doubling_a_row(tones, checkpoint, tmp_path, moment):
     """`kill -9` as soon as so many files are there."""
-    command = [sys.executable, "-m", "modeling_asm.commands.predict", "--model", str(checkpoint)]
-    command += ["--data_dir", str(tones), "--output_dir", str(tmp_path / "out"), "--use_cpu"]
-    command += ["--rows_per_file", "3", "--batch_size", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    words = ["-m", "modeling_asm.commands.predict", "--model", checkpoint, "--data_dir", tones, "--use_cpu"]
+    words += ["--output_dir", tmp_path / "out", "--rows_per_file", 3, "--batch_size", 2]
+    process = Python(*words)
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "out").glob("rows-*.parquet"))) < moment and process.poll() is None:
+    while len(list((tmp_path / "out").glob("rows-*.parquet"))) < moment and process.returncode is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     done = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
     assert len(done) >= moment
-    assert subprocess.run(command, capture_output=True, env=environment, timeout=120).returncode == 0
+    assert run_python(*words).returncode == 0
     assert [row["row"] for row in read(tmp_path / "out")] == list(range(40))
     again = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("rows-*.parquet")}
     assert {name: again[name] for name in done} == done

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from processes import Python
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification
 
@@ -44,7 +45,7 @@ def data(tmp_path_factory) -> Path:
 def command(data, folder, script="train") -> list[str]:
     path = Path(__file__).parents[2] / "examples" / script
     program = [str(path)] if script.endswith(".py") else ["-m", f"modeling_asm.commands.{script}"]
-    words = [sys.executable, *program, "--data_dir", str(data), "--use_cpu"]
+    words = [*program, "--data_dir", str(data), "--use_cpu"]
     words += ["--output_dir", str(folder), "--num_train_epochs", "4", "--test_fraction", "0.3", "--dev_fraction", "0.2"]
     if script == "train":
         words += ["--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps", "4"]
@@ -52,35 +53,27 @@ def command(data, folder, script="train") -> list[str]:
     return words + ["--batch_size", "4"] * (script != "train")
 
 
+# Wait before each change to the folders of a run, so that a kill can meet it there.
 SLOW_DISK = """
 import sys, time
+from processes import execute
 
 def wait(event, arguments):
     if event in ("os.rename", "shutil.rmtree", "os.mkdir") and "unfinished-" in str(arguments):
         time.sleep(0.1)
 
 sys.addaudithook(wait)
+execute(sys.argv[1:])
 """
 
 
-@pytest.fixture(scope="module")
-def slow_disk(tmp_path_factory) -> dict[str, str]:
-    """Variables of a Python that waits before each change to folders of a run, so that a kill can meet it there."""
-    folder = tmp_path_factory.mktemp("slow")
-    (folder / "sitecustomize.py").write_text(SLOW_DISK)
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+def start(words: list[str]) -> Python:
+    return Python(*words, environment={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
 
 
-def start(words: list[str], **variables: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-
-
-def finish(words: list[str]) -> str:
-    process = start(words)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+def finish(words: list[str]):
+    done = start(words).wait()
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module", params=["train", "train_accelerate.py"])
@@ -113,14 +106,14 @@ def check_nothing_half_written(folder: Path):
         AutoModelForAudioClassification.from_pretrained(folder)
 
 
-def kill(words: list[str], folder: Path, ready, **variables: str) -> bool:
+def kill(words: list[str], folder: Path, ready) -> bool:
     """Run a command, kill it as soon as `ready(folder, seconds)`, and tell whether it was still there to be killed."""
-    process, begin = start(words, **variables), time.monotonic()
-    while process.poll() is None and not ready(folder, time.monotonic() - begin):
+    process, begin = start(words), time.monotonic()
+    while process.returncode is None and not ready(folder, time.monotonic() - begin):
         time.sleep(0.0005)
-    process.send_signal(signal.SIGKILL)
-    output, _ = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), output
+    process.kill()
+    done = process.wait()
+    assert process.returncode in (0, -signal.SIGKILL), done.stderr
     check_nothing_half_written(folder)
     return process.returncode != 0
 
@@ -147,12 +140,12 @@ MOMENTS = {
 }
 
 
-def test_killed_at_each_of_its_moments(data, tmp_path, whole, slow_disk):
+def test_killed_at_each_of_its_moments(data, tmp_path, whole):
     """One run, which meets them in this order; what a kill leaves behind does not look like the next moment."""
     words = command(data, tmp_path / "run", whole[0])
     for moment, ready in MOMENTS.items():
         assert not ready(tmp_path / "run", 0), moment
-        assert kill(words, tmp_path / "run", ready, **slow_disk), moment
+        assert kill(["-c", SLOW_DISK, *words], tmp_path / "run", ready), moment
     end_and_compare(words, tmp_path / "run", whole)
 
 
@@ -193,7 +186,7 @@ exit $status
     environment = {**os.environ, "DISK": str(folder), "COPY": str(copy), "SIZE": f"{int(megabytes * 1024)}k"}
     folder.parent.mkdir(exist_ok=True)
     process = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), *words],
+        ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), sys.executable, *words],
         capture_output=True,
         text=True,
         env={**environment, "OMP_NUM_THREADS": "1"},

@@ -142,7 +142,7 @@ def test_fine_tuning_keeps_the_statistics_of_a_checkpoint(run, trained, tones, t
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
 def test_evaluation_alone(run, tones, checkpoint, tmp_path):
-    base = ("--evaluate_only", "--model_name_or_path", checkpoint, "--data_dir", tones, "--use_cpu")
+    base = ("--evaluate_only", "--model_name_or_path", checkpoint, "--data_dir", tones, "--use_cpu", *ROUGH)
     unknown = run("train", *base, "--output_dir", tmp_path / "a")
     assert "'high', but the checkpoint 'checkpoint' does not. It has: bird, cat, dog" in unknown.error
     (tones / "high").rename(tones / "dog")
@@ -173,7 +173,7 @@ def test_a_regression_is_evaluated_with_its_own_weights(run, tones, config, feat
     errors = set()
     for seed in (1, 2):
         arguments = ("--evaluate_only", "--model_name_or_path", tmp_path / "level", "--data_dir", tones, "--use_cpu")
-        assert run("train", *arguments, "--seed", seed, "--output_dir", tmp_path / f"{seed}").error is None
+        assert run("train", *arguments, *ROUGH, "--seed", seed, "--output_dir", tmp_path / f"{seed}").error is None
         errors.add(results_of(tmp_path / f"{seed}")["metrics"]["mean_squared_error"])
         assert (tmp_path / f"{seed}" / "model.safetensors").read_bytes() == weights
     assert len(errors) == 1
@@ -183,18 +183,9 @@ def test_a_regression_is_evaluated_with_its_own_weights(run, tones, config, feat
 def test_all_folds_and_seeds(run, tones, tmp_path):
     rows = [(name, label, f"take {index % 2}") for index, (name, label) in enumerate(all_tones())]
     write_manifest(tones, ("file_name", "label", "take"), *rows)
-    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "cv", *QUICK, "--dev_fraction", 0)
-    arguments += (
-        "--fold_column",
-        "take",
-        "--cross_validate",
-        "--seeds",
-        1,
-        2,
-        "--results_file",
-        tmp_path / "new" / "r.json",
-    )
-    outcome = run("train", *arguments)
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "cv", *QUICK, *ROUGH, "--dev_fraction", 0)
+    base += ("--fold_column", "take")
+    outcome = run("train", *base, "--cross_validate", "--seeds", 1, 2, "--results_file", tmp_path / "new" / "r.json")
     assert outcome.error is None
     results = results_of(tmp_path / "cv")
     assert results == json.loads((tmp_path / "new" / "r.json").read_text())
@@ -207,7 +198,7 @@ def test_all_folds_and_seeds(run, tones, tmp_path):
     assert {run["clips"]["test"] for run in results["runs"]} == {20}
     assert "mean and deviation of 4" in outcome.stdout
     assert "the first of 4 runs (seeds 1, 2)" in (tmp_path / "cv" / "seed-1" / "take-take 0" / "README.md").read_text()
-    plain = run("train", *arguments[:11])
+    plain = run("train", *base[:-2])
     assert "other settings (" in plain.error
     assert "seeds [1, 2] -> None" in plain.error
     assert results_of(tmp_path / "cv") == results
@@ -470,7 +461,7 @@ def test_a_stream_that_is_interrupted(run, tones, tmp_path, monkeypatch):
 
 def test_clips_of_another_folder_are_trained_on_too(run, tones, tmp_path):
     """They are no part of what is cut off to report, are told, and are other settings."""
-    base = ("train", "--data_dir", tones, *QUICK, "--test_fraction", 0.3, "--dev_fraction", 0)
+    base = ("train", "--data_dir", tones, *QUICK, *ROUGH, "--test_fraction", 0.3, "--dev_fraction", 0)
     base += ("--output_dir", tmp_path / "more")
     shutil.copytree(tones, tmp_path / "others")
     assert "of --train_also is" in run(*base, "--train_also", tmp_path / "others").error

@@ -1,12 +1,11 @@
 import dataclasses
 import math
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, List
+from processes import Python
 from torch.distributed.tensor import DTensor
 from transformers import (
     ASTForAudioClassification,
@@ -191,10 +190,9 @@ torch.distributed.barrier()
 
 @pytest.mark.slow
 def test_weights_that_are_spread_over_processes(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    commands = [[sys.executable, "-c", SHARDED, str(tmp_path / "meet"), str(rank)] for rank in range(2)]
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for command in commands]
-    assert [process.communicate(timeout=120)[0] for process in processes] == ["ASMForAudioClassification\n", ""]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    processes = [Python("-c", SHARDED, tmp_path / "meet", rank, environment=environment) for rank in range(2)]
+    assert [process.wait().stdout for process in processes] == ["ASMForAudioClassification\n", ""]
 
 
 def test_sharded_weights_are_gathered_into_a_model_of_their_own(model, shard):
