@@ -69,6 +69,11 @@ def run_python(*words, environment: dict[str, str] | None = None, folder=None) -
     return Python(*words, environment=environment, folder=folder).wait()
 
 
+def lines_of(stderr: str) -> list[str]:
+    """Return what a process said, without the line of torchao that comes, where it is installed, with transformers."""
+    return [line for line in stderr.splitlines() if not line.startswith("Skipping import of cpp extensions")]
+
+
 def begin(words: list[str], environment: dict[str, str], folder: str, files: list[str]):
     """Make this fork look like a process of its own, and execute what it is for."""
     os.setsid()

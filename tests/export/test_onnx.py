@@ -37,7 +37,8 @@ def test_onnx(model, feature_extractor, tmp_path, inputs):
 @pytest.mark.slow
 def test_onnx_has_plain_operators_and_no_traces_of_this_machine(model, feature_extractor, tmp_path, repository, capfd):
     export(model, feature_extractor, tmp_path / "model.onnx")
-    assert capfd.readouterr().out == ""
+    said = capfd.readouterr().out.splitlines()
+    assert not [line for line in said if not line.startswith("Applied ")]  # how old versions of onnxscript count rules
     file = onnx.load(tmp_path / "model.onnx")
     graph = file.graph
     assert {entry.domain: entry.version for entry in file.opset_import}[""] == 20

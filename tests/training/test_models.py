@@ -192,7 +192,9 @@ torch.distributed.barrier()
 def test_weights_that_are_spread_over_processes(tmp_path):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     processes = [Python("-c", SHARDED, tmp_path / "meet", rank, environment=environment) for rank in range(2)]
-    assert [process.wait().stdout for process in processes] == ["ASMForAudioClassification\n", ""]
+    first, second = (process.wait() for process in processes)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.splitlines()[-1] == "ASMForAudioClassification"  # below what some versions of gloo say
 
 
 def test_sharded_weights_are_gathered_into_a_model_of_their_own(model, shard):

@@ -26,8 +26,8 @@ def saved(tones, tmp_path):
     }
     dataset = Dataset.from_dict(rows).cast_column("sound", Audio(decode=False))
     dataset = dataset.cast_column("pitch", ClassLabel(names=["low", "high"]))
-    DatasetDict(train=dataset, test=dataset.select([0, 39])).save_to_disk(tmp_path / "saved")
-    dataset.save_to_disk(tmp_path / "alone")
+    DatasetDict(train=dataset, test=dataset.select([0, 39])).save_to_disk(str(tmp_path / "saved"))
+    dataset.save_to_disk(str(tmp_path / "alone"))
     return tmp_path / "saved"
 
 
