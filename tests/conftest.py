@@ -200,7 +200,8 @@ def launch() -> Callable[..., subprocess.CompletedProcess]:
 
     def call(name: str, *arguments) -> subprocess.CompletedProcess:
         words = [*accelerate, config, "--main_process_port", "0", *command_words(name), *arguments]
-        return run_python(*words, environment={**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"})
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+        return run_python(*words, environment=environment, check=False)
 
     return call
 

@@ -323,10 +323,12 @@ ROUTES = [
 ]
 
 
-def run_with_hub(hub, folder, *arguments, token=True, check=True, **variables) -> subprocess.CompletedProcess:
-    """Run Python with an environment that knows the stand-in, and a cache of its own."""
+def environment_of(hub, folder, token=True, **variables) -> dict[str, str]:
+    """Return the environment of a process that knows the stand-in, with a cache of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= hub.environment(folder / "hf_home", **({} if token else {"token": None}))
-    process = run_python(*arguments, environment=environment | variables, folder=folder)
-    assert not check or process.returncode == 0, process.stdout + process.stderr
-    return process
+    return environment | hub.environment(folder / "hf_home", **({} if token else {"token": None})) | variables
+
+
+def run_with_hub(hub, folder, *words, check=True, **options) -> subprocess.CompletedProcess:
+    """Run Python in a folder, with the environment of [`environment_of`]."""
+    return run_python(*words, environment=environment_of(hub, folder, **options), folder=folder, check=check)

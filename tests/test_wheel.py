@@ -43,9 +43,7 @@ def test_its_commands_work_where_it_is_installed(wheel, tones, tmp_path):
     subprocess.run([*install, str(wheel)], check=True, capture_output=True, timeout=300)
 
     def run(*words) -> str:
-        process = run_python(*words, environment={**os.environ, "PYTHONPATH": str(target)}, folder=tmp_path)
-        assert process.returncode == 0, process.stderr
-        return process.stdout
+        return run_python(*words, environment={**os.environ, "PYTHONPATH": str(target)}, folder=tmp_path).stdout
 
     where = run("-c", "import modeling_asm; print(modeling_asm.__file__)")
     assert where.startswith(str(target))
@@ -69,6 +67,6 @@ for name in ("classify", "convert", "explain", "export", "predict", "stats", "tr
     except SystemExit as stop:
         assert stop.code == 0, name
 """
-    process = run_python("-c", code)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     assert process.stdout.lower().count("usage: asm-") == 7

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from processes import lines_of
+from processes import without_torchao
 from transformers import ASTConfig, ASTForAudioClassification, pipeline
 
 from modeling_asm.commands.classify import main
@@ -117,7 +117,7 @@ def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, soun
     command = [sys.executable, "-m", "modeling_asm.commands.classify", "--model", str(checkpoint), sound]
     process = subprocess.Popen([*command, tmp_path / "damaged.mp3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
-    (line,) = lines_of(process.stderr.read().decode())
+    (line,) = without_torchao(process.stderr.read().decode())
     assert line.startswith("asm-classify: ")
     assert "damaged.mp3' is truncated" in line
     assert process.wait(timeout=120) == 1

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import lines_of
+from processes import without_torchao
 
 from modeling_asm.commands.console import one_line, quiet_decoder
 
@@ -24,7 +24,7 @@ os.write(2, b"afterwards\\n")
 @pytest.mark.slow
 def test_the_decoder_is_quiet_and_the_command_is_not():
     process = subprocess.run([sys.executable, "-c", TALK], capture_output=True, text=True, check=True)
-    assert lines_of(process.stderr) == ["the command", "afterwards"]
+    assert without_torchao(process.stderr) == ["the command", "afterwards"]
 
 
 def test_a_closed_standard_error_is_left_alone(monkeypatch):

@@ -73,13 +73,14 @@ def start(words: list[str]) -> Python:
 
 def finish(words: list[str]):
     done = start(words).wait()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module", params=["train", "train_accelerate.py"])
 def whole(request, tmp_path_factory, data):
     """An undisturbed run: its script, weights, scores and seconds."""
     folder = tmp_path_factory.mktemp("whole") / "run"
+    start(["-c", ""]).wait()  # the server that processes are forked from
     begin = time.monotonic()
     finish(command(data, folder, request.param))
     seconds = time.monotonic() - begin
@@ -119,9 +120,11 @@ def kill(words: list[str], folder: Path, ready) -> bool:
 
 
 def end_and_compare(words: list[str], folder: Path, whole):
-    """Let a run that was killed end, and compare it with the undisturbed one."""
+    """Let a run that was killed end, with a hash seed of its own, and compare it with the undisturbed one."""
     _, weights, scores, _ = whole
-    finish(words)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stdout + process.stderr
     ended = load_file(folder / "model.safetensors")
     assert all(torch.equal(weights[name], ended[name]) for name in weights)
     assert metrics(folder) == scores

@@ -142,7 +142,7 @@ def test_splits_that_a_stream_lacks(make_arguments, make_stream):
         prepare_stream(make_arguments(max_steps=1), stream)
 
 
-def test_what_a_trainer_is_made_of(make_arguments, clips, checkpoint):
+def test_what_a_trainer_is_made_of(make_arguments, clips):
     """Augmentation, smoothed labels and class weights are for training; the other splits are as they are."""
     options = {"class_balance": "weights", "early_stopping_patience": 2, "label_smoothing_factor": 0.1}
     args = make_arguments({"augment": True}, **options)
@@ -170,7 +170,7 @@ def test_what_a_trainer_is_made_of(make_arguments, clips, checkpoint):
 
 
 def test_a_trainer_with_a_teacher(make_arguments, clips):
-    """The teacher hears what the model hears."""
+    """It has the weights of its folder."""
     teacher, _ = make_trainer(make_arguments(), DatasetDict(train=clips, test=clips), clips)
     folder = teacher.args.output_dir
     teacher.save_model(folder)
@@ -189,17 +189,22 @@ def test_numbers_are_not_smoothed(make_arguments, clips):
 
 def test_a_run_that_goes_on(make_arguments, clips, capsys, tmp_path):
     """From its last checkpoint, and its time is then not told: it would be that of a part."""
-    args = make_arguments({"measure_cost": False, "resamples": 0}, {"dev_fraction": 0.2}, num_train_epochs=1)
+    rough = {"measure_cost": False, "resamples": 0}
+    args = make_arguments(rough, num_train_epochs=2, save_total_limit=2, load_best_model_at_end=False)
     dataset = DatasetDict(train=clips.select(range(10, 40)), test=clips.select(range(5, 25)))
     first = run_once(args, dataset, None, [], "asm-train")
     assert first["training"]["seconds"] is not None
-    (saved,) = checkpoints(tmp_path / "run")
+    saved, last = checkpoints(tmp_path / "run")
     assert "Continuing" not in capsys.readouterr().out
     (tmp_path / "run" / "results.json").unlink()
+    shutil.rmtree(last)
+    written = (saved / "model.safetensors").stat().st_mtime_ns
     again = run_once(args, dataset, None, [], "asm-train")
     assert f"Continuing from {saved.name}.\n" in capsys.readouterr().out
     assert again["training"]["seconds"] is None
     assert again["metrics"] == first["metrics"]
+    assert (saved / "model.safetensors").stat().st_mtime_ns == written
+    assert last.is_dir()
     assert run_once(args, dataset, None, [], "asm-train") == again
     assert "is finished: nothing is trained again" in capsys.readouterr().out
 
