@@ -53,7 +53,7 @@ def command(data, folder, script="train") -> list[str]:
     return words + ["--batch_size", "4"] * (script != "train")
 
 
-# Wait before each change to the folders of a run, so that a kill can meet it there.
+# Run a command that waits before each change to the folders of a run, so that a kill can meet it there.
 SLOW_DISK = """
 import sys, time
 from processes import execute
@@ -67,8 +67,11 @@ execute(sys.argv[1:])
 """
 
 
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+
 def start(words: list[str]) -> Python:
-    return Python(*words, environment={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    return Python(*words, environment=ENVIRONMENT)
 
 
 def finish(words: list[str]):
@@ -122,8 +125,7 @@ def kill(words: list[str], folder: Path, ready) -> bool:
 def end_and_compare(words: list[str], folder: Path, whole):
     """Let a run that was killed end, with a hash seed of its own, and compare it with the undisturbed one."""
     _, weights, scores, _ = whole
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=300)
+    process = subprocess.run([sys.executable, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stdout + process.stderr
     ended = load_file(folder / "model.safetensors")
     assert all(torch.equal(weights[name], ended[name]) for name in weights)
@@ -186,13 +188,13 @@ status=$?
 cp -r "$DISK" "$COPY"
 exit $status
 """
-    environment = {**os.environ, "DISK": str(folder), "COPY": str(copy), "SIZE": f"{int(megabytes * 1024)}k"}
+    environment = {**ENVIRONMENT, "DISK": str(folder), "COPY": str(copy), "SIZE": f"{int(megabytes * 1024)}k"}
     folder.parent.mkdir(exist_ok=True)
     process = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mounted, "sh", str(folder.parent), sys.executable, *words],
         capture_output=True,
         text=True,
-        env={**environment, "OMP_NUM_THREADS": "1"},
+        env=environment,
         timeout=300,
     )
     assert process.returncode == 1, process.stdout + process.stderr
