@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -11,110 +10,84 @@ import soundfile
 import soxr
 
 from ..waveforms import check_scale
+from .containers import READABLE, Part, PartReader, find_parts
+from .ffmpeg import decode_foreign
 
 
 class AudioFileError(ValueError):
     """A file that cannot be decoded or has no samples; the message names it."""
 
 
-# What libsndfile logs when the samples of a WAV or AIFF file end before its header says.
-SHORT_CHUNK = re.compile(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)")
-UNKNOWN_SIZE = 0x7FFFF000  # recorders that do not know the length yet write this or more
-
 BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded together: 2 MB
 # Hertz. Anything else in a header is damage, and resampling it would exhaust the memory.
 SAMPLING_RATES = (1000, 1_000_000)
-
-# The first frame of an MP3 file holds its frame count under one of these names, if it has one.
-MP3_COUNTS = (b"Xing", b"Info", b"VBRI")
-MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
-LARGEST_MP3_FRAME = 1441  # bytes
-ID3V1 = 128  # bytes of a tag at the end
-
-
-class Reader:
-    """An open binary file, as libsndfile reads it. It keeps the last read error, which libsndfile swallows.
-
-    Args:
-        file: The file.
-        stretch: How many times its length the file claims to have. libsndfile estimates the length of an MP3 file
-            without a frame count from its size and first frame, and stops there. If the estimate is too long, it stops
-            at the end of the file instead.
-    """
-
-    def __init__(self, file: BinaryIO, stretch: int = 1):
-        self.file, self.stretch, self.end, self.error = file, stretch, None, None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            self.end = self.stretch * self.file.seek(0, io.SEEK_END)
-            return self.file.seek(self.end + offset)
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def readinto(self, buffer) -> int:
-        try:
-            if self.stretch > 1 and self.tell() == self.end - ID3V1:
-                data = bytes(min(len(buffer), ID3V1))  # no tag where there is no file
-            else:
-                data = self.file.read(len(buffer))
-            buffer[: len(data)] = data
-        except Exception as error:
-            self.error = error
-            return 0
-        return len(data)
+# Formats of libsndfile, by its names, whose files are checked for their end, or announce none.
+CHECKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "FLAC", "OGG", "MP3", "AU", "NIST", "AVR", "VOC"}
+CHECKED |= {"HTK", "IRCAM", "PAF", "PVF"}
+UNRECOGNISED = 1  # the number of an error of libsndfile
+AGAIN = " Copy or record it again."
 
 
 def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield blocks of a file, of shape `(num_samples, num_channels)`, with its sampling rate: see [`stream_audio`]."""
-    reader, decoded = Reader(source), None
+    """Yield blocks of a file, of shape `(num_samples, num_channels)`, with its sampling rate: see [`stream_audio`].
+
+    What is decoded is what the file holds, part after part, or an error says where it ends and why.
+    """
     try:
-        if guessed := is_mp3_without_count(source):
-            reader.stretch = 64  # no frame is that much smaller than the first
-        source.seek(0)
-        with soundfile.SoundFile(reader) as file:
-            low, high = SAMPLING_RATES
-            if not low <= file.samplerate <= high:
-                raise AudioFileError(
-                    f"{name} claims a sampling rate of {file.samplerate} Hz, expected {low} to {high}: is it audio?"
-                )
-            decoded, frames = 0, max(BLOCK_SAMPLES // file.channels, 1)
-            while len(block := file.read(frames, dtype="float32", always_2d=True)) > 0:
-                decoded += len(block)
-                yield block, file.samplerate
-            if reader.error is not None:
-                raise OSError(reader.error)
-            short = [(int(size), int(found)) for size, found in SHORT_CHUNK.findall(file.extra_info)]
-            if (decoded < file.frames and not guessed) or any(found < size < UNKNOWN_SIZE for size, found in short):
-                raise AudioFileError(f"{name} is truncated: it ends before its header says. Copy or record it again.")
-            if file.format == "MP3" and mp3_goes_on(source):
-                raise AudioFileError(
-                    f"{name} continues after {decoded / file.samplerate:.1f} s, where its header says that it ends, as "
-                    "joined MP3 files do. Re-encode it with a program that decodes all of it."
-                )
-    except (RuntimeError, TypeError, OSError) as error:  # soundfile's own errors, and the file's
+        parts = find_parts(source)
+    except ValueError as error:
+        raise AudioFileError(f"Cannot decode {name}: {error}.") from error
+    except OSError as error:
+        raise AudioFileError(f"Cannot read {name}: {error}") from error
+    seconds = 0.0
+    for part in parts:
+        reader, error = PartReader(source, part), None
+        try:
+            for block, rate in decode_foreign(reader, part.foreign) if part.foreign else decode_part(reader, part):
+                check_rate(rate, name)
+                seconds += len(block) / rate
+                yield block, rate
+        except AudioFileError:
+            raise
+        except (RuntimeError, TypeError, OSError, ValueError) as caught:  # of the decoders, which swallow the file's
+            error = caught
         if reader.error is not None:
             raise AudioFileError(f"Cannot read {name}: {reader.error}") from reader.error
-        damaged = "" if decoded is None else " to its end; it is damaged or truncated"  # its header is intact
-        raise AudioFileError(f"Cannot decode {name}{damaged}: {getattr(error, 'error_string', error)}") from error
+        if why := part.fault or (error and str(getattr(error, "error_string", error)).strip(".")):
+            done = f"{name} can be decoded up to {seconds:.2f} s only" if seconds else f"Cannot decode {name}"
+            raise AudioFileError(f"{done}: {why}.{AGAIN if part.fault or seconds else ''}") from error
 
 
-def is_mp3_without_count(source: BinaryIO) -> bool:
-    """Return whether a file starts, after a tag, with an MP3 frame that does not hold a frame count."""
-    source.seek(0)
-    head = source.read(10)
-    tag = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:])) + 10 if head[:3] == b"ID3" else 0
-    source.seek(tag)
-    first = source.read(2 * LARGEST_MP3_FRAME)
-    return MP3_HEADER.match(first) is not None and not any(name in first for name in MP3_COUNTS)
+def check_rate(rate: int, name: str):
+    """Raise an error if a sampling rate is not one of sound."""
+    low, high = SAMPLING_RATES
+    if not low <= rate <= high:
+        raise AudioFileError(f"{name} claims a sampling rate of {rate} Hz, expected {low} to {high}: is it audio?")
 
 
-def mp3_goes_on(source: BinaryIO) -> bool:
-    """Return whether MP3 frames follow the place where the decoder stopped reading."""
-    rest = source.read(2**16)
-    return len(MP3_HEADER.findall(rest)) > 1 + len(rest) // LARGEST_MP3_FRAME
+def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks of a part that libsndfile reads.
+
+    Raises:
+        ValueError: If it ends before its header says.
+        RuntimeError: If libsndfile does not know it, or finds damage.
+    """
+    try:
+        file = soundfile.SoundFile(reader)
+    except soundfile.LibsndfileError as error:
+        if error.code == UNRECOGNISED:
+            raise ValueError(f"its format is not known; {READABLE} can be read") from error
+        raise
+    with file:
+        if file.format not in CHECKED:
+            raise ValueError(f"the format {file.format} does not tell whether a file is whole; convert it to WAV")
+        expected = file.frames if part.frames is None else part.frames
+        decoded, frames = 0, max(BLOCK_SAMPLES // file.channels, 1)
+        while len(block := file.read(frames, dtype="float32", always_2d=True)) > 0:
+            decoded += len(block)
+            yield block, file.samplerate
+        if decoded < expected:
+            raise ValueError(f"its header announces {expected} samples, and {decoded} are there")
 
 
 def stream_audio(

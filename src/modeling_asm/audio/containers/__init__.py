@@ -1,0 +1,56 @@
+"""What a file holds, found in its container: libsndfile takes headers at their word, and stops at the first part."""
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from .chunks import find_aiff, find_caf, find_svx, find_w64, find_wav
+from .flac import find_flac
+from .foreign import READABLE, recognise
+from .headers import find_au, find_avr, find_nist, find_voc
+from .mpeg import find_mpeg, skip_tags
+from .ogg import find_ogg
+from .parts import Foreign, Part, PartReader, read_at
+
+
+__all__ = ["READABLE", "Foreign", "Part", "PartReader", "find_parts"]
+
+# How a file starts, and what finds its parts. A new format is one more line.
+FINDERS: dict[tuple[bytes, bytes], Callable[[BinaryIO, int, int], list[Part]]] = {
+    **{(name, b"WAVE"): find_wav for name in (b"RIFF", b"RIFX", b"RF64", b"BW64")},
+    (b"riff\x2e\x91\xcf\x11", b""): find_w64,
+    **{(b"FORM", kind): find_aiff for kind in (b"AIFF", b"AIFC")},
+    **{(b"FORM", kind): find_svx for kind in (b"8SVX", b"16SV")},
+    (b"caff", b""): find_caf,
+    (b"fLaC", b""): find_flac,
+    (b"OggS", b""): find_ogg,
+    (b".snd", b""): find_au,
+    (b"dns.", b""): find_au,
+    (b"NIST_1A", b""): find_nist,
+    (b"2BIT", b""): find_avr,
+    (b"Creative Voice File", b""): find_voc,
+}
+
+
+def find_parts(file: BinaryIO) -> list[Part]:
+    """Return what decoders read as files of their own, in the order of time, at least one.
+
+    Only the last part can have a fault: what follows it is left out.
+
+    Args:
+        file: An open, seekable file.
+
+    Raises:
+        ValueError: If nothing can be read; the message says why.
+    """
+    stop = file.seek(0, 2)
+    start = skip_tags(file, 0, stop) if read_at(file, 0, 3) == b"ID3" else 0
+    head = read_at(file, start, 20)
+    for (name, kind), find in FINDERS.items():
+        if head.startswith(name) and head[8:].startswith(kind):
+            return find(file, start, stop)
+    if foreign := recognise(file, start):
+        return [Part([range(start, stop)], foreign=foreign)]
+    try:
+        return find_mpeg(file, start, stop)
+    except ValueError:
+        return [Part([range(stop)])]  # one of the rarer formats, or none

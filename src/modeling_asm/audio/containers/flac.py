@@ -1,0 +1,152 @@
+"""FLAC files: several in one, and the number of samples where the header does not tell it or is wrong.
+
+The format: RFC 9639.
+"""
+
+import collections
+import itertools
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from .parts import Part, patch, read_at
+
+
+START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the name of the format and the header of STREAMINFO (34 bytes)
+HEADER = 42  # bytes of these
+LARGEST_BLOCK = 10  # where the size of the largest frame is, in samples: 16 bits
+TOTAL = 18  # where 8 bytes start: 20 bits of rate, 3 of channels, 5 of width, 36 of the number of samples
+UNKNOWN = 2**36
+SYNC = re.compile(rb"\xff[\xf8\xf9]")
+TAIL = 2**18  # bytes: more than two frames of the usual size
+# Samples of a frame by the code in its header; with 6 and 7, the size follows the number, in 8 and 16 bits.
+BLOCK_SIZES = {1: 192} | {code: 576 << code - 2 for code in range(2, 6)} | {code: 1 << code for code in range(8, 16)}
+READ = 2**20  # bytes
+
+
+def find_flac(file: BinaryIO, start: int, stop: int) -> list[Part]:
+    """Return the parts of a FLAC file: one for each that was joined to it."""
+    starts = [*find_starts(file, start, stop), stop]
+    parts = []
+    for first, after in itertools.pairwise(starts):
+        parts.append(count_samples(file, [range(first, after)]))
+        if parts[-1].fault:
+            break
+    return parts
+
+
+def find_starts(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
+    """Yield the places where a FLAC stream starts."""
+    overlap = 7  # bytes of a start before its last one
+    for place in range(start, stop, READ):
+        data = read_at(file, place, min(READ + overlap, stop - place))
+        yield from (place + match.start() for match in START.finditer(data))
+
+
+def count_samples(file: BinaryIO, pieces: list[bytes | range]) -> Part:
+    """Return the part of one FLAC stream, with the right number of samples in its header.
+
+    Args:
+        file: The open file.
+        pieces: Where the stream is. If the first piece is bytes, it holds the whole of STREAMINFO.
+    """
+    first = pieces[0] if isinstance(pieces[0], bytes) else read_at(file, pieces[0].start, HEADER)
+    packed = int.from_bytes(first[TOTAL : TOTAL + 8], "big")
+    declared, fault = packed % UNKNOWN, None
+    tail = read_tail(file, pieces)
+    last = find_last_frame(tail, int.from_bytes(first[LARGEST_BLOCK : LARGEST_BLOCK + 2], "big"))
+    if last is None or last.stop == declared:
+        return Part(pieces)  # its end is for the decoder to check
+    found = last.stop if is_whole(tail[last.place :]) else last.start
+    if declared > found:
+        fault = f"its header announces {declared} samples, and {found} are there"
+    elif found == last.start:
+        fault = "its last frame is damaged or cut off"
+    total = (packed - declared + min(found, UNKNOWN - 1)).to_bytes(8, "big")
+    if isinstance(first, bytes) and first is pieces[0]:
+        return Part([first[:TOTAL] + total + first[TOTAL + 8 :], *pieces[1:]], fault)
+    start = pieces[0].start
+    return Part([*patch(start, pieces[0].stop, {start + TOTAL: total}), *pieces[1:]], fault)
+
+
+def read_tail(file: BinaryIO, pieces: list[bytes | range]) -> bytes:
+    """Return the last bytes of a stream."""
+    tail, length = [], 0
+    for piece in reversed(pieces):
+        piece = piece[max(len(piece) - (TAIL - length), 0) :]
+        tail.append(piece if isinstance(piece, bytes) else read_at(file, piece.start, len(piece)))
+        length += len(piece)
+        if length >= TAIL:
+            break
+    return b"".join(reversed(tail))
+
+
+class Frame(NamedTuple):
+    """The header of a frame.
+
+    Args:
+        place: Where it is.
+        start: Its first sample.
+        stop: The sample after its last one.
+        constant: What the frames of a stream have in common: how they are numbered, the rate, and the width.
+    """
+
+    place: int
+    start: int
+    stop: int
+    constant: tuple[int, int, int]
+
+
+def find_last_frame(tail: bytes, block_size: int) -> Frame | None:
+    """Return the last of the frames that are like most of them: sound can look like a header now and then."""
+    frames = [frame for match in SYNC.finditer(tail) if (frame := parse_header(tail, match.start(), block_size))]
+    if not frames:
+        return None
+    usual = collections.Counter(frame.constant for frame in frames).most_common(1)[0][0]
+    return [frame for frame in frames if frame.constant == usual][-1]
+
+
+def is_whole(last: bytes) -> bool:
+    """Return whether the last frame ends where nothing but padding or a tag follows."""
+    checksum = 0  # that of a frame and its checksum is zero
+    for index, byte in enumerate(last):
+        checksum = CRC16[checksum >> 8 ^ byte] ^ (checksum << 8 & 0xFFFF)
+        if checksum == 0 and index > 4 and last[index + 1 :].lstrip(b"\0")[:3] in (b"", b"TAG", b"ID3", b"APE"):
+            return True
+    return False
+
+
+def parse_header(data: bytes, place: int, block_size: int) -> Frame | None:
+    """Return the header of a frame that starts at a place, or `None` if there is none."""
+    header = data[place : place + 16].ljust(16, b"\0")
+    more = 8 - (header[4] ^ 0xFF).bit_length()  # bytes of the number, which is written as in UTF-8, in up to 7 of them
+    if header[3] & 1 or header[3] >> 4 > 10 or header[2] & 15 == 15 or header[2] >> 4 == 0 or more in (1, 8):
+        return None
+    end = 4 + max(more, 1)
+    number = header[4] & 0x7F >> more
+    for byte in header[5:end]:
+        number = number << 6 | byte & 0x3F
+    code, rate, variable = header[2] >> 4, header[2] & 15, header[1] & 1
+    size = BLOCK_SIZES.get(code) or int.from_bytes(header[end : end + code - 5], "big") + 1
+    end += {6: 1, 7: 2}.get(code, 0) + {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    checksum = 0
+    for byte in header[:end]:
+        checksum = CRC8[checksum ^ byte]
+    if checksum != header[end]:
+        return None
+    start = number if variable else number * block_size
+    return Frame(place, start, start + size, (variable, rate, header[3] & 14))
+
+
+def crc_table(polynomial: int, bits: int) -> list[int]:
+    """Return the checksum of each byte, for a polynomial whose highest power is `bits`."""
+    table = []
+    for value in range(256):
+        value <<= bits - 8
+        for _ in range(8):
+            value = value << 1 ^ (polynomial if value >> bits - 1 else 0)
+        table.append(value % (1 << bits))
+    return table
+
+
+CRC8, CRC16 = crc_table(0x107, 8), crc_table(0x18005, 16)

@@ -1,0 +1,128 @@
+"""Ogg files: their pages, the streams that were chained, and FLAC in them as native FLAC.
+
+The format: RFC 3533.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from .flac import count_samples
+from .foreign import SPEEX
+from .parts import Part, is_padding, read_at
+
+
+REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+HEADER = 27  # bytes of a page's header, before the table of its segments
+FIRST, LAST = 2, 4  # flags of a page
+FLAC_HEADER = 9  # bytes before "fLaC" in the first packet: https://xiph.org/flac/ogg_mapping.html
+# How the first page of a stream starts, and the name of its format.
+CODECS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC", b"Speex   ": "Speex"}
+NO_SOUND = (b"fishead\0", b"fisbone\0", b"\x80theora", b"\x80kate", b"BBCD\0", b"\x01video", b"\x01text", b"CMML")
+MISSING = "pages are missing or damaged after it"
+
+
+@dataclass
+class Page:
+    """A page: where it starts, where its body does, where it ends, and what its header says."""
+
+    start: int
+    body: int
+    stop: int
+    flags: int
+    serial: int
+    number: int
+
+
+@dataclass
+class Link:
+    """The pages of one stream, which another one may follow: its format, its pieces, and why it ends early."""
+
+    codec: bytes
+    pieces: list[range] = field(default_factory=list)
+    last: Page | None = None
+    fault: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The name of its format, if it has sound."""
+        return next((name for start, name in CODECS.items() if self.codec.startswith(start)), None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last page is marked as such."""
+        return self.last is not None and bool(self.last.flags & LAST)
+
+    def add(self, page: Page):
+        """Add a page; of FLAC, its body."""
+        start = page.body if self.name == "FLAC" else page.start
+        if self.pieces and self.pieces[-1].stop == start:
+            self.pieces[-1] = range(self.pieces[-1].start, page.stop)
+        else:
+            self.pieces.append(range(start, page.stop))
+        self.last = page
+
+    def as_part(self, file: BinaryIO) -> Part:
+        """Return the part for a decoder."""
+        fault = self.fault or (None if self.ended else "its last page is missing")
+        if self.name == "FLAC":
+            first = read_at(file, self.pieces[0].start, len(self.pieces[0]))[FLAC_HEADER:]
+            part = count_samples(file, [first, *self.pieces[1:]])
+            return Part(part.pieces, fault or part.fault)
+        return Part(list(self.pieces), fault, foreign=SPEEX if self.name == "Speex" else None)
+
+
+def find_ogg(file: BinaryIO, start: int, stop: int) -> list[Part]:
+    """Return the parts of an Ogg file, one for each stream of a chain, without its pictures and texts.
+
+    Raises:
+        ValueError: If it has no sound that can be decoded, or several streams of sound side by side.
+    """
+    links, streams, place = [], {}, start
+    while place < stop:
+        page = read_page(file, place, stop)
+        if page is None:
+            if not links:
+                raise ValueError("its first page is damaged")
+            if not is_padding(file, place, stop):
+                links[-1].fault = MISSING if read_at(file, place, 4) == b"OggS" else "it is damaged after it"
+            break
+        if page.flags & FIRST:
+            codec = read_at(file, page.body, min(8, page.stop - page.body))
+            link = streams[page.serial] = Link(codec)
+            if link.name and links and not links[-1].ended:
+                raise ValueError("it holds several streams of sound side by side")
+            if link.name:
+                links.append(link)
+            elif not codec.startswith(NO_SOUND):
+                raise ValueError(f"it holds a format that is unknown: {codec!r}")
+        link = streams.get(page.serial)
+        if link is None:
+            raise ValueError("its first pages are missing")
+        if link.last and page.number != link.last.number + 1:
+            link.fault = MISSING
+            break
+        link.add(page)
+        place = page.stop
+    if not links:
+        raise ValueError("it has no sound")
+    return [link.as_part(file) for link in links]
+
+
+def read_page(file: BinaryIO, place: int, stop: int) -> Page | None:
+    """Return the page that starts at a place, or `None` if there is none or its checksum is wrong."""
+    header = read_at(file, place, min(HEADER + 255, stop - place))
+    if header[:5] != b"OggS\0" or len(header) < HEADER:
+        return None
+    flags, serial, number, checksum, segments = struct.unpack("<5xB8xIIIB", header[:HEADER])
+    body = place + HEADER + segments
+    end = body + sum(header[HEADER : HEADER + segments])
+    if end > stop or len(header) < HEADER + segments:
+        return None
+    content = header[:22] + bytes(4) + header[26 : HEADER + segments] + read_at(file, body, end - body)
+    # zlib's checksum has the same polynomial, but reads bits from the other end and inverts its start and its result.
+    result = zlib.crc32(content.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    if int(f"{result:032b}"[::-1], 2) != checksum:
+        return None
+    return Page(place, body, end, flags, serial, number)

@@ -1,0 +1,78 @@
+"""Decode with FFmpeg, through PyAV, what libsndfile does not read: an optional package."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from .containers import READABLE, Foreign
+
+
+SHORTFALL = 0.25  # seconds that may be missing: some headers include the delay of the encoder or the decoder
+
+
+def decode_foreign(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks of a file, of shape `(num_samples, num_channels)`, with its sampling rate.
+
+    Raises:
+        ValueError: If PyAV is missing, or if the file is damaged, ends early, or has several streams of sound or none.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(f"{foreign.name} needs PyAV: `pip install av`. Without it, {READABLE} can be read") from error
+    blocks = demux(file, foreign)
+    while True:
+        try:
+            with errors() as messages:
+                block = next(blocks, None)
+        except av.FFmpegError as error:
+            raise ValueError(messages[0] if messages else error.strerror) from error
+        if messages:  # of what FFmpeg left out
+            raise ValueError(messages[0])
+        if block is None:
+            return
+        yield block
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[list[str]]:
+    """Collect what FFmpeg logs as errors, which it does not always raise, in words that follow a colon."""
+    from av import logging
+
+    level, skip, messages = logging.get_level(), logging.get_skip_repeated(), []
+    logging.set_level(logging.WARNING)
+    logging.set_skip_repeated(False)
+    try:
+        with logging.Capture() as logs:
+            yield messages
+    finally:
+        logging.set_level(level)
+        logging.set_skip_repeated(skip)
+        messages += [
+            f"FFmpeg says '{text.strip().rstrip('.')}'"
+            for severity, _, text in logs
+            if severity <= logging.ERROR or "corrupt" in text
+        ]
+
+
+def demux(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the blocks of the only stream of sound in a file."""
+    import av
+
+    with av.open(file, format=foreign.demuxer) as container:
+        if len(container.streams.audio) != 1:
+            count = len(container.streams.audio)
+            raise ValueError(f"it has {count} streams of sound, expected one; extract one with FFmpeg")
+        planar, seconds = av.AudioResampler(format="fltp"), 0.0
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.is_corrupt:
+                raise ValueError("a packet after it is damaged")
+            for frame in packet.decode():
+                for converted in planar.resample(frame):
+                    seconds += converted.samples / converted.sample_rate
+                    yield converted.to_ndarray().T, converted.sample_rate
+        announced = (container.duration or 0) / av.time_base if foreign.timed and len(container.streams) == 1 else 0.0
+        if seconds < announced - SHORTFALL:
+            raise ValueError(f"its header announces {announced:.2f} s")
