@@ -9,7 +9,7 @@ import numpy as np
 from .containers import READABLE, Foreign
 
 
-SHORTFALL = 0.25  # seconds that may be missing: some headers include the delay of the encoder or the decoder
+SHORTFALL = 0.5  # seconds that may be missing: headers include the delay of the encoder, or a preroll
 
 
 def decode_foreign(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
@@ -74,5 +74,5 @@ def demux(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
                     seconds += converted.samples / converted.sample_rate
                     yield converted.to_ndarray().T, converted.sample_rate
         announced = (container.duration or 0) / av.time_base if foreign.timed and len(container.streams) == 1 else 0.0
-        if seconds < announced - SHORTFALL:
+        if seconds < announced - SHORTFALL or (announced > 0 and not seconds):
             raise ValueError(f"its header announces {announced:.2f} s")

@@ -145,10 +145,12 @@ def find_svx(file: BinaryIO, start: int, stop: int) -> list[Part]:
 def find_caf(file: BinaryIO, start: int, stop: int) -> list[Part]:
     """Return the part of a CAF file."""
     chunks = read_chunks(file, start + 8, stop, CAF, b"data")
-    data, codec = require(chunks, b"desc", b"data"), content_of(file, chunks[b"desc"])[8:12]
+    data, description = require(chunks, b"desc", b"data"), content_of(file, chunks[b"desc"])
+    codec, flags = description[8:12], description[12:16]
     end, _, fault = find_end(file, data, stop, CAF)
     # Chunks after the samples remain: those of compressed ones describe the packets.
-    foreign = None if codec in CAF_CODECS else Foreign(f"CAF with the codec {codec.decode('latin1')!r}", "caf")
+    known = codec in CAF_CODECS and (codec != b"alac" or any(flags))  # which tell the width
+    foreign = None if known else Foreign(f"CAF with the codec {codec.decode('latin1')!r}", "caf")
     return [Part(patch(start, stop, {data.start - 8: (end - data.start).to_bytes(8, "big")}), fault, foreign=foreign)]
 
 

@@ -11,6 +11,7 @@ UNKNOWN = 2**32 - 1  # bytes of an AU file
 NIST_HEADER = 1024  # bytes
 AVR_HEADER = struct.Struct(">4s8shhhhhii")
 VOC_END, VOC_SOUND = 0, (1, 2, 9)  # kinds of blocks
+VOC_EXCESS = 16  # bytes: SoX announces fewer than it writes
 
 
 def find_au(file: BinaryIO, start: int, stop: int) -> list[Part]:
@@ -46,7 +47,7 @@ def find_voc(file: BinaryIO, start: int, stop: int) -> list[Part]:
         ValueError: If it has several blocks of sound, of which libsndfile reads the first.
     """
     place, sounds = start + int.from_bytes(read_at(file, start + 20, 2), "little"), 0
-    while place < stop and (block := read_at(file, place, 4))[0] != VOC_END:
+    while stop - place > VOC_EXCESS and (block := read_at(file, place, 4))[0] != VOC_END:
         size = int.from_bytes(block[1:], "little")
         sounds += block[0] in VOC_SOUND
         if sounds > 1:
