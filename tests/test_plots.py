@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 import torch
 
 from modeling_asm import plots
-from modeling_asm.plots import average_spectrogram, check_picture, share_columns
+from modeling_asm.plots import average_spectrogram, share_columns
 
 
 def test_a_long_spectrogram_is_averaged(feature_extractor, monkeypatch):
@@ -22,11 +21,3 @@ def test_a_short_event_in_a_long_recording_stays_in_the_picture(monkeypatch):
     largest, edges = share_columns(values, [float(edge) for edge in range(10)])
     assert largest.tolist() == [[0.0, 0.0, 0.5], [0.0, 0.9, 0.0]]
     assert edges == [0.0, 3.0, 6.0, 9.0]
-
-
-def test_a_picture_that_cannot_be_written(tmp_path):
-    check_picture(str(tmp_path / "out.PNG"))
-    with pytest.raises(ValueError, match=r"must end in an image format: .*png"):
-        check_picture(str(tmp_path / "out.wav"))
-    with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
-        check_picture(str(tmp_path / "nowhere" / "out.png"))

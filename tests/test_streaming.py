@@ -95,6 +95,8 @@ def test_from_pretrained(checkpoint):
         ({"hop": 0}, "`hop` must be above 0 seconds, got 0"),
         ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
         ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.*, got 'tanh'"),
+        ({"dtype": "float64"}, r"`dtype` must be one of \('int16', 'int32', 'uint8', 'float32'\), got 'float64'"),
+        ({"channels": 0}, "`channels` must be at least 1, got 0"),
         ({"sampling_rate": 10}, "`sampling_rate` must be between 1000 and 1000000 Hz, got 10"),
     ],
     ids=str,
@@ -108,12 +110,69 @@ def test_a_bad_chunk_is_not_heard(classifier):
     expected = classifier.push(WAVEFORM)
     classifier.reset()
     classifier.push(WAVEFORM[:5000])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="The stream has the value nan at sample 5000, expected finite samples"):
         classifier.push(np.array([np.nan], np.float32))
     with pytest.raises(ValueError, match=r"shape \(1, 2, 3\)"):
         classifier.push(np.zeros((1, 2, 3)))
     assert classifier.push(np.zeros(0)) == []
     assert classifier.push(WAVEFORM[5000:])[-1] == expected[-1]
+
+
+STEREO = np.stack([WAVEFORM, np.roll(WAVEFORM, 100)], 1)
+PCM = (np.clip(STEREO, -1, 0.999) * 2**15).astype(np.int16)
+
+
+@pytest.mark.parametrize("layout", ["last", "first", "mono-last", "mono-first", "declared", "interleaved"])
+def test_channels_on_either_axis(model, feature_extractor, layout):
+    """As the pipeline reads them; a chunk `(1, n)` used to be averaged along time."""
+    mono = layout.startswith("mono")
+    chunk = WAVEFORM[:, None] if mono else STEREO
+    chunk = chunk.T if "first" in layout else chunk.flatten() if layout == "interleaved" else chunk
+    options = {"channels": 2} if layout in ("declared", "interleaved") else {}
+    expected = ASMStreamingClassifier(model, feature_extractor).push(WAVEFORM if mono else STEREO.mean(1))
+    assert len(expected) > 0
+    assert ASMStreamingClassifier(model, feature_extractor, **options).push(chunk) == expected
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_a_declared_type(model, feature_extractor, kind):
+    expected = ASMStreamingClassifier(model, feature_extractor).push(PCM)
+    declared = ASMStreamingClassifier(model, feature_extractor, dtype="int16", channels=2)
+    content = PCM.tobytes()
+    answers = [
+        answer for place in range(0, len(content), 4000) for answer in declared.push(kind(content[place:][:4000]))
+    ]
+    assert answers == expected
+    with pytest.raises(
+        ValueError, match="The chunk has 3 bytes, expected a multiple of 2, the size of a sample of int16"
+    ):
+        declared.push(kind(b"abc"))
+    with pytest.raises(TypeError, match=f"The chunk is a {kind.__name__}, whose samples could be of any type"):
+        ASMStreamingClassifier(model, feature_extractor).push(kind(content))
+
+
+def test_a_typed_memoryview_tells_its_type(classifier):
+    expected = classifier.push(PCM[:, 0])
+    classifier.reset()
+    assert classifier.push(memoryview(PCM[:, 0].copy())) == expected
+
+
+def test_another_type_than_declared(model, feature_extractor):
+    declared = ASMStreamingClassifier(model, feature_extractor, dtype="int16")
+    with pytest.raises(TypeError, match=r"The chunk holds torch\.float32 samples, expected the declared int16"):
+        declared.push(WAVEFORM)
+
+
+def test_one_channel_of_a_stream(model, feature_extractor):
+    expected = ASMStreamingClassifier(model, feature_extractor).push(STEREO[:, 1])
+    assert ASMStreamingClassifier(model, feature_extractor, channel=1).push(STEREO) == expected
+
+
+def test_a_stream_whose_channels_cancel(model, feature_extractor, caplog):
+    classifier = ASMStreamingClassifier(model, feature_extractor)
+    classifier.push(np.stack([WAVEFORM, -WAVEFORM]))
+    classifier.finish()
+    assert "The mean of the channels of The stream is" in caplog.text
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

@@ -19,8 +19,10 @@ LAYERS = [
     "configuration_asm fbank waveforms",
     "mixing cpu_blocks resizing stem targets scoring windowing",
     "feature_extraction_asm modeling_asm residual_cnn",
-    "audio.files audio.sources audio.windows audio.statistics audio",
-    "pipeline_asm streaming hear plots saliency",
+    "audio.channels audio.containers.parts audio.containers.foreign audio.containers.flac audio.containers.headers "
+    "audio.containers.mpeg audio.containers.chunks audio.containers.ogg audio.containers audio.ffmpeg audio.files "
+    "audio.sources audio.windows audio.statistics audio",
+    "figures pipeline_asm streaming hear plots saliency",
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",

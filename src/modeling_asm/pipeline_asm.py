@@ -17,6 +17,7 @@ from .scoring import SCORE_FUNCTIONS, score_clip
 
 
 ARGUMENTS = ("top_k", "function_to_apply", "return_timestamps", "window_overlap", "window_aggregation", "on_error")
+ARGUMENTS += ("channel",)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             window_aggregation: How windows become one result: see [`ASMConfig`], whose value is the default.
             on_error: `"raise"`, or `"return"` to get a dictionary with the key `error` in place of the result of a
                 recording that cannot be read, so that the others are still classified.
+            channel: Number of a channel of each recording, from 0, to take instead of the mean of all.
             batch_size: Number of windows that the model gets at once.
 
         Returns:
@@ -76,6 +78,8 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             ValueError: If an argument or a waveform is invalid.
             TypeError: If there is no argument of a name.
         """
+        if isinstance(inputs, (list, tuple)) and not inputs:
+            return []
         # A data set of datasets, or a column of one.
         if hasattr(inputs, "column_name") or (hasattr(inputs, "features") and hasattr(inputs, "column_names")):
             inputs = (row for row in inputs)
@@ -87,16 +91,19 @@ class ASMAudioClassificationPipeline(ChunkPipeline, AudioClassificationPipeline)
             raise TypeError(f"The pipeline has no argument `{name}`; did you mean `{nearest}`?")
         given = {name: value for name, value in arguments.items() if value is not None or name == "top_k"}
         check_arguments(**given)
-        before = {name: given.pop(name) for name in ("window_overlap", "on_error") if name in given}
+        before = {name: given.pop(name) for name in ("window_overlap", "on_error", "channel") if name in given}
         return before, {}, given
 
-    def preprocess(self, inputs, window_overlap: float | None = None, on_error: str = "raise") -> Iterator[dict]:
+    def preprocess(
+        self, inputs, window_overlap: float | None = None, on_error: str = "raise", channel: int | None = None
+    ) -> Iterator[dict]:
         """Yield the windows of a recording, each with its [`Span`]; the error of an unreadable one ends them."""
         config = self.model.config
         shift = config.window_shift if window_overlap is None else config.shift_of_overlap(window_overlap)
         pending = None
         try:
-            for window in self._read_windows(open_audio(inputs, self.feature_extractor.sampling_rate), shift):
+            blocks = open_audio(inputs, self.feature_extractor.sampling_rate, channel)
+            for window in self._read_windows(blocks, shift):
                 if pending is not None:
                     yield {**pending, "is_last": False}
                 pending = window
@@ -157,10 +164,13 @@ def check_arguments(
     window_overlap: float = 0.0,
     window_aggregation: str | None = None,
     on_error: str | None = None,
+    channel: int | None = None,
 ):
     """Raise `ValueError` if an argument of the pipeline has an impossible value."""
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise ValueError(f"`top_k` must be a positive integer, or `None` for all labels, got {top_k!r}.")
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int) or channel < 0):
+        raise ValueError(f"`channel` must be the number of a channel, from 0, got {channel!r}.")
     if not 0 <= window_overlap < 1:
         raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
     choices = {"function_to_apply": (function_to_apply, tuple(SCORE_FUNCTIONS))}

@@ -1,7 +1,6 @@
 """Plots of spectrograms with scores or saliency."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ import torch
 from .audio.sources import open_audio
 from .audio.windows import FrameStream
 from .feature_extraction_asm import ASMFeatureExtractor
+from .figures import figure, legible, save
 
 
 COLUMNS = 1500  # of an image; longer spectrograms are averaged
@@ -16,43 +16,16 @@ MOST_LABELS = 12  # rows of the lower half
 MOST_WINDOWS = 500  # columns of the lower half; beyond that, neighbouring windows share a column
 
 
-def figure(**arguments):
-    """Return an empty figure that needs no screen."""
-    import matplotlib.figure  # only for a plot, since it takes half a second
-
-    return matplotlib.figure.Figure(layout="constrained", **arguments)
-
-
-def save(picture, path: str, dpi: int):
-    """Write a figure. A dollar sign in the name of a label or file does not start a formula."""
-    import matplotlib
-
-    for text in picture.findobj(matplotlib.text.Text):
-        text.set_parse_math(False)
-    with matplotlib.rc_context({"text.parse_math": False}):  # tick labels are created while the picture is drawn
-        picture.savefig(path, dpi=dpi)
-
-
-def check_picture(path: str):
-    """Check before the work whether an image can be written.
-
-    Raises:
-        ValueError: If matplotlib does not know the format, or the folder does not exist.
-    """
-    formats, ending = figure().canvas.get_supported_filetypes(), Path(path).suffix.lower().lstrip(".")
-    if ending not in formats:
-        raise ValueError(f"{path!r} must end in an image format: {', '.join(sorted(formats))}.")
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"{path!r} cannot be written: there is no folder {str(Path(path).parent)!r}.")
-
-
-def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration: float) -> np.ndarray:
+def average_spectrogram(
+    source, feature_extractor: ASMFeatureExtractor, duration: float, channel: int | None = None
+) -> np.ndarray:
     """Return a recording's normalised log-mel spectrogram, averaged along time to at most [`COLUMNS`] frames.
 
     Args:
         source: The recording, as [`open_audio`] takes it. It is read in blocks.
         feature_extractor: Its rate, frames and normalisation.
         duration: Length of the recording, in seconds.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Returns:
         Float32 array of shape `(num_columns, num_mel_bins)`.
@@ -60,7 +33,7 @@ def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration
     stream, number = FrameStream(feature_extractor), 0
     frames_per_column = max(int(duration / feature_extractor.seconds_per_frame / COLUMNS), 1)
     sums, counts = torch.zeros(0, feature_extractor.num_mel_bins), torch.zeros(0)
-    for block in open_audio(source, feature_extractor.sampling_rate):
+    for block in open_audio(source, feature_extractor.sampling_rate, channel):
         frames = stream.push(torch.from_numpy(np.ascontiguousarray(block)))
         columns = torch.arange(number, number + len(frames)) // frames_per_column
         number += len(frames)
@@ -75,21 +48,24 @@ def average_spectrogram(source, feature_extractor: ASMFeatureExtractor, duration
     return (sums / counts[:, None]).numpy()
 
 
-def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, windows: list[dict]):
+def plot_windows(
+    path: str, source, feature_extractor: ASMFeatureExtractor, windows: list[dict], channel: int | None = None
+):
     """Draw the spectrogram of a recording, and the scores of its labels along time below it.
 
     Args:
-        path: Image to write. Its extension is the format, such as `.png`: see [`check_picture`].
+        path: Image to write. Its extension is the format, such as `.png`: see [`~figures.check_picture`].
         source: The recording, as [`open_audio`] takes it.
         feature_extractor: The model's.
         windows: The result of [`ASMAudioClassificationPipeline`] with `return_timestamps=True, top_k=None`.
+        channel: Number of a channel, from 0, to draw instead of the mean of all.
 
     Raises:
         ValueError: If matplotlib does not know the format.
     """
     picture = figure(figsize=(12, 6))
     duration = windows[-1]["end"]
-    spectrogram = average_spectrogram(source, feature_extractor, duration)
+    spectrogram = average_spectrogram(source, feature_extractor, duration, channel)
     above, below = picture.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     above.imshow(spectrogram.T, origin="lower", aspect="auto", extent=(0, duration, 0, spectrogram.shape[1]))
     above.set_ylabel("mel bin")
@@ -100,7 +76,7 @@ def plot_windows(path: str, source, feature_extractor: ASMFeatureExtractor, wind
     values = np.array([[row[label] for row in scores] for label in labels])
     values, edges = share_columns(values, edges)
     image = below.pcolormesh(edges, np.arange(len(labels) + 1), values[::-1], cmap="Greys", vmin=min(0, values.min()))
-    below.set_yticks(np.arange(len(labels)) + 0.5, labels[::-1])
+    below.set_yticks(np.arange(len(labels)) + 0.5, [legible(label) for label in labels[::-1]])
     below.set_xlabel("seconds")
     picture.colorbar(image, ax=below, label="score")
     save(picture, path, dpi=100)
@@ -144,7 +120,7 @@ def plot_saliency(
     options = {"origin": "lower", "aspect": "auto", "extent": (start, end, 0, spectrogram.shape[1])}
     above, below = picture.subplots(2, 1, sharex=True)
     above.imshow(spectrogram.T.float().numpy(), **options)
-    above.set_title(title)
+    above.set_title(legible(title))
     largest = float(saliency.abs().max()) or 1.0
     image = below.imshow(saliency.T.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, **options)
     picture.colorbar(image, ax=below, label="for the label")

@@ -5,12 +5,16 @@ import soxr
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from .audio.channels import Downmix, as_channels
 from .audio.files import SAMPLING_RATES
 from .audio.windows import FrameStream, WindowStream
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import ASMAudioClassificationPipeline, Span, check_arguments
-from .waveforms import as_samples, as_tensor
+from .waveforms import as_tensor
+
+
+CHUNK_TYPES = ("int16", "int32", "uint8", "float32")
 
 
 class ASMStreamingClassifier:
@@ -28,6 +32,11 @@ class ASMStreamingClassifier:
             resampled, which holds back some of the latest samples, more at lower rates.
         top_k: Number of labels to return, best first; `None` for all.
         function_to_apply: `"softmax"`, `"sigmoid"` or `"none"`; by default what `config.problem_type` implies.
+        dtype: Type of the samples in chunks of bytes, as a microphone delivers them: `"int16"`, `"int32"`, `"uint8"`
+            or `"float32"`, in the byte order of this machine.
+        channels: Number of channels. Samples of several channels in one row are interleaved. By default, one row is
+            one channel, and the shorter of two axes holds the channels.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Raises:
         ValueError: If an argument has an impossible value.
@@ -50,12 +59,19 @@ class ASMStreamingClassifier:
         sampling_rate: int | None = None,
         top_k: int | None = 5,
         function_to_apply: str | None = None,
+        dtype: str | None = None,
+        channels: int | None = None,
+        channel: int | None = None,
     ):
         low, high = SAMPLING_RATES
         if not hop > 0:
             raise ValueError(f"`hop` must be above 0 seconds, got {hop}.")
         if sampling_rate is not None and not low <= sampling_rate <= high:
             raise ValueError(f"`sampling_rate` must be between {low} and {high} Hz, got {sampling_rate}.")
+        if dtype is not None and dtype not in CHUNK_TYPES:
+            raise ValueError(f"`dtype` must be one of {CHUNK_TYPES}, got {dtype!r}.")
+        if channels is not None and channels < 1:
+            raise ValueError(f"`channels` must be at least 1, got {channels}.")
         check_arguments(top_k=top_k, function_to_apply=function_to_apply)
         self.pipeline = ASMAudioClassificationPipeline(model=model.eval(), feature_extractor=feature_extractor)
         self.feature_extractor = feature_extractor
@@ -63,6 +79,7 @@ class ASMStreamingClassifier:
         self.hop = hop
         self.top_k = top_k
         self.function_to_apply = function_to_apply
+        self.dtype, self.channels, self.channel = dtype, channels, channel
         self.reset()
 
     @classmethod
@@ -74,6 +91,7 @@ class ASMStreamingClassifier:
     def reset(self):
         """Forget all samples, and start again at 0 s."""
         rate = self.feature_extractor.sampling_rate
+        self.downmix = Downmix("The stream", self.channel)
         self.frames = FrameStream(self.feature_extractor)
         hop = max(round(self.hop * rate / self.frames.shift), 1)
         self.windows = WindowStream(self.feature_extractor.max_length, hop)
@@ -85,31 +103,45 @@ class ASMStreamingClassifier:
         """Take the next samples, and return the windows that they complete: none, one or several.
 
         Args:
-            chunk: Array or tensor of shape `(num_samples,)` or `(num_samples, num_channels)`, of any length, including
-                0: floats in [-1, 1], or PCM of type `uint8`, `int16` or `int32`.
+            chunk: Array or tensor of shape `(num_samples,)`, or with channels on either axis, of any length, including
+                0: floats in [-1, 1], or PCM of type `uint8`, `int16` or `int32`. Or bytes, with `dtype`.
 
         Returns:
             A list of dictionaries with `start` and `end`, in seconds from the first sample, and `scores`, a list of
             dictionaries with `label` and `score`.
 
         Raises:
-            ValueError: If the chunk has another shape or a sample is not finite. The chunk is then discarded.
-            TypeError: If the chunk does not consist of samples. It is then discarded.
+            ValueError: If the chunk has another shape, or one that can mean two things, or a sample is not finite. The
+                chunk is then discarded.
+            TypeError: If the chunk does not consist of samples, or of others than declared. It is then discarded.
         """
-        samples = as_tensor(chunk, "The chunk")
-        if samples.ndim not in (1, 2):
-            raise ValueError(
-                f"The chunk has shape {tuple(samples.shape)}, expected (num_samples,) or (num_samples, num_channels)."
-            )
-        if samples.numel() == 0:
+        chunk = self._typed(chunk)
+        if chunk.numel() == 0:
             return []
-        samples = as_samples(samples, "The chunk").cpu()
-        samples = samples.mean(1) if samples.ndim == 2 else samples
-        if not torch.isfinite(samples).all():
-            raise ValueError("The chunk has samples that are not finite.")
+        samples = torch.from_numpy(self.downmix(as_channels(chunk, "The chunk", self.channels)))
         if self.resampler is not None:
             samples = torch.from_numpy(self.resampler.resample_chunk(np.ascontiguousarray(samples.numpy())))
         return self._classify(self.windows.push(self.frames.push(samples)))
+
+    def _typed(self, chunk) -> torch.Tensor:
+        """Return a chunk as a tensor, if the type of its samples is known."""
+        if isinstance(chunk, (bytes, bytearray)) or (isinstance(chunk, memoryview) and chunk.format in "Bbc"):
+            if self.dtype is None:
+                raise TypeError(
+                    f"The chunk is a {type(chunk).__name__}, whose samples could be of any type. Declare it, such as "
+                    "`ASMStreamingClassifier(..., dtype='int16')`, or use `numpy.frombuffer(chunk, 'int16')`."
+                )
+            size = np.dtype(self.dtype).itemsize
+            if memoryview(chunk).nbytes % size:
+                raise ValueError(
+                    f"The chunk has {memoryview(chunk).nbytes} bytes, expected a multiple of {size}, the size of a "
+                    f"sample of {self.dtype}."
+                )
+            chunk = np.frombuffer(chunk, self.dtype)
+        tensor = as_tensor(chunk, "The chunk")
+        if self.dtype is not None and tensor.numel() and str(tensor.dtype).removeprefix("torch.") != self.dtype:
+            raise TypeError(f"The chunk holds {tensor.dtype} samples, expected the declared {self.dtype}.")
+        return tensor
 
     @torch.inference_mode()
     def finish(self) -> list[dict]:
@@ -118,6 +150,7 @@ class ASMStreamingClassifier:
         A stream shorter than one window has none.
         """
         windows = []
+        self.downmix.finish()
         if self.resampler is not None:
             rest = self.resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             windows = self.windows.push(self.frames.push(torch.from_numpy(rest)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from recordings import noise, write
 
 from modeling_asm.audio import AudioFileError, sources
 from modeling_asm.audio.sources import open_audio
@@ -185,7 +186,11 @@ BAD = {
     "no-rate": ({"array": WAVEFORM, "sampling_rate": None}, ValueError, "sampling rate of None Hz, expected 1000 to"),
     "no-number": ({"array": WAVEFORM, "sampling_rate": "CD"}, ValueError, "sampling rate of CD Hz, expected 1000 to"),
     "nothing": (np.zeros(0), ValueError, r"^The waveform is empty, expected at least one sample\.$"),
-    "not-finite": (np.array([0.0, np.inf]), ValueError, "^The waveform has samples that are not finite: repair it, or"),
+    "not-finite": (
+        np.array([0.0, np.inf]),
+        ValueError,
+        "^The waveform has the value inf at sample 1, expected finite samples. Repair",
+    ),
     "true-or-false": (np.array([True, False]), TypeError, "^The waveform holds"),
     "three-axes": (np.zeros((2, 2, 9)), ValueError, r"shape \(2, 2, 9\)"),
     "words": (np.array(["a", "b"]), TypeError, "The waveform holds <U1 values .ndarray., expected numbers"),
@@ -230,9 +235,29 @@ def test_rates_at_the_limits(rate):
     assert resampled.size == pytest.approx(8000 * 16000 / rate, abs=1)
 
 
-def test_two_samples_of_two_channels():
-    """As many channels as samples: the first axis holds the channels."""
-    assert read(np.array([[0.0, 0.5], [1.0, 0.25]], np.float32)).tolist() == [0.5, 0.375]
+def test_as_many_channels_as_samples():
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), and either axis could hold the channels"):
+        read(np.array([[0.0, 0.5], [1.0, 0.25]], np.float32))
+
+
+def test_the_content_of_a_file_in_a_memoryview():
+    content = write(noise())
+    np.testing.assert_array_equal(read(memoryview(content)), read(content))
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file", "array", "dictionary"])
+def test_the_channel_of_any_source(kind, tmp_path):
+    samples = noise(4000, 2).astype(np.float32)
+    content = write(samples, subtype="FLOAT")
+    (tmp_path / "stereo.wav").write_bytes(content)
+    source = {
+        "path": tmp_path / "stereo.wav",
+        "bytes": content,
+        "file": io.BytesIO(content),
+        "array": samples,
+        "dictionary": {"audio": {"path": None, "bytes": content}},
+    }[kind]
+    np.testing.assert_array_equal(np.concatenate(list(open_audio(source, 16000, channel=1))), samples[:, 1])
 
 
 class Pipe(io.RawIOBase):

@@ -119,7 +119,7 @@ def test_a_line_for_each_error_and_none_for_a_reader_that_stops(checkpoint, soun
     process.stdout.close()
     (line,) = without_torchao(process.stderr.read().decode())
     assert line.startswith("asm-classify: ")
-    assert "damaged.mp3' is truncated" in line
+    assert "damaged.mp3'" in line
     assert process.wait(timeout=120) == 1
 
 

@@ -1,8 +1,10 @@
 """Decode audio files with soundfile and resample them with soxr, in blocks: no FFmpeg, torchaudio or torchcodec."""
 
 import io
+import itertools
+import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +12,7 @@ import soundfile
 import soxr
 
 from ..waveforms import check_scale
+from .channels import Downmix
 from .containers import READABLE, Part, PartReader, find_parts
 from .ffmpeg import decode_foreign
 
@@ -91,75 +94,86 @@ def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, in
 
 
 def stream_audio(
-    source: str | os.PathLike | BinaryIO, sampling_rate: int = 16000, name: str | None = None
+    source: str | os.PathLike | BinaryIO,
+    sampling_rate: int = 16000,
+    name: str | None = None,
+    channel: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Decode a file block by block, mix it down to mono and resample it. Memory does not grow with its length.
 
     Args:
-        source: A path or an open, seekable binary file, in a format that libsndfile reads: WAV, FLAC, OGG, MP3, AIFF
-            and others.
+        source: A path or an open, seekable binary file, in a format that libsndfile reads (WAV, FLAC, OGG, MP3, AIFF
+            and others) or, with PyAV, in M4A, AAC, WMA, WebM, WavPack, Speex or AMR.
         sampling_rate: Samples per second of the result, in hertz.
         name: Name of the file in messages; by default its path.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Yields:
-        Float32 arrays of shape `(num_samples,)`, in [-1, 1]: the mean of the channels. Concatenated, the blocks equal
-        the whole file decoded at once.
+        Float32 arrays of shape `(num_samples,)`, in [-1, 1]. Concatenated, the blocks equal the whole file decoded at
+        once.
 
     Raises:
-        AudioFileError: If the file is missing, not audio, truncated or otherwise damaged, or has no samples or
-            non-finite ones. Damage may surface after some blocks.
+        AudioFileError: If the file is missing, not audio, truncated or otherwise damaged, or has no samples,
+            non-finite ones, or no such channel. Damage may surface after some blocks.
     """
     if isinstance(source, (str, os.PathLike)):
         name = name or repr(os.fspath(source))
-        if not os.path.isfile(source):
-            kind = (
-                "is a folder" if os.path.isdir(source) else "is not a file" if os.path.exists(source) else "is missing"
-            )
-            raise AudioFileError(f"{name} {kind}, expected an audio file.")
-        try:
-            file = open(source, "rb")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise AudioFileError(f"Cannot open {name}: {error.strerror}.") from error
-        with file:
-            yield from stream_audio(file, sampling_rate, name)
+        with open_file(source, name) as file:
+            yield from stream_audio(file, sampling_rate, name, channel)
         return
     name = name or "The audio"
     if source.seek(0, io.SEEK_END) == 0:
         raise AudioFileError(f"{name} is an empty file.")
-    source.seek(0)
-
-    resampler, decoded, resampled = None, 0, 0
-    for block, file_rate in decode_blocks(source, name):
-        waveform = block.mean(axis=1)
-        if not np.isfinite(waveform).all():
-            raise AudioFileError(f"{name} has samples that are not finite.")
-        check_scale(float(np.abs(waveform).max(initial=0.0)), name)
-        decoded += waveform.size
-        if file_rate != sampling_rate:
-            resampler = resampler or soxr.ResampleStream(file_rate, sampling_rate, 1, dtype="float32")
-            waveform = resampler.resample_chunk(waveform)
-        resampled += waveform.size
-        if waveform.size > 0:
-            yield waveform
-    if decoded == 0:
+    downmix, resampled, rate = Downmix(name, channel), 0, sampling_rate
+    try:
+        for rate, blocks in itertools.groupby(decode_blocks(source, name), key=operator.itemgetter(1)):
+            for waveform in resample_blocks((downmix(block) for block, _ in blocks), rate, sampling_rate):
+                check_scale(float(np.abs(waveform).max(initial=0.0)), name)
+                resampled += waveform.size
+                yield waveform
+    except AudioFileError:
+        raise
+    except ValueError as error:
+        raise AudioFileError(str(error)) from error
+    if downmix.samples == 0:
         raise AudioFileError(f"{name} has no samples.")
-    if resampler is not None:
-        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        if resampled + rest.size == 0:
-            raise AudioFileError(
-                f"{name} is too short: {decoded} samples at {file_rate} Hz give none at {sampling_rate} Hz."
-            )
-        if rest.size > 0:
-            yield rest
+    if resampled == 0:
+        raise AudioFileError(
+            f"{name} is too short: {downmix.samples} samples at {rate} Hz give none at {sampling_rate} Hz."
+        )
+    downmix.finish()
 
 
-def load_audio(path: str | os.PathLike, sampling_rate: int = 16000, data: bytes | None = None) -> np.ndarray:
+def open_file(path: str | os.PathLike, name: str) -> BinaryIO:
+    """Open a file, or say why that is impossible."""
+    if not os.path.isfile(path):
+        kind = "is a folder" if os.path.isdir(path) else "is not a file" if os.path.exists(path) else "is missing"
+        raise AudioFileError(f"{name} {kind}, expected an audio file.")
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AudioFileError(f"Cannot open {name}: {error.strerror}.") from error
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int, sampling_rate: int) -> Iterator[np.ndarray]:
+    """Resample a waveform that arrives in blocks; those of the result are not empty."""
+    if rate != sampling_rate:
+        resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
+        ends = itertools.chain(((block, False) for block in blocks), [(np.zeros(0, np.float32), True)])
+        blocks = (resampler.resample_chunk(block, last) for block, last in ends)
+    yield from (block for block in blocks if block.size > 0)
+
+
+def load_audio(
+    path: str | os.PathLike, sampling_rate: int = 16000, data: bytes | None = None, channel: int | None = None
+) -> np.ndarray:
     """Decode a whole file, mix it down to mono and resample it: see [`stream_audio`].
 
     Args:
         path: The file.
         sampling_rate: Samples per second of the result, in hertz.
         data: The content of the file, if it is not on disk; `path` is then only its name.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Returns:
         Float32 array of shape `(num_samples,)`, in [-1, 1].
@@ -168,4 +182,4 @@ def load_audio(path: str | os.PathLike, sampling_rate: int = 16000, data: bytes 
         AudioFileError: As [`stream_audio`].
     """
     source, name = (path, None) if data is None else (io.BytesIO(data), repr(os.fspath(path)))
-    return np.concatenate(list(stream_audio(source, sampling_rate, name)))
+    return np.concatenate(list(stream_audio(source, sampling_rate, name, channel)))

@@ -15,7 +15,8 @@ import soxr
 import torch
 from huggingface_hub.utils import httpx
 
-from ..waveforms import as_samples, as_tensor
+from ..waveforms import as_tensor
+from .channels import Downmix, as_channels
 from .files import SAMPLING_RATES, AudioFileError, stream_audio
 
 
@@ -25,7 +26,7 @@ LARGEST_COPY = 2**32  # bytes of a download or a pipe
 IN_MEMORY = 2**24  # bytes; larger copies are temporary files
 
 
-def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
+def open_audio(inputs, sampling_rate: int, channel: int | None = None) -> Iterator[np.ndarray]:
     """Yield the samples of one recording in blocks, mono and resampled.
 
     Args:
@@ -34,6 +35,7 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
             dictionary with `"array"` (or `"raw"`) and `"sampling_rate"`, or with `"bytes"` or `"path"`, as an `Audio`
             column of datasets has them, or with one of these under `"audio"`; or torchcodec's `AudioDecoder`.
         sampling_rate: Samples per second of the result, in hertz.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Yields:
         Float32 arrays of shape `(num_samples,)`.
@@ -53,30 +55,32 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
         inputs = {"array": samples.data, "sampling_rate": samples.sample_rate}
     if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
         with download(inputs) as file:
-            yield from stream_audio(file, sampling_rate, repr(inputs))
+            yield from stream_audio(file, sampling_rate, repr(inputs), channel)
     elif isinstance(inputs, (str, os.PathLike)):
-        yield from stream_audio(inputs, sampling_rate)
-    elif isinstance(inputs, (bytes, bytearray)):
-        yield from stream_audio(io.BytesIO(inputs), sampling_rate, f"The file of {len(inputs)} bytes")
+        yield from stream_audio(inputs, sampling_rate, None, channel)
+    elif isinstance(inputs, (bytes, bytearray, memoryview)):
+        content = io.BytesIO(inputs)
+        yield from stream_audio(content, sampling_rate, f"The file of {content.getbuffer().nbytes} bytes", channel)
     elif hasattr(inputs, "read"):
         with seekable(inputs) as file:
             name = getattr(inputs, "name", None)
-            yield from stream_audio(file, sampling_rate, repr(name) if isinstance(name, str) else "The file object")
+            name = repr(name) if isinstance(name, str) else "The file object"
+            yield from stream_audio(file, sampling_rate, name, channel)
     elif isinstance(inputs, Mapping) and ("array" in inputs or "raw" in inputs) and "sampling_rate" in inputs:
         array = inputs["raw"] if inputs.get("raw") is not None else inputs["array"]
-        yield resample(as_mono(array), inputs["sampling_rate"], sampling_rate)
+        yield resample(as_mono(array, channel), inputs["sampling_rate"], sampling_rate)
     elif isinstance(inputs, Mapping) and inputs.get("bytes") is not None:
         name = repr(inputs["path"]) if inputs.get("path") else None
-        yield from stream_audio(io.BytesIO(inputs["bytes"]), sampling_rate, name)
+        yield from stream_audio(io.BytesIO(inputs["bytes"]), sampling_rate, name, channel)
     elif isinstance(inputs, Mapping) and inputs.get("path") is not None:
-        yield from stream_audio(inputs["path"], sampling_rate)
+        yield from stream_audio(inputs["path"], sampling_rate, None, channel)
     elif isinstance(inputs, Mapping):
         raise ValueError(
             f"The dictionary has the keys {sorted(map(str, inputs))}, expected 'array' (or 'raw') and 'sampling_rate', "
             "or 'bytes', or 'path'."
         )
     elif isinstance(inputs, (np.ndarray, torch.Tensor, list, tuple)):
-        yield as_mono(inputs)
+        yield as_mono(inputs, channel)
     else:
         raise TypeError(
             f"Got a {type(inputs).__name__}, expected a path, URL, bytes, an open binary file, a waveform, or a "
@@ -84,19 +88,15 @@ def open_audio(inputs, sampling_rate: int) -> Iterator[np.ndarray]:
         )
 
 
-def as_mono(array) -> np.ndarray:
+def as_mono(array, channel: int | None = None) -> np.ndarray:
     """Return a float32 mono waveform. Of two axes, the shorter one holds the channels."""
-    array = as_tensor(array, "The waveform")
-    if array.ndim not in (1, 2):
-        raise ValueError(f"The waveform has shape {tuple(array.shape)}, expected (num_samples,) or two axes.")
+    array, name = as_tensor(array, "The waveform"), "The waveform"
     if array.numel() == 0:
-        raise ValueError("The waveform is empty, expected at least one sample.")
-    waveform = as_samples(array, "The waveform").cpu()
-    if waveform.ndim == 2:
-        waveform = waveform.mean(0 if waveform.shape[0] <= waveform.shape[1] else 1)
-    if not torch.isfinite(waveform).all():
-        raise ValueError("The waveform has samples that are not finite: repair it, or `numpy.nan_to_num(waveform)`.")
-    return waveform.numpy()
+        raise ValueError(f"{name} is empty, expected at least one sample.")
+    downmix = Downmix(name, channel)
+    waveform = downmix(as_channels(array, name))
+    downmix.finish()
+    return waveform
 
 
 def resample(waveform: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:

@@ -45,16 +45,19 @@ class FeatureStatistics:
         return mean, std
 
 
-def measure_recording(source, feature_extractor: ASMFeatureExtractor, statistics: FeatureStatistics):
+def measure_recording(
+    source, feature_extractor: ASMFeatureExtractor, statistics: FeatureStatistics, channel: int | None = None
+):
     """Add the frames of a whole recording. One shorter than a frame is padded with zeros.
 
     Args:
         source: The recording, as [`open_audio`] takes it.
         feature_extractor: Its rate, frames and mel bins, without normalisation.
         statistics: Statistics to add the frames to. If the recording cannot be read to its end, nothing is added.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
     """
     frames, own = FrameStream(feature_extractor), FeatureStatistics()
-    for block in open_audio(source, feature_extractor.sampling_rate):
+    for block in open_audio(source, feature_extractor.sampling_rate, channel):
         own.add(frames.push(torch.from_numpy(np.ascontiguousarray(block))))
     if own.count == 0:
         own.add(frames.push(torch.zeros(frames.window - len(frames.samples))))

@@ -19,9 +19,10 @@ from tqdm.auto import tqdm
 
 from ..audio.sources import spool
 from ..export.onnx_runtime import ASMOnnxClassifier
+from ..figures import check_picture
 from ..loading import load_pipeline
 from ..pipeline_asm import ASMAudioClassificationPipeline
-from ..plots import check_picture, plot_windows
+from ..plots import plot_windows
 from .console import one_line, quiet_decoder, quiet_libraries
 
 
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plot", metavar="PNG", help="Draw the spectrogram of one file with its labels along time.")
     parser.add_argument(
         "--window_overlap", type=float, help="Fraction of a window that overlaps with the next (default: the model's)."
+    )
+    parser.add_argument(
+        "--channel", type=int, help="Channel of each file, from 0, to classify (default: the mean of all)."
     )
     parser.add_argument("--batch_size", type=int, default=16, help="Windows per batch (default: %(default)s).")
     parser.add_argument("--device", help="Where to compute: cpu, cuda:0, ... (default: the first GPU, if any).")
@@ -82,17 +86,19 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     if args.plot:
         check_picture(args.plot)
     sources = [standard_input(twice=args.plot is not None) if file == "-" else file for file in args.files]
-    options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "on_error": "return"}
+    options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "channel": args.channel}
     key = "windows" if args.timestamps else "scores"
     top_k = None if args.plot else args.top_k  # a plot needs all labels
-    outputs = classifier((s for s in sources), top_k=top_k, return_timestamps=args.timestamps, **options)
+    outputs = classifier(
+        (s for s in sources), top_k=top_k, return_timestamps=args.timestamps, on_error="return", **options
+    )
     quiet = len(args.files) == 1 or not sys.stderr.isatty()
     results = []
     for file, answer in zip(args.files, tqdm(outputs, total=len(sources), unit="file", disable=quiet)):
         results.append({"file": file, **(answer if isinstance(answer, dict) else {key: answer})})
     if args.plot and "error" not in results[0]:
         windows = results[0].get("windows") or classifier(sources[0], top_k=None, return_timestamps=True, **options)
-        plot_windows(args.plot, sources[0], classifier.feature_extractor, windows)
+        plot_windows(args.plot, sources[0], classifier.feature_extractor, windows, args.channel)
         for part in results[0].get("windows", results):
             part["scores"] = part["scores"][: args.top_k]
     return results
@@ -122,7 +128,7 @@ def print_table(results: list[dict]):
 
 def format_scores(scores: list[dict]) -> str:
     """Return labels and scores on one line."""
-    return ", ".join(f"{score['label']} {score['score']:.3f}" for score in scores)
+    return ", ".join(f"{one_line(score['label'])} {score['score']:.3f}" for score in scores)
 
 
 def print_json(results: list[dict]):

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 import torch
 
+from ..figures import check_picture
 from ..loading import load_pipeline
-from ..plots import check_picture, plot_saliency
+from ..plots import plot_saliency
 from ..saliency import METHODS, explain
 from .console import one_line, quiet_decoder, quiet_libraries
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--method", choices=METHODS, default=METHODS[0], help="Attribution method (default: %(default)s)."
     )
+    parser.add_argument("--channel", type=int, help="Channel of the file, from 0 (default: the mean of all).")
     args = parser.parse_args(arguments)
     quiet_libraries()
     try:
@@ -44,13 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         labels = {label: index for index, label in classifier.model.config.id2label.items()}
         if args.label is not None and args.label not in labels:
             raise ValueError(f"The model has no label {args.label!r}. It has: {', '.join(labels)}.")
-        window = choose_window(classifier.preprocess(args.file), classifier, args)
+        window = choose_window(classifier.preprocess(args.file, channel=args.channel), classifier, args)
         label = window["label"]
         saliency = explain(
             classifier.model, classifier.feature_extractor, window["input_values"], labels[label], args.method
         )
         span = window["span"]
-        title = f"{label} {window['score']:.3f}, {span.start:.2f} to {span.end:.2f} s, {args.method}"
+        title = f"{one_line(label)} {window['score']:.3f}, {span.start:.2f} to {span.end:.2f} s, {args.method}"
         plot_saliency(args.plot, window["input_values"][0], saliency, title, span.start, classifier.feature_extractor)
         print(title)
     except (OSError, ValueError, RuntimeError) as error:

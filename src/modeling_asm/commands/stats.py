@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=defaults.max_length,
         help="Length of the model's window, in frames (default: %(default)s).",
     )
+    parser.add_argument("--channel", type=int, help="Channel of each file, from 0 (default: the mean of all).")
     args = parser.parse_args(arguments)
     try:
         fields = {name: getattr(args, name) for name in ("num_mel_bins", "sampling_rate", "max_length")}
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = list_files(args.recordings)
         for file in tqdm(files, unit="file", disable=len(files) == 1 or not sys.stderr.isatty()):
             try:
-                measure_recording(file, extractor, statistics)
+                measure_recording(file, extractor, statistics, args.channel)
             except AudioFileError as error:
                 print(f"asm-stats: {one_line(error)}", file=sys.stderr)
                 failures += 1

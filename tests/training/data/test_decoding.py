@@ -56,7 +56,7 @@ def test_an_unreadable_file_is_named_or_skipped(tones, dataset):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "is missing"), (b"", "is an empty file"), (b"no audio", "Cannot decode"), ("cut", "is truncated")],
+    [(None, "is missing"), (b"", "is an empty file"), (b"no audio", "Cannot decode"), ("cut", "announces")],
     ids=["missing", "empty", "not-audio", "truncated"],
 )
 def test_what_a_row_of_a_manifest_may_name(tones, dataset, content, message):

@@ -14,6 +14,12 @@ from .parts import Foreign, Part, PartReader, read_at
 
 __all__ = ["READABLE", "Foreign", "Part", "PartReader", "find_parts"]
 
+
+def find_whole(file: BinaryIO, start: int, stop: int) -> list[Part]:
+    """Return a file as its only part."""
+    return [Part([range(start, stop)])]
+
+
 # How a file starts, and what finds its parts. A new format is one more line.
 FINDERS: dict[tuple[bytes, bytes], Callable[[BinaryIO, int, int], list[Part]]] = {
     **{(name, b"WAVE"): find_wav for name in (b"RIFF", b"RIFX", b"RF64", b"BW64")},
@@ -28,6 +34,9 @@ FINDERS: dict[tuple[bytes, bytes], Callable[[BinaryIO, int, int], list[Part]]] =
     (b"NIST_1A", b""): find_nist,
     (b"2BIT", b""): find_avr,
     (b"Creative Voice File", b""): find_voc,
+    # Formats without frames, which must not be mistaken for MPEG: IRCAM, PAF, PVF, MATLAB, Psion, XI and MIDI.
+    **{(name, b""): find_whole for name in (b"\x64\xa3", b" paf", b"fap ", b"PVF1\n", b"MATLAB")},
+    **{(name, b""): find_whole for name in (b"ALawSoundFile", b"Extended Instrument", b"\xf0\x7e")},
 }
 
 
@@ -53,4 +62,4 @@ def find_parts(file: BinaryIO) -> list[Part]:
     try:
         return find_mpeg(file, start, stop)
     except ValueError:
-        return [Part([range(stop)])]  # one of the rarer formats, or none
+        return find_whole(file, 0, stop)  # headerless, or no audio

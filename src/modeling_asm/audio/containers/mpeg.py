@@ -149,7 +149,7 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
     Raises:
         ValueError: If there are no frames.
     """
-    frames, streams, place, fault = Frames(file, stop), [], start, None
+    frames, streams, place, junk, fault = Frames(file, stop), [], start, False, None
     while place < stop:
         frame = frames.at(place)
         if frame and (not streams or frame.kind != streams[-1].kind):
@@ -158,6 +158,7 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
             after = skip_tags(file, place, stop)
             if after == place and (after := frames.search(place, stop if streams else min(place + LEADING, stop))):
                 fault = f"{after - place} bytes after it are damaged" if streams else None
+                junk = junk or not streams
             if after is None and streams and stop - place > LARGEST_FRAME:
                 fault = f"{stop - place} bytes after it are damaged"
             if after is None or fault:
@@ -176,7 +177,8 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
             streams[-1].add(place, frame.length)
         place += frame.length
     streams = [stream for stream in streams if stream.frames or stream.count]
-    if not streams:
+    framed = sum(len(piece) for stream in streams for piece in stream.pieces)
+    if not streams or (junk and (fault or 2 * framed < stop - start)):  # other data can look like a few frames
         raise ValueError("it has no MPEG audio frames")
     return [*(stream.as_part(None) for stream in streams[:-1]), streams[-1].as_part(fault)]
 

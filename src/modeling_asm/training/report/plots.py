@@ -2,20 +2,14 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ...fbank import fbank, frame_sizes
+from ...figures import figure, legible, save
 from ..tasks import METRICS
 
 
-# A dollar sign in the name of a class or file does not start a formula.
-plain_text = matplotlib.rc_context({"text.parse_math": False})
-
-
-@plain_text
 def plot_confusion_matrix(counts: np.ndarray, labels: list[str], path: str | Path):
     """Draw a confusion matrix: rows are true classes, columns predicted ones, colours fractions of a row.
 
@@ -25,37 +19,36 @@ def plot_confusion_matrix(counts: np.ndarray, labels: list[str], path: str | Pat
         path: File to write.
     """
     size = 2.5 + 0.42 * len(labels)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.add_subplot()
+    picture = figure(figsize=(size, size))
+    axes = picture.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
+    names = [legible(label) for label in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=90)
+    axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
-    figure.savefig(path, dpi=100)
+    save(picture, path, dpi=100)
 
 
-@plain_text
 def plot_bars(scores: dict[str, np.ndarray], labels: list[str], path: str | Path):
     """Draw scores between 0 and 1 of each class as bars, one colour per kind of score."""
-    figure = Figure(figsize=(6, 1 + 0.3 * len(labels)), layout="constrained")
-    axes = figure.add_subplot()
+    picture = figure(figsize=(6, 1 + 0.3 * len(labels)))
+    axes = picture.add_subplot()
     height, rows = 0.8 / len(scores), np.arange(len(labels))
     for number, (name, values) in enumerate(scores.items()):
         axes.barh(rows + (number - (len(scores) - 1) / 2) * height, np.nan_to_num(values), height, label=name)
-    axes.set_yticks(rows, labels)
+    axes.set_yticks(rows, [legible(label) for label in labels])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.legend(loc="lower left")
-    figure.savefig(path, dpi=100)
+    save(picture, path, dpi=100)
 
 
-@plain_text
 def plot_learning_curves(log: list[dict], path: str | Path):
     """Draw losses and scores over the epochs.
 
@@ -63,8 +56,8 @@ def plot_learning_curves(log: list[dict], path: str | Path):
         log: Entries with `epoch` and some of `loss`, `eval_loss` and the metrics `eval_*`.
         path: File to write.
     """
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
+    picture = figure(figsize=(9, 3.5))
+    losses, scores = picture.subplots(1, 2)
     names = dict.fromkeys(name for entry in log for name in entry if name == "loss" or name.startswith("eval_"))
     for name in names:
         points = [(entry["epoch"], entry[name]) for entry in log if name in entry]
@@ -78,10 +71,9 @@ def plot_learning_curves(log: list[dict], path: str | Path):
             axes.legend()
     losses.set_title("loss")
     scores.set_title("scores on the dev split")
-    figure.savefig(path, dpi=100)
+    save(picture, path, dpi=100)
 
 
-@plain_text
 def plot_clips(waveforms: list[np.ndarray], sampling_rate: int, titles: list[str], path: str | Path):
     """Draw the log-mel spectrograms of clips, four per row.
 
@@ -92,18 +84,18 @@ def plot_clips(waveforms: list[np.ndarray], sampling_rate: int, titles: list[str
         path: File to write.
     """
     rows = max((len(waveforms) + 3) // 4, 1)
-    figure = Figure(figsize=(12, 2.4 * rows), layout="constrained")
+    picture = figure(figsize=(12, 2.4 * rows))
     window = frame_sizes(sampling_rate, 25.0, 10.0)[0]
     for number, (waveform, title) in enumerate(zip(waveforms, titles)):
         clip = torch.from_numpy(np.pad(waveform, (0, max(0, window - len(waveform)))))
-        axes = figure.add_subplot(rows, 4, number + 1)
+        axes = picture.add_subplot(rows, 4, number + 1)
         axes.imshow(
             fbank(clip[None], sampling_rate, 64)[0].T.numpy(),
             origin="lower",
             aspect="auto",
             extent=(0, len(clip) / sampling_rate, 0, 64),
         )
-        axes.set_title(title, fontsize=9)
+        axes.set_title(legible(title), fontsize=9)
         axes.set_xlabel("s", fontsize=8)
         axes.set_yticks([])
-    figure.savefig(path, dpi=80)
+    save(picture, path, dpi=80)

@@ -109,7 +109,7 @@ def name_below(root: Path | None, file: str) -> str:
 
 def format_table(rows: list[tuple]) -> str:
     """Format rows as a table for the terminal, with the first row as the header."""
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[" ".join(str(cell).split()) for cell in row] for row in rows]  # a label may contain a line break
     widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in texts]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
