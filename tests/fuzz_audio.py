@@ -7,11 +7,13 @@ prints how many were read and how many refused. A crash of the decoder ends this
 
 import faulthandler
 import io
+import itertools
 import resource
 import sys
 
 import numpy as np
 import soundfile
+from recordings import RECORDINGS, read
 
 from modeling_asm.audio import AudioFileError, stream_audio
 
@@ -19,6 +21,8 @@ from modeling_asm.audio import AudioFileError, stream_audio
 FORMATS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]
 FORMATS += [("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("W64", "PCM_16")]
 FORMATS += [("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("RF64", "PCM_16"), ("VOC", "PCM_U8"), ("SVX", "PCM_16")]
+FORMATS += [("NIST", "PCM_16"), ("AVR", "PCM_16"), ("PAF", "PCM_16"), ("PVF", "PCM_16"), ("IRCAM", "PCM_16")]
+LARGEST_RECORDING = 8000  # bytes of a file by an encoder: damage must be likely to hit its headers
 EXTREMES = [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x0f\x42"]
 SECONDS = 10  # that one file may take
 LONGEST = 2**24  # samples that are taken from one file; compression makes long ones of a few bytes
@@ -26,7 +30,7 @@ MEMORY = 4 * 2**30  # bytes of address space above those at the start
 
 
 def make_files() -> list[bytes]:
-    """Return a short sound in every format."""
+    """Return a short sound in every format, also by encoders, and files that were joined."""
     samples = 0.3 * np.sin(np.arange(2400) / 9)[:, None] * [1, 0.5]
     files = []
     for kind, subtype in FORMATS:
@@ -36,7 +40,9 @@ def make_files() -> list[bytes]:
         files.append(buffer.getvalue())
         if kind == "MP3":  # and without the first frame, which tells how many there are
             files.append(files[-1][files[-1].index(files[-1][:2], 4) :])
-    return files
+    encoded = [read(name) for name in RECORDINGS if len(read(name)) <= LARGEST_RECORDING]
+    joined = [first + second for first, second in itertools.pairwise(encoded)]
+    return files + encoded + joined
 
 
 def mutate(content: bytes, rng: np.random.Generator) -> bytes:

@@ -3,6 +3,7 @@
 import bisect
 import io
 import itertools
+import sys
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -102,8 +103,10 @@ class PartReader(io.RawIOBase):
 
 def read_at(file: BinaryIO, start: int, length: int) -> bytes:
     """Return `length` bytes of a file from `start`, or fewer at its end."""
+    if start > sys.maxsize or length <= 0:  # after a chunk whose size is damaged
+        return b""
     file.seek(start)
-    return file.read(max(length, 0))
+    return file.read(length)
 
 
 def patch(start: int, stop: int, patches: dict[int, bytes]) -> list[bytes | range]:
