@@ -21,7 +21,7 @@ LAYERS = [
     "feature_extraction_asm modeling_asm residual_cnn",
     "audio.channels audio.containers.parts audio.containers.foreign audio.containers.flac audio.containers.headers "
     "audio.containers.mpeg audio.containers.chunks audio.containers.ogg audio.containers audio.ffmpeg audio.files "
-    "audio.sources audio.windows audio.statistics audio",
+    "audio.sources audio.stretches audio.windows audio.statistics audio.listing audio",
     "figures pipeline_asm streaming hear plots saliency",
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
@@ -29,7 +29,8 @@ LAYERS = [
     "loading measuring.timing measuring.cost measuring.environment measuring",
     "training.metrics training.tasks training.augmentation training.arguments training.frontend training.run_folder "
     "training",
-    "training.data.folders training.data.labels training.data.loading training.data.decoding training.data.splits "
+    "training.data.manifests training.data.folders training.data.labels training.data.loading "
+    "training.data.decoding training.data.splits "
     "training.data.clips training.data",
     "training.models training.teachers training.training_arguments training.trainer training.settings",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -28,12 +27,13 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 from .audio.files import AudioFileError
 from .audio.sources import open_audio
-from .audio.windows import read_windows
+from .audio.windows import read_pieces, read_windows
 from .loading import check_checkpoint, check_weights
 from .scoring import score_clip
 from .training.data.clips import columns_to_rows
 from .training.data.decoding import clip_name, fingerprint
-from .training.data.loading import DataArguments, load_audio_dataset
+from .training.data.loading import DataArguments, load_audio_dataset, silent
+from .training.data.splits import find_split
 from .training.frontend import Frontend
 from .training.models import checkpoint_name
 from .training.report.tables import format_table, write_json
@@ -84,6 +84,7 @@ class ClipReader(IterableDataset):
         args: Sizes of batches and blocks.
         process: Index of this process, and their number.
         done: Indices of the finished blocks.
+        channel: Number of a channel of each clip, from 0, to take instead of the mean of all.
     """
 
     def __init__(
@@ -94,9 +95,10 @@ class ClipReader(IterableDataset):
         args: PredictArguments,
         process: tuple[int, int],
         done: set[int],
+        channel: int | None = None,
     ):
         self.clips, self.frontend, self.window_shift = clips, frontend, window_shift
-        self.args, self.process, self.done = args, process, done
+        self.args, self.process, self.done, self.channel = args, process, done, channel
 
     def __iter__(self) -> Iterator[dict]:
         worker = torch.utils.data.get_worker_info()
@@ -144,13 +146,13 @@ class ClipReader(IterableDataset):
 
     def windows(self, audio: dict) -> Iterator[dict[str, torch.Tensor]]:
         """Decode a clip and extract the model's inputs, without a batch axis."""
-        blocks = open_audio(audio, self.frontend.sampling_rate)
+        blocks = open_audio(audio, self.frontend.sampling_rate, self.channel)
         if self.window_shift is not None:
             for _, _, window in read_windows(blocks, self.frontend.feature_extractor, self.window_shift):
                 yield {"input_values": window}
         else:
-            waveform = torch.from_numpy(np.concatenate(list(blocks)))[: self.frontend.window_samples]
-            yield {name: value[0] for name, value in self.frontend.extract([waveform]).items()}
+            for waveform in read_pieces(blocks, self.frontend.window_samples):
+                yield {name: value[0] for name, value in self.frontend.extract([waveform]).items()}
 
 
 def predict(args: PredictArguments, data_args: DataArguments):
@@ -169,7 +171,8 @@ def predict(args: PredictArguments, data_args: DataArguments):
     check_processes(accelerator.num_processes)
     folder = Path(args.output_dir)
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    clips = choose_split(load_audio_dataset(data_args, labelled=False), args.split, data_args.name)
+    say = print if accelerator.is_main_process else silent
+    clips = choose_split(load_audio_dataset(data_args, False, say), args.split, data_args.name)
     check_checkpoint(args.model)
     feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
     model, loading = AutoModelForAudioClassification.from_pretrained(
@@ -196,7 +199,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
     done = {int(file.stem.split("-")[1]) for file in folder.glob("rows-*.parquet")}
     process = (accelerator.process_index, accelerator.num_processes)
     shift = getattr(model.config, "window_shift", None)
-    reader = ClipReader(clips, frontend, shift, args, process, done)
+    reader = ClipReader(clips, frontend, shift, args, process, done, data_args.channel)
     loader = DataLoader(reader, batch_size=None, num_workers=args.num_workers)
 
     blocks: dict[int, tuple[list[dict], list[torch.Tensor]]] = {}
@@ -230,9 +233,10 @@ def choose_split(dataset, split: str | None, name: str):
     """Return the requested split, or the only one."""
     if split is None and len(dataset) > 1:
         raise ValueError(f"{name!r} has the splits {', '.join(dataset)}. Choose one with --split.")
-    if split is not None and split not in dataset:
+    found = find_split(dataset, split)
+    if found is not None and found not in dataset:
         raise ValueError(f"There is no split {split!r}. The data has: {', '.join(dataset)}.")
-    return dataset[split] if split else next(iter(dataset.values()))
+    return dataset[found] if found else next(iter(dataset.values()))
 
 
 def digest_model(model: PreTrainedModel, feature_extractor) -> str:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from modeling_asm import ASMFeatureExtractor
-from modeling_asm.audio.statistics import FeatureStatistics, list_files, measure_recording
+from modeling_asm.audio.statistics import FeatureStatistics, measure_recording
 
 
 @pytest.fixture
@@ -40,16 +40,6 @@ def test_a_recording_shorter_than_a_frame_is_one_frame(plain):
     statistics = FeatureStatistics()
     measure_recording(np.array([0.5] * 10), plain, statistics)
     assert statistics.count == 24
-
-
-def test_files_and_what_is_named_like_audio_in_folders(tmp_path):
-    (tmp_path / "deep" / "deeper").mkdir(parents=True)
-    for name in ("a.wav", "deep/b.FLAC", "deep/deeper/c.opus", "notes.txt"):
-        (tmp_path / name).touch()
-    found = list_files([str(tmp_path), "elsewhere.xyz"])
-    assert found == [str(tmp_path / name) for name in ("a.wav", "deep/b.FLAC", "deep/deeper/c.opus")] + [
-        "elsewhere.xyz"
-    ]
 
 
 def test_several_recordings_of_several_rates_count_together(plain):

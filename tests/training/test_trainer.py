@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number(make_trainer):
     words = str(error.value)
     assert "The loss is nan at step" in words
     assert "in a batch of 8 clips: " in words
-    assert len({audio["path"] for audio in trainer.train_dataset.audio["audio"] if audio["path"] in words}) == 8
+    assert len({audio["path"] for audio in trainer.train_dataset.rows.audio["audio"] if audio["path"] in words}) == 8
     assert "Lower --learning_rate" in words
 
 

@@ -1,20 +1,13 @@
 """Mean and standard deviation of log-mel energies over recordings of any length, for the feature extractor."""
 
 import math
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from ..feature_extraction_asm import ASMFeatureExtractor
 from .sources import open_audio
 from .windows import FrameStream
-
-
-ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus"}
-ENDINGS -= {".raw"}  # headerless
 
 
 class FeatureStatistics:
@@ -64,15 +57,3 @@ def measure_recording(
     statistics.count += own.count
     statistics.total += own.total
     statistics.squares += own.squares
-
-
-def list_files(names: Iterable[str]) -> list[str]:
-    """Return files unchanged, and the audio files in folders, at any depth, by their extensions."""
-    files = []
-    for name in names:
-        if Path(name).is_dir():
-            inside = sorted(file for file in Path(name).rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-            files += map(str, inside)
-        else:
-            files.append(name)
-    return files

@@ -148,6 +148,23 @@ def read_waveforms(
     yield from ((*times(start // hop), window, size) for start, window in windows.finish())
 
 
+def read_pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[Tensor]:
+    """Yield a recording as pieces of `size` samples one after another, the last one at its end, or as one short piece.
+
+    Args:
+        blocks: The samples, as [`stream_audio`] or [`open_audio`] yields them.
+        size: Length of a piece.
+    """
+    samples, blocks = read_opening(blocks, size)
+    if len(samples) < size:
+        yield torch.from_numpy(samples)
+        return
+    windows = WindowStream(size, size)
+    for block in itertools.chain([samples], blocks):
+        yield from (piece for _, piece in windows.push(torch.from_numpy(np.ascontiguousarray(block))))
+    yield from (piece for _, piece in windows.finish())
+
+
 def read_opening(blocks: Iterable[np.ndarray], size: int) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """Return the first `size` samples of a recording or more (all, if it has fewer), and the blocks after them."""
     blocks = iter(blocks)

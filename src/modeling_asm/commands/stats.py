@@ -9,11 +9,13 @@ could be measured.
 
 import argparse
 import sys
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..audio.files import AudioFileError
-from ..audio.statistics import FeatureStatistics, list_files, measure_recording
+from ..audio.listing import list_recordings
+from ..audio.statistics import FeatureStatistics, measure_recording
 from ..feature_extraction_asm import ASMFeatureExtractor
 from .console import one_line, quiet_decoder
 
@@ -61,6 +63,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"asm-stats: {one_line(error)}", file=sys.stderr)
         return 2
     return 1 if failures else 0
+
+
+def list_files(names: list[str]) -> list[str]:
+    """Return the named files, and the recordings in the named folders, and say what is left out of these."""
+    files = []
+    for name in names:
+        if Path(name).is_dir():
+            listing = list_recordings(Path(name))
+            print(f"{name}: {listing.describe(Path(name))}", file=sys.stderr)
+            files += map(str, listing.files)
+        else:
+            files.append(name)
+    return files
 
 
 if __name__ == "__main__":

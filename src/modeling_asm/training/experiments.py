@@ -12,7 +12,7 @@ from datasets import DatasetDict
 from transformers.trainer_utils import IntervalStrategy
 
 from .data.decoding import decode_splits, fingerprint
-from .data.loading import is_streamed, load_audio_dataset, load_further_clips
+from .data.loading import is_streamed, load_audio_dataset, load_further_clips, silent
 from .data.splits import fold_names
 from .models import sampling_rate_of
 from .report.cards import write_model_card
@@ -44,12 +44,13 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
     """
     check_arguments(args)
     repository = open_repository(args.training)
-    dataset, further, problems = load_audio_dataset(args.data), None, []
+    say = print if args.training.process_index == 0 else silent
+    dataset, further, problems = load_audio_dataset(args.data, say=say), None, []
     if is_streamed(dataset):
         check_streamable(args)
         count_by_steps(args.training)
     else:
-        further = load_further_clips(args.split.train_also, dataset, args.data.label_separator)
+        further = load_further_clips(args.split.train_also, dataset, args.data.label_separator, say)
         args = replace(args, clips=fingerprint(dataset, further))
     runs = plan_runs(args, dataset)
     if not is_streamed(dataset):
@@ -63,6 +64,7 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
                 args.experiment.on_bad_audio,
                 keep=args.experiment.keep_audio,
                 num_proc=torch.get_num_threads(),
+                channel=args.data.channel,
             )
     results = [run_once(run, dataset, further, problems, command) for run in runs]
     if args.training.process_index > 0:

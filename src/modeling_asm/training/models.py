@@ -140,13 +140,14 @@ def sampling_rate_of(args: ModelArguments) -> int:
     return AutoFeatureExtractor.from_pretrained(args.model_name_or_path, **options).sampling_rate
 
 
-def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, object]:
+def make_model(args: ModelArguments, clips: Dataset, channel: int | None = None) -> tuple[PreTrainedModel, object]:
     """Return a model for the labels of the training clips, and its feature extractor.
 
     Args:
         args: The model to build or load.
         clips: The training clips, as `decode_audio` returns them. They determine mean, deviation and window of a new
             model.
+        channel: Number of a channel of each clip, from 0, to take instead of the mean of all.
     """
     labels = label_names(clips.features)
     classes = {
@@ -157,7 +158,7 @@ def make_model(args: ModelArguments, clips: Dataset) -> tuple[PreTrainedModel, o
     if args.model_name_or_path:
         model, feature_extractor = load_model(args, classes)
     else:
-        feature_extractor = fit_feature_extractor(args, clips)
+        feature_extractor = fit_feature_extractor(args, clips, channel)
         config = make_config(args, feature_extractor, classes)
         model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
     if args.freeze_encoder:
@@ -189,7 +190,7 @@ def make_config(args: ModelArguments, feature_extractor: ASMFeatureExtractor, cl
     return config
 
 
-def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExtractor:
+def fit_feature_extractor(args: ModelArguments, clips: Dataset, channel: int | None = None) -> ASMFeatureExtractor:
     """Return a feature extractor with the mean, the deviation and the window of the clips."""
     frames = {"num_mel_bins": args.config_fields.get("num_mel_bins", 128)}
     probe = ASMFeatureExtractor(**frames)
@@ -197,7 +198,7 @@ def fit_feature_extractor(args: ModelArguments, clips: Dataset) -> ASMFeatureExt
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
     patch = args.config_fields.get("patch_size", 16)
     frames["max_length"] = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
-    mean, std = measure_features(clips, probe)
+    mean, std = measure_features(clips, probe, channel)
     return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_mode=args.padding)
 
 

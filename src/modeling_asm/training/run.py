@@ -15,7 +15,8 @@ from .data.clips import ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
-from .data.splits import choose_splits, choose_test, describe_further, describe_groups
+from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use
+from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
 from .report.checkpoint import write_checkpoint
 from .report.results import count_confusions, describe_data, describe_model, score
@@ -52,6 +53,8 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
     trainer, inputs = make_trainer(args, splits, clips)
+    if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
+        describe_clips(args, dataset, splits, test_name, inputs["test"].transform.frontend)
     training = checkpoint = averaged = None
     if not args.experiment.evaluate_only:
         checkpoint = get_last_checkpoint(folder)
@@ -85,7 +88,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
     results["environment"] = describe_environment()
     outputs = (references, logits, trainer.state.log_history)
     reported = splits["test"] if isinstance(splits["test"], Dataset) else None
-    write_checkpoint(folder, results, model, frontend, *outputs, reported, args.data.root)
+    write_checkpoint(folder, results, model, frontend, *outputs, reported, args.data.root, channel=args.data.channel)
     return results
 
 
@@ -98,7 +101,7 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
         clips: Training clips that determine the model: all, or the first of a stream.
     """
     training_args, task = args.training, task_of(clips.features)
-    model, feature_extractor = make_model(args.model, clips)
+    model, feature_extractor = make_model(args.model, clips, args.data.channel)
     frontend = make_frontend(args.model, feature_extractor, clips)
     if "dev" not in splits:
         if training_args.early_stopping_patience:
@@ -108,8 +111,9 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
         training_args.label_smoothing_factor = 0.0
     smoothing = training_args.label_smoothing_factor
     augmentation = args.augmentation if args.experiment.augment else None
-    transforms = dict.fromkeys(splits, ClipTransform(frontend, clips.features))
-    transforms["train"] = ClipTransform(frontend, clips.features, augmentation, smoothing)
+    channel = args.data.channel
+    transforms = dict.fromkeys(splits, ClipTransform(frontend, clips.features, channel=channel))
+    transforms["train"] = ClipTransform(frontend, clips.features, augmentation, smoothing, channel)
     inputs = {name: as_inputs(split, transforms[name], args, train=name == "train") for name, split in splits.items()}
     weights = None
     if training_args.class_balance == "weights":
@@ -134,6 +138,23 @@ def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tu
     if args.experiment.evaluate_only:
         return choose_reported(args, dataset)
     return choose_splits(dataset, args.split, args.training.seed, further)
+
+
+def describe_clips(args: Arguments, dataset: DatasetDict, splits: DatasetDict, test_name: str, frontend: Frontend):
+    """Say which clips are used for what, and which are not heard to their end."""
+    if args.experiment.evaluate_only:
+        lines = [f"{len(splits['test'])} clips are reported ({test_name})."]
+    else:
+        lines = [describe_use(dataset, splits, test_name, args.split)]
+    window = frontend.window_samples / frontend.sampling_rate
+    for name in ("dev", "test"):
+        long = sum(seconds > 1.05 * window for seconds in splits[name]["seconds"]) if name in splits else 0
+        if long:
+            lines.append(
+                f"{long} clips of {name} are longer than the model's window of {window:.2f} s, and their start is "
+                "scored: --seconds sets another window, and asm-predict classifies all of a clip."
+            )
+    print(*lines, sep="\n")
 
 
 def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict, str]:
@@ -173,7 +194,9 @@ def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
     if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
         splits["dev"] = dataset["validation"]
     first = Dataset.from_list(list(splits["train"].take(STREAMED_CLIPS)), features=splits["train"].features)
-    clips, _ = decode_audio(first, sampling_rate_of(args.model), args.experiment.on_bad_audio, keep=False)
+    clips, _ = decode_audio(
+        first, sampling_rate_of(args.model), args.experiment.on_bad_audio, keep=False, channel=args.data.channel
+    )
     return splits, clips, test_name
 
 

@@ -147,10 +147,12 @@ def test_only_what_is_needed_is_read(dataset, feature_extractor):
     """Samples in the cache, not the files; without a cache, the files."""
     transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
     kept, anew = (ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform) for keep in (True, False))
-    assert kept.rows.column_names == ["waveform", "label"]
     assert isinstance(kept.rows[0]["waveform"], np.ndarray)
-    assert anew.rows.column_names == ["audio", "label"]
-    assert isinstance(anew.rows[0]["label"], int)
+    assert set(kept.rows[0]) == {"label", "seconds", "waveform"}
+    assert anew.rows[0]["waveform"] is None
+    assert anew.rows[0]["audio"]["path"].endswith("00.wav")
+    for index in (0, 5, 39):
+        assert torch.equal(kept[index]["input_values"], anew[index]["input_values"])
 
 
 def test_names_of_clips_without_a_file(tones, feature_extractor):
@@ -179,11 +181,15 @@ def test_random_cuts_reach_both_ends(dataset, feature_extractor):
     """And a clip shorter than the window, or as long, is taken whole."""
     transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation(**NOTHING))
     size, rng = transform.frontend.window_samples, np.random.default_rng(0)
-    ramp = torch.arange(size + 2)
-    assert {int(transform.cut(ramp, rng)[0]) for _ in range(50)} == {0, 1, 2}
-    assert {int(transform.cut(ramp[1:], rng)[0]) for _ in range(50)} == {1, 2}
+    ramp = np.arange(size + 2)
+
+    def cut(waveform):
+        return transform.cut({"waveform": waveform, "seconds": len(waveform) / 16000}, rng)
+
+    assert {int(cut(ramp)[0]) for _ in range(50)} == {0, 1, 2}
+    assert {int(cut(ramp[1:])[0]) for _ in range(50)} == {1, 2}
     for length in (size, size - 1, 1):
-        assert len(transform.cut(ramp[:length], rng)) == length
+        assert len(cut(ramp[:length])) == length
 
 
 def test_evaluation_draws_nothing(dataset, feature_extractor):
@@ -212,17 +218,16 @@ def test_long_clips_are_cut_at_random_for_training_only(tones, feature_extractor
         soundfile.write(tones / label / "00.wav", ramp, 16000, subtype="FLOAT")
     dataset = load_audio_dataset(DataArguments(str(tones)))["train"]
     transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation(speed=0.1))
-    waveform = torch.from_numpy(load_audio(tones / "high" / "00.wav"))
-    rng = np.random.default_rng(0)
-    cuts = [transform.cut(waveform, rng) for _ in range(50)]
+    waveform, rng = load_audio(tones / "high" / "00.wav"), np.random.default_rng(0)
+    row = {"waveform": waveform, "seconds": 2.5}
+    cuts = [transform.cut(row, rng) for _ in range(50)]
     size = feature_extractor.nb_max_samples
     assert {cut.shape[0] for cut in cuts} == {math.ceil(1.1 * size)}
     starts = [cut[0].item() for cut in cuts]
     assert min(starts) < 0.1
     assert max(starts) > 0.8
-    torch.testing.assert_close(
-        ClipTransform(Frontend(feature_extractor, 0.1), dataset.features).cut(waveform, rng), waveform[:size]
-    )
+    evaluation = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
+    np.testing.assert_array_equal(evaluation.cut(row, rng), waveform[:size])
 
 
 @pytest.mark.parametrize("extractor", [ASTFeatureExtractor(max_length=32), Wav2Vec2FeatureExtractor()])

@@ -66,7 +66,7 @@ def test_groups_stay_together(dataset, fraction, seed):
 
 
 def test_one_group_cannot_be_split(dataset):
-    with pytest.raises(ValueError, match="50% of 2 clips in 1 groups leaves nothing"):
+    with pytest.raises(ValueError, match="50% of 2 clips in 1 groups leaves nothing of some class"):
         split_groups(dataset["test"], 0.5, "speaker", 0)
 
 
@@ -129,7 +129,7 @@ def test_no_further_clip_is_a_reported_one(dataset, tmp_path):
 
     splits = DatasetDict(train=clips("0.wav", "0.wav"), test=clips("1.wav"))
     choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav"))
-    with pytest.raises(ValueError, match=r"other\.wav' of --train_also is the same as '.*1\.wav', which is reported"):
+    with pytest.raises(ValueError, match=r"other\.wav' of --train_also is the same recording as '.*1\.wav' of test"):
         choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav", "other.wav"))
 
 

@@ -1,5 +1,6 @@
 """What a file holds, found in its container: libsndfile takes headers at their word, and stops at the first part."""
 
+import io
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -7,12 +8,12 @@ from .chunks import find_aiff, find_caf, find_svx, find_w64, find_wav
 from .flac import find_flac
 from .foreign import READABLE, recognise
 from .headers import find_au, find_avr, find_nist, find_voc
-from .mpeg import find_mpeg, skip_tags
+from .mpeg import Frames, find_mpeg, skip_tags
 from .ogg import find_ogg
 from .parts import Foreign, Part, PartReader, read_at
 
 
-__all__ = ["READABLE", "Foreign", "Part", "PartReader", "find_parts"]
+__all__ = ["READABLE", "Foreign", "Part", "PartReader", "find_parts", "is_recording"]
 
 
 def find_whole(file: BinaryIO, start: int, stop: int) -> list[Part]:
@@ -51,15 +52,34 @@ def find_parts(file: BinaryIO) -> list[Part]:
     Raises:
         ValueError: If nothing can be read; the message says why.
     """
-    stop = file.seek(0, 2)
-    start = skip_tags(file, 0, stop) if read_at(file, 0, 3) == b"ID3" else 0
-    head = read_at(file, start, 20)
-    for (name, kind), find in FINDERS.items():
-        if head.startswith(name) and head[8:].startswith(kind):
-            return find(file, start, stop)
+    start, stop = skip_front(file)
+    if find := choose_finder(file, start):
+        return find(file, start, stop)
     if foreign := recognise(file, start):
         return [Part([range(start, stop)], foreign=foreign)]
     try:
         return find_mpeg(file, start, stop)
     except ValueError:
         return find_whole(file, 0, stop)  # headerless, or no audio
+
+
+def is_recording(file: BinaryIO) -> bool:
+    """Return whether a file starts like a recording: nothing else is checked."""
+    start, stop = skip_front(file)
+    find = choose_finder(file, start)
+    if find is not None:
+        return find is not find_whole
+    return recognise(file, start) is not None or Frames(file, stop).confirmed(start) is not None
+
+
+def skip_front(file: BinaryIO) -> tuple[int, int]:
+    """Return where a file starts, after tags, and where it ends."""
+    stop = file.seek(0, io.SEEK_END)
+    return skip_tags(file, 0, stop) if read_at(file, 0, 3) == b"ID3" else 0, stop
+
+
+def choose_finder(file: BinaryIO, start: int) -> Callable | None:
+    """Return what finds the parts of a file, judging by how it starts."""
+    head = read_at(file, start, 20)
+    starts = (find for (name, kind), find in FINDERS.items() if head.startswith(name) and head[8:].startswith(kind))
+    return next(starts, None)

@@ -17,17 +17,19 @@ from ...feature_extraction_asm import ASMFeatureExtractor
 from ..augmentation import Augmentation, mixup
 from ..frontend import Frontend
 from ..tasks import label_names, task_of
-from .decoding import SKIP, clip_name, read_waveform
+from .decoding import SKIP, clip_name, decode_clip, read_stretch
 from .labels import balancing_probabilities
 
 
-def measure_features(dataset: Dataset, feature_extractor: ASMFeatureExtractor) -> tuple[float, float]:
+def measure_features(
+    dataset: Dataset, feature_extractor: ASMFeatureExtractor, channel: int | None = None
+) -> tuple[float, float]:
     """Compute mean and standard deviation of the log-mel energies of all frames of all clips, without padding."""
     statistics, options = FeatureStatistics(), {**feature_extractor.to_dict(), "do_normalize": False}
     plain = ASMFeatureExtractor(**options)
-    for row in tqdm(dataset.with_format("numpy"), desc="Mean and standard deviation", unit="clip"):
-        waveform = read_waveform(row, plain.sampling_rate)
-        measure_recording(waveform, plain, statistics)
+    for row in tqdm(ClipRows(dataset), desc="Mean and standard deviation", unit="clip"):
+        cached = row.get("waveform")
+        measure_recording(row["audio"] if cached is None else cached, plain, statistics, channel)
     return statistics.result()
 
 
@@ -41,17 +43,19 @@ class ClipTransform:
         features: The data set's features, for the labels.
         augmentation: Augmentation of training clips; `None` for evaluation.
         label_smoothing: Fraction of a target that is spread over all classes.
+        channel: Number of a channel of each clip, from 0, to take instead of the mean of all.
     """
 
     frontend: Frontend
     features: Features
     augmentation: Augmentation | None = None
     label_smoothing: float = 0.0
+    channel: int | None = None
 
     def __call__(self, rows: list[dict], rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the model's inputs and `labels`: class indices, class probabilities, or numbers."""
         rate = self.frontend.sampling_rate
-        waveforms = [self.cut(torch.from_numpy(read_waveform(row, rate)), rng) for row in rows]
+        waveforms = [torch.from_numpy(self.cut(row, rng)) for row in rows]
         labels = self.targets([row["label"] for row in rows])
         if self.augmentation is not None:
             waveforms = self.augmentation.augment_waveforms(waveforms, rate, rng)
@@ -66,13 +70,13 @@ class ClipTransform:
             inputs["input_values"] = features
         return inputs | {"labels": labels}
 
-    def cut(self, waveform: Tensor, rng: np.random.Generator) -> Tensor:
-        """Cut a clip to the model's window, with room for a change of speed."""
-        if self.augmentation is None:
-            return waveform[: self.frontend.window_samples]
-        room = math.ceil(self.frontend.window_samples * (1 + self.augmentation.speed))
-        start = int(rng.integers(0, max(waveform.shape[0] - room, 0), endpoint=True))
-        return waveform[start : start + room]
+    def cut(self, row: dict, rng: np.random.Generator) -> np.ndarray:
+        """Read a piece of a clip: the model's window, with room for a change of speed."""
+        rate, start, length = self.frontend.sampling_rate, 0, self.frontend.window_samples
+        if self.augmentation is not None:
+            length = math.ceil(length * (1 + self.augmentation.speed))
+            start = int(rng.integers(0, max(round(row["seconds"] * rate) - length, 0), endpoint=True))
+        return read_stretch(row, start, length, rate, self.channel)
 
     def targets(self, labels: list) -> Tensor:
         """Return the labels of a batch as the loss takes them: see [`Task.targets`]."""
@@ -83,6 +87,37 @@ class ClipTransform:
 def collate_clips(batch: dict | list[dict]) -> dict[str, Tensor]:
     """Return a batch of [`ClipDataset`] as it is, or stack the rows of a [`ClipStream`]; for a `DataLoader`."""
     return batch if isinstance(batch, dict) else torch.utils.data.default_collate(batch)
+
+
+class ClipRows(torch.utils.data.Dataset):
+    """The rows of decoded clips: `label`, `seconds`, and either the cached `waveform` or `audio`.
+
+    Args:
+        dataset: Clips, as [`decode_audio`] returns them.
+    """
+
+    def __init__(self, dataset: Dataset):
+        names = [name for name in ("label", "seconds", "waveform") if name in dataset.column_names]
+        self.rows = dataset.select_columns(names).with_format("numpy" if "waveform" in names else None)
+        self.audio = dataset.select_columns("audio")
+
+    def file_names(self, indices: list[int]) -> list[str]:
+        """Return the names of clips."""
+        return [clip_name(self.audio[index]["audio"], index) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        """Return several rows. Of cached clips, the content of the file is not read."""
+        rows = columns_to_rows(self.rows[indices])
+        for row, index in zip(rows, indices):
+            if not len(row.get("waveform", ())):
+                row["waveform"], row["audio"] = None, self.audio[index]["audio"]
+        return rows
 
 
 class ClipDataset(torch.utils.data.Dataset):
@@ -101,10 +136,7 @@ class ClipDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset: Dataset, transform: ClipTransform, seed: int = 0, balanced: bool = False):
-        kept = "waveform" in dataset.column_names
-        self.rows = dataset.select_columns(["waveform" if kept else "audio", "label"])
-        self.rows = self.rows.with_format("numpy" if kept else None)
-        self.audio, self.transform, self.seed = dataset.select_columns("audio"), transform, seed
+        self.rows, self.transform, self.seed = ClipRows(dataset), transform, seed
         self.probabilities = balancing_probabilities(dataset) if balanced else None
         self.set_epoch(0)
 
@@ -117,7 +149,7 @@ class ClipDataset(torch.utils.data.Dataset):
 
     def file_names(self, indices: list[int]) -> list[str]:
         """Return the names of the clips with these values of `index`."""
-        return [clip_name(self.audio[index]["audio"], index) for index in indices]
+        return self.rows.file_names(indices)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,7 +162,7 @@ class ClipDataset(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.seed, self.epoch, *indices])
         if self.order is not None:
             indices = self.order[indices].tolist()
-        return self.transform(columns_to_rows(self.rows[indices]), rng) | {"index": torch.tensor(indices)}
+        return self.transform(self.rows.__getitems__(indices), rng) | {"index": torch.tensor(indices)}
 
 
 class ClipStream(torch.utils.data.IterableDataset):
@@ -185,15 +217,16 @@ class ClipStream(torch.utils.data.IterableDataset):
                 yield from columns_to_rows(inputs | {"index": torch.tensor(list(good))})
 
     def readable(self, batch: list[tuple[int, dict]]) -> Iterator[tuple[int, dict]]:
-        """Decode rows into their `waveform`; omit those that cannot be read, or raise."""
+        """Decode rows into their `waveform`, unless they are long; omit those that cannot be read, or raise."""
         for index, row in batch:
+            rate, channel = self.transform.frontend.sampling_rate, self.transform.channel
             try:
-                waveform = read_waveform(row, self.transform.frontend.sampling_rate)
+                waveform, number = decode_clip(row["audio"], rate, channel, index)
             except AudioFileError as error:
                 if self.on_bad_audio == "error":
                     raise AudioFileError(f"{error}{SKIP}") from error
                 continue
-            yield index, {"waveform": waveform, "label": row["label"]}
+            yield index, {**row, "waveform": waveform, "seconds": number / rate}
 
 
 def columns_to_rows(columns: dict) -> list[dict]:

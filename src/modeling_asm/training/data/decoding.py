@@ -1,6 +1,8 @@
 """From files to samples: decode every clip once, cache the samples, and fingerprint the clips."""
 
+import functools
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -8,9 +10,13 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Features, List, Value
 
-from ...audio.files import AudioFileError, load_audio
+from ...audio.files import AudioFileError, stream_audio
+from ...audio.stretches import load_stretch
 
 
+LONGEST_KEPT = 60  # seconds of a clip whose samples are cached
+BATCH = 16  # clips that are decoded and written together
+NOTHING = np.zeros(0, np.float32)
 FURTHER = "--train_also"  # key of additional training clips; no split has this name
 SKIP = " Use --on_bad_audio skip to skip such files."
 
@@ -26,22 +32,25 @@ def decode_audio(
     on_bad_audio: str = "error",
     keep: bool = True,
     num_proc: int | None = None,
+    channel: int | None = None,
 ) -> tuple[Dataset, list[str]]:
     """Decode every clip once, so that a damaged file is found before training and not during it.
 
-    The samples are cached on disk, in the cache of datasets, under a name derived from the names, sizes and
-    modification times of the files. Later runs, and the other processes of a run, read them from there.
+    The samples of clips of up to a minute are cached on disk, in the cache of datasets, under a name derived from the
+    names, sizes and modification times of the files. Later runs, and the other processes of a run, read them from
+    there. Of longer clips, training decodes what it needs. Memory does not grow with the length or the number of clips.
 
     Args:
         dataset: Clips with a column `audio`.
         sampling_rate: Rate to resample to, in hertz.
         on_bad_audio: `"error"` raises at the first clip that cannot be read; `"skip"` omits it.
-        keep: Whether to cache the samples. Otherwise each epoch decodes again, and needs no disk space.
+        keep: Whether to cache samples. Otherwise each epoch decodes again, and needs no disk space.
         num_proc: Number of decoding processes.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
 
     Returns:
-        The readable clips with the new columns `seconds` and, if cached, `waveform`; and for each other clip a message
-        that names its file.
+        The readable clips with the new columns `seconds` and, if cached, `waveform`, which is empty for long clips;
+        and for each other clip a message that names its file.
 
     Raises:
         AudioFileError: If a clip cannot be read and `on_bad_audio` is `"error"`.
@@ -51,12 +60,12 @@ def decode_audio(
     def decode(audios: list[dict], rows: list[int]) -> dict[str, list]:
         columns: dict[str, list] = {"seconds": [], "problem": []} | ({"waveform": []} if keep else {})
         for audio, row in zip(audios, rows):
-            waveform, problem = np.zeros(0, np.float32), ""
+            waveform, number, problem = NOTHING, 0, ""
             try:
-                waveform = load_audio(clip_name(audio, row), sampling_rate, audio.get("bytes"))
+                waveform, number = decode_clip(audio, sampling_rate, channel, row)
             except AudioFileError as error:
                 problem = str(error)
-            columns["seconds"].append(waveform.size / sampling_rate)
+            columns["seconds"].append(number / sampling_rate)
             columns["problem"].append(problem)
             if keep:
                 columns["waveform"].append(waveform)
@@ -67,13 +76,14 @@ def decode_audio(
     decoded = dataset.select_columns("audio").map(
         decode,
         batched=True,
-        batch_size=64,
+        batch_size=BATCH,
+        writer_batch_size=BATCH,
         with_indices=True,
         input_columns="audio",
         remove_columns="audio",
         features=Features(features),
         num_proc=num_proc if num_proc and len(dataset) > 64 * num_proc else None,
-        cache_file_name=cache_file(dataset, sampling_rate) if keep else None,
+        cache_file_name=cache_file(dataset, sampling_rate, channel) if keep else None,
         desc="Decoding",
     )
     problems = [problem for problem in decoded["problem"] if problem]
@@ -84,6 +94,40 @@ def decode_audio(
     good = [row for row, problem in enumerate(decoded["problem"]) if not problem]
     dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns("problem")], axis=1)
     return dataset.select(good) if problems else dataset, problems
+
+
+def decode_clip(
+    audio: dict, sampling_rate: int, channel: int | None = None, row: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Decode a clip to its end.
+
+    Args:
+        audio: Its value in the column `audio`.
+        sampling_rate: Rate to resample to, in hertz.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
+        row: Its number, for messages.
+
+    Returns:
+        Its samples, which are left out if the clip is longer than a minute, and their number.
+
+    Raises:
+        AudioFileError: If it cannot be read.
+    """
+    blocks, number = [], 0
+    for block in open_clip(audio, sampling_rate, channel, row):
+        number += block.size
+        if number <= LONGEST_KEPT * sampling_rate:
+            blocks.append(block)
+        else:
+            blocks = []
+    return (np.concatenate(blocks) if blocks and number <= LONGEST_KEPT * sampling_rate else NOTHING), number
+
+
+def open_clip(audio: dict, sampling_rate: int, channel: int | None = None, row: int | None = None):
+    """Yield the samples of a clip in blocks: see [`stream_audio`]."""
+    data, name = audio.get("bytes"), clip_name(audio, row)
+    source, name = (name, None) if data is None else (io.BytesIO(data), repr(name))
+    return stream_audio(source, sampling_rate, name, channel)
 
 
 def decode_splits(
@@ -103,9 +147,9 @@ def with_further(dataset: DatasetDict, further: Dataset | None) -> DatasetDict:
     return dataset if further is None else DatasetDict({**dataset, FURTHER: further})
 
 
-def cache_file(dataset: Dataset, sampling_rate: int) -> str:
+def cache_file(dataset: Dataset, sampling_rate: int, channel: int | None = None) -> str:
     """Return the cache file of these clips. Its name changes when a file is replaced or modified."""
-    digest = hashlib.sha256(f"1 {sampling_rate}".encode())  # 1: what `decode_audio` writes has this form
+    digest = hashlib.sha256(f"2 {sampling_rate} {channel}".encode())  # 2: what `decode_audio` writes has this form
     for audio in dataset["audio"]:
         if audio.get("bytes") is not None:
             digest.update(audio["bytes"])
@@ -119,18 +163,48 @@ def cache_file(dataset: Dataset, sampling_rate: int) -> str:
     return str(folder / f"{digest.hexdigest()[:32]}.arrow")
 
 
-def read_waveform(row: dict, sampling_rate: int) -> np.ndarray:
-    """Return the samples of a clip, from the cache or decoded now."""
-    if row.get("waveform") is not None:
-        return np.array(row["waveform"], dtype=np.float32)  # a copy, since the cache is read-only
-    return load_audio(clip_name(row["audio"]), sampling_rate, row["audio"].get("bytes"))
+def read_stretch(row: dict, start: int, length: int, sampling_rate: int, channel: int | None = None) -> np.ndarray:
+    """Return some samples of a clip, from the cache or decoded now.
+
+    Args:
+        row: A row of what [`decode_audio`] returns, with `audio` unless its `waveform` is cached.
+        start: The first sample.
+        length: Number of samples; fewer at the end of the clip.
+        sampling_rate: Rate to resample to, in hertz.
+        channel: Number of a channel, from 0, to take instead of the mean of all.
+    """
+    if row.get("waveform") is not None and len(row["waveform"]):
+        return np.array(row["waveform"][start : start + length], dtype=np.float32)  # a copy: the cache is read-only
+    data = row["audio"].get("bytes")
+    return load_stretch(clip_name(row["audio"]), start, length, sampling_rate, data, channel)
 
 
-def content_of(audio: dict) -> bytes:
-    """Return the content of a clip's file, or nothing if there is none."""
+def digest_of(audio: dict) -> str:
+    """Return a digest of the content of a clip's file, or nothing if there is none. A file is read once."""
     if audio.get("bytes") is not None:
-        return audio["bytes"]
-    return Path(audio["path"]).read_bytes() if os.path.isfile(audio["path"] or "") else b""
+        return hashlib.sha256(audio["bytes"]).hexdigest()
+    path = audio["path"] or ""
+    if not os.path.isfile(path):
+        return ""
+    status = os.stat(path)
+    return digest_file(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def digest_file(path: str, size: int, modified: int) -> str:
+    """Return a digest of a file, which is read again only if its size or its time of modification changes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_of(audio: dict) -> int:
+    """Return the size of a clip's file in bytes; -1 if there is none."""
+    if audio.get("bytes") is not None:
+        return len(audio["bytes"])
+    return os.path.getsize(audio["path"]) if os.path.isfile(audio["path"] or "") else -1
 
 
 def fingerprint(dataset: DatasetDict, further: Dataset | None = None, contents: bool = True) -> str:
@@ -148,8 +222,6 @@ def fingerprint(dataset: DatasetDict, further: Dataset | None = None, contents: 
             audio = row.pop("audio")
             path = audio["path"] or ""
             digest.update(f"{os.path.basename(path)} {row}\n".encode())
-            if contents or audio.get("bytes") is not None:
-                digest.update(content_of(audio))
-            elif os.path.isfile(path):
-                digest.update(b"%d" % os.path.getsize(path))
+            known = digest_of(audio) if contents or audio.get("bytes") is not None else str(size_of(audio))
+            digest.update(known.encode())
     return digest.hexdigest()[:16]

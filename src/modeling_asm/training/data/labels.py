@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from transformers.utils import logging
 
 from ..tasks import MultiLabel, Regression, SingleLabel, label_names, task_of
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,29 @@ class LabelColumn:
         """Return the labels of a clip as text."""
         values = value if self.listed else [value]
         if isinstance(self.feature, ClassLabel):
-            return [self.feature.names[item] for item in values]
+            return [self.feature.names[item].strip() for item in values]
         return [text for item in values for text in split_text(item, self.separator)]
 
     def known(self) -> list[str] | None:
         """Return the classes: those that the column declares, or all that occur; `None` for a stream."""
         if isinstance(self.feature, ClassLabel):
-            return self.feature.names
+            return list(dict.fromkeys(name.strip() for name in self.feature.names))
         if self.streamed:
             return None
         return sorted(
             {text for split in self.dataset.values() for value in split["label"] for text in self.texts(value)}
         )
+
+    def padded(self) -> list[str]:
+        """Return labels with space around them, as they were written; those of a stream are not known."""
+        if isinstance(self.feature, ClassLabel):
+            texts = set(self.feature.names)
+        elif self.streamed or self.separator is not None:
+            texts = set()
+        else:
+            values = (value for split in self.dataset.values() for value in split["label"])
+            texts = {str(item) for value in values for item in (value if self.listed else [value])}
+        return sorted(text for text in texts if text != text.strip())
 
     def infer_problem_type(self) -> str:
         """Return several labels for lists, a regression for numbers with fractions, and else one label per clip."""
@@ -98,7 +113,7 @@ class LabelColumn:
 def split_text(value, separator: str | None) -> list[str]:
     """Return the labels in a text, or in a number."""
     if separator is None:
-        return [str(value)]
+        return [str(value).strip()]
     return [item.strip() for item in str(value).split(separator) if item.strip()]
 
 
@@ -144,6 +159,9 @@ def encode_labels(
         return encode_numbers(dataset, source)
     if other_label is not None and not labels:
         raise ValueError("--other_label is one of --labels, which lists the classes to keep. Set both.")
+    if padded := column.padded():
+        names = ", ".join(map(repr, padded[:3])) + (", ..." if len(padded) > 3 else "")
+        logger.warning(f"Labels of {source!r} are read without the space around them: {names}.")
     labels = choose_classes(column, labels, other_label)
     index = {label: number for number, label in enumerate(labels)}
     other = index.get(other_label)

@@ -4,6 +4,7 @@ needs torchcodec or FFmpeg.
 A new kind of source is one more branch of [`load_audio_dataset`].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from datasets import (
     load_from_disk,
 )
 
-from .folders import OWN_COLUMNS, find_label_column, read_folder, read_manifest
+from .folders import read_folder
 from .labels import encode_alike, encode_labels
+from .manifests import OWN_COLUMNS, find_label_column, read_manifest
+from .splits import SPLIT_NAMES
 
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
@@ -63,6 +66,9 @@ class DataArguments:
     )
     label_separator: str | None = field(
         default=None, metadata={"help": "Separator of labels in a text column; makes the problem multi-label."}
+    )
+    channel: int | None = field(
+        default=None, metadata={"help": "Channel of each clip, from 0, to take (default: the mean of all)."}
     )
     split_column: str | None = field(default=None, metadata={"help": "Column of the manifest with the split."})
     split_lists: list[str] = field(
@@ -121,12 +127,18 @@ class StreamedAudio(Audio):
         return {"bytes": value["bytes"], "path": value["path"]}
 
 
-def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDict | IterableDatasetDict:
+def load_audio_dataset(
+    args: DataArguments, labelled: bool = True, say: Callable[[str], None] = print
+) -> DatasetDict | IterableDatasetDict:
     """Load the splits of labelled audio that the arguments name.
+
+    Splits with a name like `valid`, `val`, `dev` or `eval` become `validation` and `test`, as in an audiofolder of
+    Hugging Face.
 
     Args:
         args: The source and its columns.
         labelled: Whether clips need labels.
+        say: What takes one line about each split: how many files were found, used and left out, and why.
 
     Returns:
         Splits with the columns `audio` (undecoded: `path` and `bytes`), `label` and the others of the source.
@@ -153,8 +165,12 @@ def load_audio_dataset(args: DataArguments, labelled: bool = True) -> DatasetDic
         dataset = load_from_disk(args.data_dir)
         dataset = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
     else:
-        return finish(load_files(args, labelled), args, labelled)
-    return finish(rename(dataset, args, labelled), args, labelled)
+        return finish(load_files(args, labelled, say), args, labelled, say)
+    return finish(rename(dataset, args, labelled), args, labelled, say)
+
+
+def silent(line: str):
+    """Say nothing: another process does."""
 
 
 def kind_of_source(args: DataArguments) -> str:
@@ -166,13 +182,16 @@ def kind_of_source(args: DataArguments) -> str:
     return SAVED_SET if any((Path(args.data_dir) / name).is_file() for name in SAVED) else FOLDER
 
 
-def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str | None = None) -> Dataset | None:
+def load_further_clips(
+    folders: list[str], dataset: DatasetDict, separator: str | None = None, say: Callable[[str], None] = print
+) -> Dataset | None:
     """Load all clips of additional folders in the form of the data; `None` if there are no folders.
 
     Args:
         folders: Audiofolders, with one sub-folder per class, or a `metadata.csv` with `file_name` and `label`.
         dataset: The data. Columns that it does not have are dropped.
         separator: Separator between the labels in a text, if a clip may have several.
+        say: What takes one line about each folder.
 
     Raises:
         FileNotFoundError: If a folder does not exist.
@@ -180,7 +199,7 @@ def load_further_clips(folders: list[str], dataset: DatasetDict, separator: str 
     """
     loaded, features = [], next(iter(dataset.values())).features
     for folder in folders:
-        for clips in load_files(DataArguments(data_dir=folder), labelled=True).values():
+        for clips in load_files(DataArguments(data_dir=folder), True, say).values():
             clips = encode_alike(clips, features, folder, separator)
             columns = {name: features[name] for name in clips.column_names if name in features}
             try:
@@ -207,34 +226,37 @@ def load_hub_dataset(args: DataArguments) -> DatasetDict | IterableDatasetDict:
         ) from error
 
 
-def load_files(args: DataArguments, labelled: bool) -> DatasetDict:
-    """Read a folder or a manifest."""
+def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) -> DatasetDict:
+    """Read a folder or a manifest, and say what was found."""
     audio_column = args.audio_column or "file_name"
     if args.manifest:
         columns = read_manifest(args.manifest, args.data_dir, audio_column, args.label_column, labelled)
-        splits = {"train": columns}
-        if args.split_column:
-            if args.split_column not in columns:
-                raise ValueError(
-                    f"{args.manifest!r} has no column {args.split_column!r}. It has: {', '.join(columns)}."
-                )
-            names = columns[args.split_column]
-            splits = {
-                split: {
-                    name: [value for value, own in zip(values, names) if own == split]
-                    for name, values in columns.items()
-                }
-                for split in dict.fromkeys(names)
-            }
+        splits = {"train": columns} if args.split_column is None else divide_rows(columns, args)
+        for name, rows in splits.items():
+            say(f"{name}: {len(rows['audio'])} clips in {args.manifest!r}")
     else:
         lists = dict(pair.split("=", 1) for pair in args.split_lists if "=" in pair)
         if len(lists) != len(args.split_lists):
             raise ValueError(f"--split_lists is {' '.join(args.split_lists)!r}, expected SPLIT=FILE for each split.")
-        splits = read_folder(
+        found = read_folder(
             args.data_dir, audio_column, args.label_column, args.folder_columns, lists, labelled=labelled
         )
+        for name, split in found.items():
+            say(f"{name}: {split.listing.describe(Path(args.data_dir))}")
+        splits = {name: split.columns for name, split in found.items()}
     dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})
     return dataset.cast_column("audio", Audio(decode=False))
+
+
+def divide_rows(columns: dict[str, list], args: DataArguments) -> dict[str, dict[str, list]]:
+    """Divide the rows of a manifest by their split."""
+    if args.split_column not in columns:
+        raise ValueError(f"{args.manifest!r} has no column {args.split_column!r}. It has: {', '.join(columns)}.")
+    names = columns[args.split_column]
+    return {
+        split: {name: [value for value, own in zip(values, names) if own == split] for name, values in columns.items()}
+        for split in dict.fromkeys(names)
+    }
 
 
 def as_dataset(columns: dict[str, list], source: str) -> Dataset:
@@ -242,6 +264,10 @@ def as_dataset(columns: dict[str, list], source: str) -> Dataset:
     for name, values in columns.items():
         try:
             pa.array(values)
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"The name {error.object!a} in the column {name!r} of {source!r} is not UTF-8. Rename it."
+            ) from error
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ValueError(f"The column {name!r} of {source!r} mixes types: {error}.") from error
     return Dataset.from_dict(columns)
@@ -264,17 +290,31 @@ def rename(dataset: DatasetDict | IterableDatasetDict, args: DataArguments, labe
     return dataset.rename_columns({old: new for old, new in names.items() if old != new})
 
 
-def finish(dataset, args: DataArguments, labelled: bool):
-    """Encode the labels, and check before and after that no split is empty."""
+def finish(dataset, args: DataArguments, labelled: bool, say: Callable[[str], None]):
+    """Name the splits, encode the labels, and check before and after that no split is empty."""
+    dataset = name_splits(dataset)
     check_not_empty(dataset, args.name)
     if not labelled:
         if given := [name for name in FOR_LABELS if getattr(args, name)]:
             raise ValueError(f"--{given[0]} would have no effect: the labels of the clips are not read. Leave it out.")
         return dataset
     labels = (args.labels, args.other_label, args.label_separator)
-    dataset = encode_labels(dataset, args.name, args.problem_type, *labels)
-    check_not_empty(dataset, args.name, f" with the labels {' '.join(args.labels)}")
-    return dataset
+    encoded = encode_labels(dataset, args.name, args.problem_type, *labels)
+    check_not_empty(encoded, args.name, f" with the labels {' '.join(args.labels)}")
+    for name, split in encoded.items():
+        if isinstance(split, Dataset) and len(split) < len(dataset[name]):
+            say(f"{name}: {len(dataset[name]) - len(split)} clips have none of --labels and are left out")
+    return encoded
+
+
+def name_splits(dataset):
+    """Rename splits to `train`, `validation` and `test`, unless there are such already."""
+    names = {name: SPLIT_NAMES.get(name.lower(), name) for name in dataset}
+    taken, renamed = set(dataset), {}
+    for name, split in dataset.items():
+        free = names[name] not in taken - {name} and names[name] not in renamed
+        renamed[names[name] if free else name] = split
+    return type(dataset)(renamed)
 
 
 def check_not_empty(dataset: DatasetDict | IterableDatasetDict, source: str, what: str = ""):

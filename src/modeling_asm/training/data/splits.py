@@ -1,14 +1,22 @@
 """Split clips into train, dev (to choose the best epoch) and test, without a speaker, kit or session in two of them."""
 
+import collections
 import itertools
+import math
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, List, concatenate_datasets
 
+from ...targets import REGRESSION
 from ..tasks import label_names, task_of
-from .decoding import clip_name, content_of
+from .decoding import clip_name, digest_of, size_of
+
+
+# Other names of splits, as an audiofolder of Hugging Face knows them.
+SPLIT_NAMES = {"training": "train", **dict.fromkeys(("valid", "val", "dev"), "validation")}
+SPLIT_NAMES |= dict.fromkeys(("testing", "eval", "evaluation"), "test")
 
 
 @dataclass
@@ -86,7 +94,10 @@ def choose_splits(
     """
     train, test, test_name = choose_test(dataset, args)
     if train is None:
-        raise ValueError(f"There is no split {args.train_split!r}. The data has: {', '.join(dataset)}.")
+        raise ValueError(
+            f"There is no split {args.train_split!r}. The data has: {', '.join(dataset)}. If these are folders of one "
+            "level, such as speakers, name the levels: --folder_columns speaker label."
+        )
     if test is not None and args.is_set("test_fraction"):
         raise ValueError(f"--test_fraction would have no effect: {test_name} is reported. Leave it out.")
     if args.dev_fraction > 0 and args.is_set("dev_fraction") and test_name == "test" and "validation" in dataset:
@@ -107,6 +118,7 @@ def choose_splits(
         check_further(further, test, args)
         splits["train"] = concatenate_datasets([train, further])
     check_classes(splits, test_name)
+    check_copies(splits)
     if args.group_column is not None:
         check_groups(splits, args.group_column)
     return splits, test_name
@@ -120,14 +132,21 @@ def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | N
         if not separator:
             raise ValueError(f"--hold_out is {args.hold_out!r}, expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
         return *hold_out(dataset, column, values), f"rows with {column} {' or '.join(values)}"
-    if args.test_split is not None and args.test_split == args.train_split:
+    train_name, test_name = find_split(dataset, args.train_split), find_split(dataset, args.test_split)
+    if args.test_split is not None and test_name == train_name:
         raise ValueError(
             f"--test_split {args.test_split} would report the clips that the model trains on. Choose another."
         )
-    if args.test_split is not None and args.test_split not in dataset:
+    if args.test_split is not None and test_name not in dataset:
         raise ValueError(f"There is no split {args.test_split!r}. The data has: {', '.join(dataset)}.")
-    name = args.test_split or next((name for name in ("test", "validation") if name in dataset), None)
-    return dataset.get(args.train_split), dataset[name] if name else None, name
+    others = (name for name in ("test", "validation") if name in dataset and name != train_name)
+    name = test_name or next(others, None)
+    return dataset.get(train_name), dataset[name] if name else None, name
+
+
+def find_split(dataset: DatasetDict, name: str | None) -> str | None:
+    """Return the name of a split as the data has it: `dev` may have become `validation`."""
+    return name if name is None or name in dataset else SPLIT_NAMES.get(name.lower(), name)
 
 
 def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> tuple[Dataset, Dataset]:
@@ -163,34 +182,65 @@ def fold_names(dataset: DatasetDict, column: str) -> list[str]:
 
 
 def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off about a fraction of the clips, so that no group (speaker, kit, session) is in both parts.
+    """Split off about a fraction of the clips of each class, so that no group (speaker, kit, session) is in both parts.
+
+    Every class keeps a clip in the first part. Groups may be too large to take the same share of every class.
 
     Args:
         dataset: The clips.
         fraction: Fraction to split off, in (0, 1).
         column: Column with the group of each clip. A clip without one (`""`) is its own group, and so is every clip if
-            `column` is `None`.
+            `column` is `None`; copies of a clip then belong together.
         seed: Seed of the random choice.
 
     Returns:
         The remaining clips, and those that were split off.
+
+    Raises:
+        ValueError: If nothing would be left, or nothing can be split off.
     """
+    names, copies = group_names(dataset, column), find_copies({"all": dataset})
+    if column is None:
+        names = [copies.get(("all", index), name) for index, name in enumerate(names)]
     members: dict[str, list[int]] = {}
-    for index, group in enumerate(group_names(dataset, column)):
+    for index, group in enumerate(names):
         members.setdefault(group, []).append(index)
     order = sorted(members)
     random.Random(seed).shuffle(order)
-    chosen: list[int] = []
-    for group in order:
-        if len(chosen) + len(members[group]) / 2 <= fraction * len(dataset) or not chosen:
-            chosen += members[group]
+    classes = classes_of(dataset)
+    counts = {
+        group: collections.Counter(itertools.chain.from_iterable(map(classes.__getitem__, rows)))
+        for group, rows in members.items()
+    }
+    total = sum(counts.values(), collections.Counter())
+    taken, chosen = collections.Counter(), []
+    limits = [
+        {index: math.floor(fraction * number) for index, number in total.items()},
+        {index: min(math.ceil(fraction * number), number - 1) for index, number in total.items()},
+        {index: number - 1 for index, number in total.items()},
+    ]
+    for limit in limits:
+        for group in list(order):
+            fits = all(taken[index] + number <= limit[index] for index, number in counts[group].items())
+            if fits and (len(chosen) + len(members[group]) / 2 <= fraction * len(dataset) or not chosen):
+                chosen += members[group]
+                taken += counts[group]
+                order.remove(group)
     rest = sorted(set(range(len(dataset))) - set(chosen))
-    if not rest:
+    if not rest or not chosen:
         raise ValueError(
-            f"Splitting off {fraction:.0%} of {len(dataset)} clips in {len(members)} groups leaves nothing to train "
-            "on. Use a smaller fraction, or a column with more groups."
+            f"Splitting off {fraction:.0%} of {len(dataset)} clips in {len(members)} groups leaves nothing of some "
+            "class to train on. Use more clips, or a column with more groups."
         )
     return dataset.select(rest), dataset.select(sorted(chosen))
+
+
+def classes_of(dataset: Dataset) -> list[list[int]]:
+    """Return the classes of each clip; none if the labels are numbers."""
+    if task_of(dataset.features).problem_type == REGRESSION:
+        return [[] for _ in range(len(dataset))]
+    labels = dataset["label"][:]
+    return labels if isinstance(dataset.features["label"], List) else [[label] for label in labels]
 
 
 def group_names(dataset: Dataset, column: str | None) -> list[str]:
@@ -238,13 +288,64 @@ def check_further(further: Dataset, test: Dataset, args: SplitArguments):
     for column in (args.hold_out_column, args.group_column):
         if column in further.column_names:
             check_groups(DatasetDict(test=test, train_also=further), column, "Remove these clips from --train_also.")
-    reported = {content_of(row["audio"]): clip_name(row["audio"]) for row in test.select_columns("audio")}
-    for row in further.select_columns("audio"):
-        content = content_of(row["audio"])
-        if content and (name := reported.get(content)):
+    check_copies(DatasetDict({"test": test, "--train_also": further}))
+
+
+def check_copies(splits: DatasetDict):
+    """Raise `ValueError` if the same recording, by its content, is in two splits."""
+    first: dict[str, tuple[str, int]] = {}
+    for (split, index), digest in find_copies(splits).items():
+        other, row = first.setdefault(digest, (split, index))
+        if other != split:
+            names = [
+                clip_name(splits[name][number]["audio"], number) for name, number in ((split, index), (other, row))
+            ]
             raise ValueError(
-                f"{clip_name(row['audio'])!r} of --train_also is the same as {name!r}, which is reported. Remove it."
+                f"{names[0]!r} of {split} is the same recording as {names[1]!r} of {other}, so the score would not "
+                "measure new recordings. Remove one of them."
             )
+
+
+def find_copies(splits: DatasetDict) -> dict[tuple[str, int], str]:
+    """Return a digest of each recording that is not the only one with its content, by split and row.
+
+    Only files of the same size are read.
+    """
+    sizes: dict[int, list[tuple[str, int, dict]]] = {}
+    for name, split in splits.items():
+        for index, audio in enumerate(split["audio"]):
+            sizes.setdefault(size_of(audio), []).append((name, index, audio))
+    sizes.pop(-1, None)
+    alike = [clips for clips in sizes.values() if len(clips) > 1]
+    digests = {(name, index): digest_of(audio) for clips in alike for name, index, audio in clips}
+    counts = collections.Counter(digests.values())
+    return {clip: digest for clip, digest in digests.items() if counts[digest] > 1}
+
+
+def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args: SplitArguments) -> str:
+    """Say what each split is used for."""
+    uses = [f"{len(splits['train'])} clips to train on"]
+    if "dev" in splits:
+        own = test_name == "test" and "validation" in dataset
+        source = "validation" if own else f"{args.dev_fraction:.0%} of {args.train_split}"
+        uses.append(f"{len(splits['dev'])} that choose the best epoch ({source})")
+    uses.append(f"{len(splits['test'])} that are reported ({test_name})")
+    lines = [f"{', '.join(uses)}."]
+    used = {find_split(dataset, args.train_split), test_name, "validation" if "dev" in splits and own else None}
+    if args.hold_out is None and (unused := [name for name in dataset if name not in used]):
+        lines.append(f"Not used: {', '.join(f'{name} ({len(dataset[name])} clips)' for name in unused)}.")
+    if alone := single_clips(splits):
+        lines.append(f"Classes with a single clip, which is trained on and never reported: {', '.join(alone)}.")
+    return " ".join(lines)
+
+
+def single_clips(splits: DatasetDict) -> list[str]:
+    """Return the names of the classes of which there is one clip in all splits."""
+    counts = collections.Counter(
+        index for split in splits.values() for classes in classes_of(split) for index in classes
+    )
+    names = label_names(splits["train"].features)
+    return [names[index] for index in sorted(counts) if counts[index] == 1]
 
 
 def describe_groups(test: Dataset, args: SplitArguments) -> dict:

@@ -25,6 +25,7 @@ def write_checkpoint(
     clips: Dataset | None = None,
     root: Path | None = None,
     weights: dict | None = None,
+    channel: int | None = None,
 ):
     """Write weights, code, feature extractor, tables, plots, card, licence and `results.json`.
 
@@ -39,6 +40,7 @@ def write_checkpoint(
         clips: The reported clips, in the order of the outputs, for the list of the worst; not for a stream.
         root: Folder of the data, which is left out of the names of the clips.
         weights: The weights, if they are not those of the model.
+        channel: Number of a channel of each clip, from 0, to draw instead of the mean of all.
 
     Raises:
         CheckpointError: If something cannot be written; the folder is then unchanged.
@@ -50,7 +52,7 @@ def write_checkpoint(
         frontend.feature_extractor.save_pretrained(staging)
         write_report(staging, task, names, references, logits, log)
         if clips is not None:
-            write_worst_clips(staging, clips, references, logits, frontend.sampling_rate, root)
+            write_worst_clips(staging, clips, references, logits, frontend.sampling_rate, root, channel)
         write_model_card(staging, results, folder.resolve().name)
         (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
         write_json(results, staging / "results.json")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from ..data.decoding import clip_name, read_waveform
+from ..data.decoding import LONGEST_KEPT, clip_name, read_stretch
 from ..run_folder import write_whole
 from ..tasks import Task, label_names, task_of
 from .plots import plot_bars, plot_clips, plot_confusion_matrix, plot_learning_curves
@@ -73,7 +73,13 @@ def write_learning_curves(folder: Path, log: list[dict]):
 
 
 def write_worst_clips(
-    folder: Path, clips: Dataset, references: np.ndarray, logits: np.ndarray, sampling_rate: int, root: Path | None
+    folder: Path,
+    clips: Dataset,
+    references: np.ndarray,
+    logits: np.ndarray,
+    sampling_rate: int,
+    root: Path | None,
+    channel: int | None = None,
 ):
     """Write `worst_clips` as `.csv` and `.png`: the clips with the largest losses, the worst first.
 
@@ -84,6 +90,7 @@ def write_worst_clips(
         logits: The model's outputs, of shape `(num_clips, num_labels)`.
         sampling_rate: Sampling rate of the clips, in hertz.
         root: Folder of the data, which is left out of the names of the clips.
+        channel: Number of a channel of each clip, from 0, to draw instead of the mean of all.
     """
     task, names = task_of(clips.features), label_names(clips.features)
     losses = task.losses(torch.from_numpy(logits), torch.from_numpy(references)).numpy()
@@ -95,7 +102,8 @@ def write_worst_clips(
     table = [[file, labels[row], predicted[row], round(float(losses[row]), 4)] for file, row in zip(files, order)]
     write_csv(folder / "worst_clips.csv", ["file", "label", "prediction", "loss"], table)
     drawn = table[: WORST_CLIPS // 2]
-    waveforms = [read_waveform(row, sampling_rate) for row in rows[: len(drawn)]]
+    shown = LONGEST_KEPT * sampling_rate
+    waveforms = [read_stretch(row, 0, shown, sampling_rate, channel) for row in rows[: len(drawn)]]
     titles = [label if label == found else f"{label}, predicted {found}" for _, label, found, _ in drawn]
     plot_clips(waveforms, sampling_rate, titles, folder / "worst_clips.png")
 

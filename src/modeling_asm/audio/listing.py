@@ -1,0 +1,102 @@
+"""Find the recordings in a folder, and keep what is left out, with the reason."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .containers import is_recording
+
+
+# Names that promise a recording, so that a damaged one is an error. What has another name is judged by its content.
+ENDINGS = {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".flac", ".oga"}
+ENDINGS |= {".ogg", ".opus", ".spx", ".mp3", ".mp2", ".m4a", ".aac", ".wma", ".webm", ".mka", ".wv", ".amr", ".3gp"}
+ENDINGS |= {".sph", ".nist", ".voc", ".avr", ".8svx", ".sf", ".paf", ".pvf"}
+HIDDEN, DANGLING, LOOP, OTHER = "hidden", "broken links", "links to a folder around them", "without sound"
+NAMED = 3  # names that a line shows of each reason
+
+
+@dataclass
+class Listing:
+    """What was found in a folder.
+
+    Args:
+        files: The recordings, in alphabetical order of their paths.
+        left_out: The other files, by the reason.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    left_out: dict[str, list[Path]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, path: Path):
+        """Add a file that is left out."""
+        self.left_out.setdefault(reason, []).append(path)
+
+    def extend(self, other: "Listing"):
+        """Add what was found elsewhere."""
+        self.files += other.files
+        for reason, paths in other.left_out.items():
+            self.left_out.setdefault(reason, []).extend(paths)
+
+    def describe(self, root: Path) -> str:
+        """Say how many files were found, used, and left out and why, with names below a folder."""
+        missing = sum(map(len, self.left_out.values()))
+        line = f"{len(self.files) + missing} files found, {len(self.files)} used"
+        reasons = []
+        for reason, paths in self.left_out.items():
+            names = [repr(str(path.relative_to(root)) if path.is_relative_to(root) else str(path)) for path in paths]
+            more = ", ..." if len(names) > NAMED else ""
+            reasons.append(f"{len(paths)} {reason} ({', '.join(names[:NAMED])}{more})")
+        return f"{line}; left out: {', '.join(reasons)}" if reasons else line
+
+
+def list_recordings(folder: Path, deep: bool = True) -> Listing:
+    """List the recordings in a folder.
+
+    Hidden files, broken links, links that lead back to a folder around them, and files that neither have the name of a
+    recording nor its content are left out.
+
+    Args:
+        folder: The folder.
+        deep: Whether to look into its sub-folders, too.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    listing, around = Listing(), {folder.resolve(), *folder.resolve().parents}
+    for child in sorted(folder.iterdir()):
+        if is_hidden(child):
+            listing.leave_out(HIDDEN, child)
+        elif child.is_dir():
+            if child.is_symlink() and child.resolve() in around:
+                listing.leave_out(LOOP, child)
+            elif deep:
+                listing.extend(list_recordings(child))
+        elif child.is_file():
+            if child.suffix.lower() in ENDINGS or has_sound(child):
+                listing.files.append(child)
+            else:
+                listing.leave_out(OTHER, child)
+        else:
+            listing.leave_out(DANGLING if child.is_symlink() else OTHER, child)
+    listing.files.sort()
+    return listing
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is one of those that operating systems leave behind."""
+    return path.name.startswith((".", "__MACOSX"))
+
+
+def has_sound(path: Path) -> bool:
+    """Return whether a file starts like a recording."""
+    try:
+        with open(path, "rb") as file:
+            return is_recording(file)
+    except OSError:
+        return False
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """Return the visible folders in a folder, in alphabetical order, without links that lead back."""
+    around = {folder.resolve(), *folder.resolve().parents}
+    folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not is_hidden(child)]
+    return [child for child in folders if not (child.is_symlink() and child.resolve() in around)]
