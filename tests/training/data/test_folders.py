@@ -128,3 +128,60 @@ def test_a_label_column_where_folders_are_the_labels(tmp_path):
     touch(tmp_path, "high/1.wav", "low/1.wav")
     with pytest.raises(ValueError, match=r"There is no column 'species': in .* the sub-folders are the labels"):
         read_folder(tmp_path, label_column="species")
+
+
+def described(folder, **options) -> dict[str, str]:
+    """What is said about each split."""
+    return {name: split.listing.describe(folder) for name, split in folders.read_folder(folder, **options).items()}
+
+
+def test_every_file_of_a_class_is_used_or_told(tmp_path):
+    """Sub-folders of a class belong to it; they used to be dropped."""
+    touch(tmp_path, "dog/1.wav", "dog/day 2/2.wav", "dog/day 2/deep/3.wav", "cat/1.wav", "cat/Thumbs.db", "0.wav")
+    (tmp_path / "cat" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
+    columns = read_folder(tmp_path)["train"]
+    assert sorted(zip(columns["label"], (path[len(str(tmp_path)) + 1 :] for path in columns["audio"]))) == [
+        ("cat", "cat/1.wav"),
+        ("dog", "dog/1.wav"),
+        ("dog", "dog/day 2/2.wav"),
+        ("dog", "dog/day 2/deep/3.wav"),
+    ]
+    assert described(tmp_path) == {
+        "train": "8 files found, 4 used; left out: 1 outside the folders of the classes ('0.wav'), 1 without sound "
+        "('cat/Thumbs.db'), 1 broken links ('cat/gone.wav'), 1 links to a folder around them ('cat/loop')"
+    }
+
+
+def test_classes_that_have_only_folders(tmp_path):
+    touch(tmp_path, "train/ann/yes/1.wav", "train/ann/no/1.wav", "train/bob/yes/1.wav")
+    message = (
+        r"The folder '.*ann' has no clips itself, but its sub-folders have.*such as --folder_columns speaker label"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_folder(tmp_path)
+    columns = read_folder(tmp_path / "train", folder_columns=["speaker", "label"])["train"]
+    assert columns["speaker"] == ["ann", "ann", "bob"]
+
+
+def test_recordings_that_the_metadata_does_not_name(tmp_path):
+    touch(tmp_path, "1.wav", "2.wav", "deep/3.wav", "notes.txt")
+    write_csv(tmp_path / "metadata.csv", ("file_name", "label"), ("1.wav", "dog"))
+    assert described(tmp_path) == {
+        "train": "4 files found, 1 used; left out: 2 not in metadata.csv ('2.wav', 'deep/3.wav'), 1 without sound "
+        "('notes.txt')"
+    }
+
+
+def test_what_is_told_of_lists(tmp_path):
+    touch(tmp_path, "yes/1.wav", "yes/2.wav", "no/1.wav", "no/2.xyz")
+    (tmp_path / "test.txt").write_text("yes/2.wav\n")
+    assert described(tmp_path, split_lists={"test": "test.txt"}) == {
+        "test": "1 files found, 1 used",
+        "train": "3 files found, 2 used; left out: 1 without sound ('no/2.xyz')",
+    }
+
+
+def test_a_split_is_told_apart_from_a_class_with_folders(tmp_path):
+    touch(tmp_path, "dog/1.wav", "dog/more/2.wav", "cat/1.wav")
+    assert read_folder(tmp_path)["train"]["label"] == ["cat", "dog", "dog"]

@@ -212,3 +212,15 @@ def test_balance_is_by_the_rarest_label():
 def test_options_and_values_of_labels_that_make_no_sense(labels, arguments, message):
     with pytest.raises(ValueError, match=message):
         encode(labels, **arguments)
+
+
+def test_space_around_labels(caplog):
+    splits = DatasetDict(train=Dataset.from_dict({"label": [" dog", "cat ", "dog"], "number": [0, 1, 2]}))
+    encoded = encode_labels(splits, "pets")
+    assert label_names(encoded["train"].features) == ["cat", "dog"]
+    assert encoded["train"]["label"][:] == [1, 0, 1]
+    assert "Labels of 'pets' are read without the space around them: ' dog', 'cat '." in caplog.text
+    caplog.clear()
+    named = splits["train"].cast_column("label", ClassLabel(names=[" dog", "cat ", "dog"]))
+    assert encode_labels(DatasetDict(train=named), "pets")["train"]["label"][:] == [0, 1, 0]
+    assert "' dog', 'cat '" in caplog.text

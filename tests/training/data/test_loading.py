@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
-from modeling_asm.training.data.loading import DataArguments, load_audio_dataset, load_further_clips
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset, load_further_clips, name_splits
 from modeling_asm.training.tasks import TASKS, label_names, task_of
 
 
@@ -313,3 +314,62 @@ def test_options_of_labels_that_are_not_read(tones, option, value):
 def test_a_column_of_files_that_folders_do_not_have(tones):
     with pytest.raises(ValueError, match=r"There is no column 'wav': in '.*tones', the files in the sub-folders are"):
         load_audio_dataset(DataArguments(str(tones), audio_column="wav"))
+
+
+def test_other_names_of_splits(tones, tmp_path):
+    """As an audiofolder of Hugging Face reads them."""
+    for name in ("train", "val", "eval"):
+        shutil.copytree(tones, tmp_path / "data" / name)
+    dataset = load_audio_dataset(DataArguments(str(tmp_path / "data")))
+    assert set(dataset) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train", "valid"], ["train", "validation"]),
+        (["Training", "DEV", "Evaluation"], ["train", "validation", "test"]),
+        (["train", "validation", "dev"], ["train", "validation", "dev"]),
+        (["train", "dev", "val"], ["train", "validation", "val"]),
+        (["clean", "other"], ["clean", "other"]),
+    ],
+)
+def test_a_split_takes_a_name_that_is_free(names, expected):
+    dataset = DatasetDict({name: Dataset.from_dict({"number": [index]}) for index, name in enumerate(names)})
+    renamed = name_splits(dataset)
+    assert list(renamed) == expected
+    assert [split["number"][0] for split in renamed.values()] == list(range(len(names)))
+
+
+def test_a_line_about_each_split(tones, capsys):
+    (tones / "low" / "desktop.ini").write_text("[x]")
+    said = []
+    load_audio_dataset(DataArguments(str(tones)), say=said.append)
+    assert said == ["train: 41 files found, 40 used; left out: 1 without sound ('low/desktop.ini')"]
+    assert capsys.readouterr().out == ""
+    load_audio_dataset(DataArguments(str(tones)))
+    assert capsys.readouterr().out == said[0] + "\n"
+
+
+def test_clips_of_other_labels_are_told(tones):
+    shutil.copytree(tones / "low", tones / "mid")
+    said = []
+    load_audio_dataset(DataArguments(str(tones), labels=["high", "low"]), say=said.append)
+    assert said[-1] == "train: 20 clips have none of --labels and are left out"
+
+
+def test_a_line_about_a_manifest(tones, tmp_path):
+    rows = [["file_name", "label", "split"], ["high/00.wav", "a", "train"], ["low/00.wav", "b", "train"]]
+    with open(tmp_path / "clips.csv", "w", newline="") as file:
+        csv.writer(file).writerows([*rows, ["low/01.wav", "b", "dev"]])
+    said = []
+    args = DataArguments(str(tones), manifest=str(tmp_path / "clips.csv"), split_column="split")
+    assert set(load_audio_dataset(args, say=said.append)) == {"train", "validation"}
+    assert said == [f"train: 2 clips in {args.manifest!r}", f"dev: 1 clips in {args.manifest!r}"]
+
+
+def test_a_name_that_is_not_utf8_is_named(tones):
+    (tones / "low" / "00.wav").rename(os.fsdecode(os.fsencode(tones) + b"/low/b\xe4r.wav"))
+    message = r"The name '.*/low/b\\udce4r\.wav' in the column 'audio' of '.*' is not UTF-8\. Rename it\."
+    with pytest.raises(ValueError, match=message):
+        load_audio_dataset(DataArguments(str(tones)))

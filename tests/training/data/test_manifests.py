@@ -1,4 +1,5 @@
 import csv
+import os
 
 import pytest
 from hypothesis import given
@@ -96,4 +97,27 @@ def test_a_damaged_csv(tmp_path):
 def test_text_that_is_not_in_utf8(tmp_path):
     (tmp_path / "list.csv").write_bytes("file_name,label\n天气.wav,a\n".encode("gbk"))
     with pytest.raises(ValueError, match=r"list\.csv' is not UTF-8: .* Save it as UTF-8"):
+        read_manifest(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_columns_that_are_not_separated_by_commas(tmp_path, separator, name):
+    (tmp_path / "list.csv").write_text(f"file_name{separator}label\n1.wav{separator}dog\n")
+    with pytest.raises(ValueError, match=rf"list\.csv' are separated by {name}, expected commas"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_paths_of_windows(tmp_path):
+    write_csv(tmp_path / "list.csv", ("file_name", "label"), (r"dog\1.wav", "dog"))
+    message = r"list\.csv' names 'dog\\\\1\.wav', a path of Windows\. Write it with slashes: 'dog/1\.wav'\."
+    with pytest.raises(ValueError, match=message):
+        read_manifest(tmp_path / "list.csv")
+    (tmp_path / r"dog\1.wav").touch()  # a name with a backslash
+    assert read_manifest(tmp_path / "list.csv")["audio"] == [str(tmp_path / r"dog\1.wav")]
+
+
+def test_a_pipe(tmp_path):
+    """As `<(command)` of a shell names it."""
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(ValueError, match=r"The manifest '.*list\.csv' is a pipe, which cannot be read twice"):
         read_manifest(tmp_path / "list.csv")

@@ -1,5 +1,10 @@
+import math
+from pathlib import Path
+
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, List
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modeling_asm.training.data.splits import (
     SplitArguments,
@@ -9,6 +14,8 @@ from modeling_asm.training.data.splits import (
     column_as_text,
     describe_further,
     describe_groups,
+    describe_use,
+    find_copies,
     fold_names,
     hold_out,
     occurring,
@@ -262,3 +269,109 @@ def test_fractions_without_effect(dataset):
     with pytest.raises(ValueError, match="--dev_fraction would have no effect: the split 'validation' chooses"):
         choose_splits(dataset, SplitArguments(dev_fraction=0.3), 0)
     assert set(choose_splits(dataset, SplitArguments(dev_fraction=0), 0)[0]) == {"train", "test"}
+
+
+def of_classes(sizes, folder=None) -> Dataset:
+    """Clips of classes with these numbers of clips; with files in a folder, no two of which are alike."""
+    labels = [index for index, size in enumerate(sizes) for _ in range(size)]
+    paths = [f"{index}.wav" for index in range(len(labels))]
+    if folder is not None:
+        paths = [str(folder / path) for path in paths]
+        for index, path in enumerate(paths):
+            Path(path).write_bytes(b"%05d" % index)
+    columns = {"audio": [{"path": path, "bytes": None} for path in paths], "label": labels}
+    return Dataset.from_dict(columns).cast_column("label", ClassLabel(names=[f"c{i}" for i in range(len(sizes))]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fifty_classes_of_three_clips(seed):
+    splits, _ = choose_splits(DatasetDict(train=of_classes([3] * 50)), SplitArguments(), seed)
+    assert {name: len(part) for name, part in splits.items()} == {"test": 30, "dev": 12, "train": 108}
+    assert occurring(splits["train"]) == set(range(50))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=2, max_size=12).filter(lambda sizes: max(sizes) > 1),
+    fraction=st.floats(0.05, 0.5),
+    seed=st.integers(0, 5),
+)
+def test_a_part_has_its_share_of_each_class(sizes, fraction, seed):
+    """Up to one clip; every class keeps one."""
+    rest, part = split_groups(of_classes(sizes), fraction, None, seed)
+    taken, kept = ([split["label"][:].count(index) for index in range(len(sizes))] for split in (part, rest))
+    assert min(kept) >= 1
+    assert len(part) == pytest.approx(max(fraction * sum(sizes), 1), abs=len(sizes) / 2 + 1)
+    for size, number in zip(sizes, taken):
+        assert math.floor(fraction * size) - 1 <= number <= max(math.ceil(fraction * size), 1)
+
+
+def test_a_class_with_one_clip_stays_in_train():
+    dataset = DatasetDict(train=of_classes([10, 1, 10, 1]))
+    for seed in range(10):
+        splits, name = choose_splits(dataset, SplitArguments(), seed)
+        assert {1, 3} <= occurring(splits["train"])
+        said = describe_use(dataset, splits, name, SplitArguments())
+        assert said.endswith("Classes with a single clip, which is trained on and never reported: c1, c3.")
+
+
+def test_what_each_split_is_used_for(dataset):
+    dataset["validation"], dataset["extra"] = split(["kim"] * 4), split(["lou"] * 3)
+    args = SplitArguments()
+    splits, name = choose_splits(dataset, args, 0)
+    assert describe_use(dataset, splits, name, args) == (
+        "8 clips to train on, 4 that choose the best epoch (validation), 2 that are reported (test). "
+        "Not used: extra (3 clips)."
+    )
+    del dataset["test"], dataset["extra"]
+    splits, name = choose_splits(dataset, args, 0)
+    assert describe_use(dataset, splits, name, args) == (
+        "7 clips to train on, 1 that choose the best epoch (10% of train), 4 that are reported (validation)."
+    )
+
+
+def test_a_split_by_its_other_name(dataset):
+    dataset["validation"] = split(["kim"] * 4)
+    _, test, name = choose_test(dataset, SplitArguments(test_split="dev"))
+    assert (len(test), name) == (4, "validation")
+    with pytest.raises(ValueError, match="--test_split training would report the clips that the model trains on"):
+        choose_test(dataset, SplitArguments(test_split="training"))
+
+
+def test_folders_that_are_no_splits(dataset):
+    with pytest.raises(
+        ValueError, match=r"no split 'train'\. The data has: ann, bob\. .* --folder_columns speaker label"
+    ):
+        choose_splits(DatasetDict(ann=dataset["train"], bob=dataset["test"]), SplitArguments(), 0)
+
+
+@pytest.mark.parametrize("kind", ["listed-twice", "copy", "bytes"])
+def test_the_same_recording_on_both_sides(tmp_path, kind):
+    clips = of_classes([4, 4], tmp_path)
+    train, test = clips.select(range(1, 7)), clips.select([0, 7])
+    if kind == "copy":
+        (tmp_path / "0.wav").write_bytes((tmp_path / "3.wav").read_bytes())
+    elif kind == "listed-twice":
+        test = clips.select([3, 7])
+    else:
+        rows = [{"path": None, "bytes": (tmp_path / name).read_bytes()} for name in ("3.wav", "7.wav")]
+        test = test.remove_columns("audio").add_column("audio", rows)
+    splits = DatasetDict(train=train, test=test)
+    with pytest.raises(ValueError, match=r"is the same recording as .* so the score would not measure new recordings"):
+        choose_splits(splits, SplitArguments(dev_fraction=0), 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_stay_on_one_side(tmp_path, seed):
+    clips = of_classes([6, 6], tmp_path)
+    for name in ("1", "2", "7"):
+        (tmp_path / f"{name}.wav").write_bytes((tmp_path / "0.wav").read_bytes())
+    splits, _ = choose_splits(DatasetDict(train=clips), SplitArguments(test_fraction=0.3), seed)
+    assert sum(len(part) for part in splits.values()) == 12
+
+
+def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
+    clips = of_classes([2, 2], tmp_path)
+    for index in range(4):
+        (tmp_path / f"{index}.wav").write_bytes(bytes(index + 1))
+    monkeypatch.setattr("modeling_asm.training.data.splits.digest_of", None)
+    assert find_copies(DatasetDict(train=clips)) == {}

@@ -311,13 +311,16 @@ def find_copies(splits: DatasetDict) -> dict[tuple[str, int], str]:
 
     Only files of the same size are read.
     """
-    sizes: dict[int, list[tuple[str, int, dict]]] = {}
-    for name, split in splits.items():
-        for index, audio in enumerate(split["audio"]):
-            sizes.setdefault(size_of(audio), []).append((name, index, audio))
-    sizes.pop(-1, None)
-    alike = [clips for clips in sizes.values() if len(clips) > 1]
-    digests = {(name, index): digest_of(audio) for clips in alike for name, index, audio in clips}
+    sizes = {
+        (name, index): size for name, split in splits.items() for index, size in enumerate(map(size_of, split["audio"]))
+    }
+    alike = collections.Counter(sizes.values())
+    digests = {
+        (name, index): digest_of(audio)
+        for name, split in splits.items()
+        for index, audio in enumerate(split["audio"])
+        if sizes[name, index] >= 0 and alike[sizes[name, index]] > 1
+    }
     counts = collections.Counter(digests.values())
     return {clip: digest for clip, digest in digests.items() if counts[digest] > 1}
 
