@@ -73,6 +73,17 @@ def main():
     print(format_table([("clips", "command", "MB"), *(tuple(row.values()) for row in rows)]))
 
 
+def format_results(results: dict) -> str:
+    """Return a Markdown table: megabytes for each set of clips and command."""
+    commands = list(results["alone"])
+    lines = ["| clips | " + " | ".join(f"`{command}`" for command in commands) + " |"]
+    lines.append("| --- " * (len(commands) + 1) + "|")
+    for clips in dict.fromkeys(row["clips"] for row in results["memory"]):
+        values = {row["command"]: row["megabytes"] for row in results["memory"] if row["clips"] == clips}
+        lines.append(f"| {clips} | " + " | ".join(str(values[command]) for command in commands) + " |")
+    return "\n".join(lines)
+
+
 def make_clips(folder: Path, kind: str, number: int, seconds: int, channels: int):
     """Write noise, half of it louder, into two folders; long recordings in pieces."""
     rng = np.random.default_rng(0)

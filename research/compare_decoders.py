@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from make_recordings import Recording, make_recordings
 
+from modeling_asm.audio.containers import find_parts
 from modeling_asm.audio.files import AudioFileError, decode_blocks
 from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.report.tables import write_json
@@ -95,8 +96,10 @@ def compare(folder: Path, recording: Recording) -> dict:
     exact = recording.format.startswith(LOSSLESS)
     tolerance = 0 if exact else DELAY * len(reference)
     right = abs(found - expected) <= tolerance and min(levels) >= FLOOR
+    decoder = "PyAV" if any(part.foreign for part in find_parts(io.BytesIO(content))) else "libsndfile"
     return description | {
         "result": "read",
+        "decoder": decoder,
         "samples": found,
         "difference": found - expected,
         "decibels": round(min(levels), 1),
@@ -177,6 +180,23 @@ def compare_cuts(path: Path, cuts: int) -> dict:
         found, expected = sum(len(part) for part, _ in parts), len(decode_with_ffmpeg(piece, parts[-1][1]))
         counts["read" if found >= expected - DELAY else "heard in part"] += 1
     return {"cuts": counts}
+
+
+def format_results(results: dict) -> str:
+    """Return a Markdown table with a row for each file."""
+    lines = ["| format | container | encoder | unusual | what happens | samples more | dB | cuts refused, read |"]
+    lines.append("| --- " * 8 + "|")
+    for row in results["files"]:
+        if row["result"] == "read":
+            difference, decibels = f"{row['difference']:+d}", "equal" if row["decibels"] == 200 else row["decibels"]
+            happens = f"read with {row['decoder']}"
+        else:
+            difference = decibels = ""
+            happens = f"refused: {row['reason'].rstrip('.')}"
+        cuts = f"{row['cuts']['refused']}, {row['cuts']['read']}"
+        cells = [row["format"], row["container"], row["encoder"], row["fault"], happens, difference, decibels, cuts]
+        lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def versions() -> dict[str, str]:

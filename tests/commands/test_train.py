@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import datasets
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -493,3 +494,49 @@ def test_a_cnn_teaches_a_mixer(run, tones, tmp_path):
     refused = (*common, "--teachers", tmp_path / "cnn", "--output_dir", tmp_path / "other")
     outcome = run("train", *refused, "--fold_column", "label", "--cross_validate")
     assert "Omit --teachers" in outcome.error
+
+
+def test_every_file_is_told_and_every_split_used(run, tones, tmp_path):
+    """Splits under other names, files that are no sound, broken links, copies and a class of one clip."""
+    data = tmp_path / "data"
+    for name, numbers in (("train", range(14)), ("dev", range(14, 17)), ("eval", range(17, 20)), ("more", range(1))):
+        for label in ("high", "low"):
+            (data / name / label).mkdir(parents=True)
+            for number in numbers:
+                shutil.copy(tones / label / f"{number:02}.wav", data / name / label)
+    shutil.copy(tones / "low" / "13.wav", data / "more" / "low" / "other.wav")
+    (data / "train" / "mid").mkdir()
+    shutil.move(data / "train" / "low" / "00.wav", data / "train" / "mid" / "only.wav")
+    (data / "train" / "low" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (data / "train" / "low" / "take.TextGrid").write_text('File type = "ooTextFile"')
+    (data / "train" / "low" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    outcome = run("train", "--data_dir", data, "--output_dir", tmp_path / "model", *QUICK, *ROUGH)
+    assert outcome.error is None
+    for line in (
+        "dev: 6 files found, 6 used",
+        "train: 31 files found, 28 used; left out: 2 without sound ('train/low/Thumbs.db', 'train/low/take.TextGrid'), "
+        "1 broken links ('train/low/gone.wav')",
+        "28 clips to train on, 6 that choose the best epoch (validation), 6 that are reported (test).",
+        "Not used: more (3 clips). Classes with a single clip, which is trained on and never reported: mid.",
+    ):
+        assert line in outcome.stdout
+    assert results_of(tmp_path / "model")["data"]["clips"] == {"train": 28, "dev": 6, "test": 6}
+    shutil.copy(data / "train" / "low" / "05.wav", data / "dev" / "low" / "copy.wav")
+    doubled = run("train", "--data_dir", data, "--output_dir", tmp_path / "again", *QUICK, *ROUGH)
+    assert "05.wav' of train is the same recording as " in doubled.error or "copy.wav' of dev is" in doubled.error
+
+
+def test_one_channel_of_every_clip(run, tones, tmp_path):
+    """The other one holds the sound of the other class, and the mean of both nothing that tells them apart."""
+    data = tmp_path / "stereo"
+    for label, other in (("high", "low"), ("low", "high")):
+        (data / label).mkdir(parents=True)
+        for number in range(20):
+            pair = [load_audio(tones / name / f"{number:02}.wav") for name in (label, other)]
+            soundfile.write(data / label / f"{number:02}.wav", np.stack(pair, 1), 16000)
+    arguments = ("--data_dir", data, "--output_dir", tmp_path / "model", *QUICK, *SPLIT, *ROUGH, "--channel", 0)
+    for keep in ("true", "false"):
+        assert run("train", *arguments, "--keep_audio", keep, "--output_dir", tmp_path / keep).error is None
+    kept, anew = (results_of(tmp_path / keep)["metrics"] for keep in ("true", "false"))
+    assert kept["loss"] == pytest.approx(anew["loss"], abs=1e-4) if "loss" in kept else kept == anew
+    assert "has 2 channels, numbered from 0, and none is 2" in run("train", *arguments[:-1], 2).error

@@ -307,3 +307,30 @@ def test_balanced_drawing_differs_from_epoch_to_epoch(dataset, feature_extractor
         clips.set_epoch(epoch)
         orders.append(list(clips.order))
     assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("kind", ["data set", "stream"])
+def test_windows_of_long_clips_are_those_of_the_whole(dataset, feature_extractor, monkeypatch, kind, keep):
+    """They are drawn from the file, and equal those of clips whose samples are kept."""
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features, Augmentation(**NOTHING))
+
+    def batch():
+        if kind == "data set":
+            return ClipDataset(decode_audio(dataset, 16000, keep=keep)[0], transform).__getitems__([3, 30, 7])
+        return next(iter(ClipStream(dataset.to_iterable_dataset(), transform, 3, 0, "error")))
+
+    kept = batch()
+    monkeypatch.setattr("modeling_asm.training.data.decoding.LONGEST_KEPT", 0.1)
+    monkeypatch.setattr("modeling_asm.training.data.decoding.cache_file", lambda *_: None)
+    long = batch()
+    assert torch.equal(kept["input_values"], long["input_values"])
+
+
+def test_statistics_of_long_clips(dataset, monkeypatch):
+    expected = measure_features(decode_audio(dataset, 16000)[0], ASMFeatureExtractor())
+    monkeypatch.setattr("modeling_asm.training.data.decoding.LONGEST_KEPT", 0.1)
+    monkeypatch.setattr("modeling_asm.training.data.decoding.cache_file", lambda *_: None)
+    decoded = decode_audio(dataset, 16000)[0]
+    assert not any(map(len, decoded["waveform"]))
+    assert measure_features(decoded, ASMFeatureExtractor()) == pytest.approx(expected, abs=1e-5)

@@ -4,7 +4,16 @@ import soundfile
 from datasets import Dataset, DatasetDict
 
 from modeling_asm.audio import AudioFileError, load_audio
-from modeling_asm.training.data.decoding import cache_file, decode_audio, decode_splits, fingerprint
+from modeling_asm.training.data.decoding import (
+    NOTHING,
+    cache_file,
+    decode_audio,
+    decode_splits,
+    digest_of,
+    fingerprint,
+    read_stretch,
+    size_of,
+)
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 
 
@@ -144,3 +153,63 @@ def test_a_row_of_neither_file_nor_bytes(dataset):
     empty = Dataset.from_dict({"audio": [{"path": None, "bytes": None}]}).cast(dataset.select_columns("audio").features)
     with pytest.raises(AudioFileError, match="row 0"):
         decode_audio(empty, 16000)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Clips of more than a tenth of a second count as long."""
+    monkeypatch.setattr("modeling_asm.training.data.decoding.LONGEST_KEPT", 0.1)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_long_clips_are_decoded_to_their_end_and_not_kept(tones, dataset, brief, keep):
+    soundfile.write(tones / "low" / "00.wav", np.full(1600, 0.5), 16000)
+    decoded, _ = decode_audio(dataset.select([3, 20]), 16000, keep=keep)
+    assert decoded["seconds"][:] == pytest.approx([0.2, 0.1])
+    if keep:
+        assert [len(waveform) for waveform in decoded["waveform"]] == [0, 1600]
+
+
+def test_damage_at_the_end_of_a_long_clip_is_found(tones, dataset, brief):
+    file = tones / "low" / "05.wav"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(AudioFileError, match=r"05\.wav' can be decoded up to 0\.20 s only"):
+        decode_audio(dataset, 16000)
+
+
+def test_a_stretch_is_the_same_from_the_cache_a_file_or_bytes(tones, dataset):
+    path = str(tones / "high" / "03.wav")
+    whole = load_audio(path)
+    rows = [
+        {"waveform": whole, "audio": None},
+        {"waveform": NOTHING, "audio": {"path": path, "bytes": None}},
+        {"audio": {"path": None, "bytes": (tones / "high" / "03.wav").read_bytes()}},
+    ]
+    for row in rows:
+        np.testing.assert_array_equal(read_stretch(row, 1000, 500, 16000), whole[1000:1500])
+        assert len(read_stretch(row, 3000, 500, 16000)) == 200
+
+
+def test_one_channel(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (3000, 2))
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    clips = Dataset.from_dict({"audio": [{"path": str(tmp_path / "a.wav"), "bytes": None}], "label": [0]})
+    for channel, expected in ((0, samples[:, 0]), (1, samples[:, 1]), (None, samples.mean(1))):
+        decoded, _ = decode_audio(clips, 16000, channel=channel)
+        np.testing.assert_allclose(decoded[0]["waveform"], expected, atol=1e-6)
+    assert cache_file(clips, 16000, 0) != cache_file(clips, 16000)
+    with pytest.raises(AudioFileError, match="has 2 channels, numbered from 0, and none is 2"):
+        decode_audio(clips, 16000, channel=2)
+
+
+def test_digests(tones):
+    """Of a file and its content alike; nothing of a file that is not there."""
+    path = tones / "high" / "03.wav"
+    file, content = {"path": str(path), "bytes": None}, {"path": None, "bytes": path.read_bytes()}
+    assert digest_of(file) == digest_of(content) != ""
+    assert size_of(file) == size_of(content) == path.stat().st_size
+    missing = {"path": str(tones / "none.wav"), "bytes": None}
+    assert (digest_of(missing), size_of(missing)) == ("", -1)
+    known = digest_of(file)
+    soundfile.write(path, np.zeros(800), 16000)
+    assert digest_of(file) != known
