@@ -27,6 +27,7 @@ SAMPLING_RATES = (1000, 1_000_000)
 # Formats of libsndfile, by its names, whose files are checked for their end, or announce none.
 CHECKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "FLAC", "OGG", "MP3", "AU", "NIST", "AVR", "VOC"}
 CHECKED |= {"HTK", "IRCAM", "PAF", "PVF"}
+BUFFER = 2**16  # bytes that are read together
 UNRECOGNISED = 1  # the number of an error of libsndfile
 AGAIN = " Copy or record it again."
 
@@ -76,7 +77,7 @@ def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, in
         RuntimeError: If libsndfile does not know it, or finds damage.
     """
     try:
-        file = soundfile.SoundFile(reader)
+        file = soundfile.SoundFile(io.BufferedReader(reader, BUFFER))
     except soundfile.LibsndfileError as error:
         if error.code == UNRECOGNISED:
             raise ValueError(f"its format is not known; {READABLE} can be read") from error

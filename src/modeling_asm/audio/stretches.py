@@ -54,7 +54,7 @@ def load_stretch(
         with contextlib.suppress(soundfile.LibsndfileError, ValueError):  # `stream_audio` tells what is wrong
             parts = find_parts(file) if data is not None else known_parts(file, os.fspath(path))
             if len(parts) == 1 and parts[0] == Part(parts[0].pieces):  # without faults and the like
-                with soundfile.SoundFile(PartReader(file, parts[0])) as sound:
+                with soundfile.SoundFile(io.BufferedReader(PartReader(file, parts[0]))) as sound:
                     if sound.format in SEEKABLE and sound.subtype.startswith(SEEKABLE_CODECS):
                         return seek(sound, start, length, sampling_rate, Downmix(name, channel))
         blocks, place = [], 0
