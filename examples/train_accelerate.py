@@ -61,7 +61,7 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         )
     if data_args.streaming or split_args.train_also:
         raise ValueError("This loop takes neither --streaming nor --train_also. Use asm-train.")
-    folder, dataset = Path(args.output_dir), load_audio_dataset(data_args)
+    folder, dataset = Path(args.output_dir), load_audio_dataset(data_args, say=accelerator.print)
     parts = (args, data_args, split_args, model_args, augmentation)
     settings = {name: value for part in parts for name, value in asdict(part).items()}
     settings |= {"clips": fingerprint(dataset), "output_dir": None, "data_dir": data_args.name}
@@ -71,17 +71,18 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         return accelerator.print(report.format_summary(results))
     set_seed(args.seed)
     with accelerator.main_process_first():
-        dataset, _, _ = decode_splits(dataset, None, sampling_rate_of(model_args))
+        dataset, _, _ = decode_splits(dataset, None, sampling_rate_of(model_args), channel=data_args.channel)
     splits, test_name = choose_splits(dataset, split_args, args.seed)
 
     features = splits["train"].features
-    model, feature_extractor = make_model(model_args, splits["train"])
+    model, feature_extractor = make_model(model_args, splits["train"], data_args.channel)
     task, frontend = TASKS[model.config.problem_type], make_frontend(model_args, feature_extractor, splits["train"])
     augmentation = augmentation if args.augment else None
-    transform = ClipTransform(frontend, features, augmentation, args.label_smoothing)
+    transform = ClipTransform(frontend, features, augmentation, args.label_smoothing, data_args.channel)
     options = {"batch_size": args.batch_size // accelerator.num_processes, "collate_fn": collate_clips}
     train_loader = DataLoader(ClipDataset(splits["train"], transform, args.seed), shuffle=True, **options)
-    test_loader = DataLoader(ClipDataset(splits["test"], ClipTransform(frontend, features)), **options)
+    plain = ClipTransform(frontend, features, channel=data_args.channel)
+    test_loader = DataLoader(ClipDataset(splits["test"], plain), **options)
 
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]  # gains and biases do not decay

@@ -12,7 +12,7 @@ from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..targets import REGRESSION
 from .data.clips import ClipDataset, ClipStream, ClipTransform
-from .data.decoding import decode_audio
+from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
 from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use
@@ -28,7 +28,8 @@ from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
 
 
-STREAMED_CLIPS = 1000  # clips of a stream that determine window, mean and deviation
+# The first clips of a stream determine window, mean and deviation: so many, or those of so many bytes.
+STREAMED_CLIPS, STREAMED_BYTES = 1000, 2**28
 
 # Training arguments that results and cards state.
 STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
@@ -193,7 +194,13 @@ def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
     splits = {"train": train, "test": test}
     if args.split.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
         splits["dev"] = dataset["validation"]
-    first = Dataset.from_list(list(splits["train"].take(STREAMED_CLIPS)), features=splits["train"].features)
+    first, size = [], 0
+    for row in train.take(STREAMED_CLIPS):
+        first.append(row)
+        size += size_of(row["audio"])
+        if size > STREAMED_BYTES:
+            break
+    first = Dataset.from_list(first, features=train.features)
     clips, _ = decode_audio(
         first, sampling_rate_of(args.model), args.experiment.on_bad_audio, keep=False, channel=args.data.channel
     )

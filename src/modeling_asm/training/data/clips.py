@@ -54,9 +54,12 @@ class ClipTransform:
 
     def __call__(self, rows: list[dict], rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the model's inputs and `labels`: class indices, class probabilities, or numbers."""
+        return self.extract([self.cut(row, rng) for row in rows], [row["label"] for row in rows], rng)
+
+    def extract(self, waveforms: list[np.ndarray], labels: list, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the same for clips that were cut."""
         rate = self.frontend.sampling_rate
-        waveforms = [torch.from_numpy(self.cut(row, rng)) for row in rows]
-        labels = self.targets([row["label"] for row in rows])
+        waveforms, labels = [torch.from_numpy(waveform) for waveform in waveforms], self.targets(labels)
         if self.augmentation is not None:
             waveforms = self.augmentation.augment_waveforms(waveforms, rate, rng)
         inputs = self.frontend.extract(waveforms)
@@ -197,7 +200,7 @@ class ClipStream(torch.utils.data.IterableDataset):
         """Yield the rows of one pass or, if endless, of one after another."""
         for epoch in itertools.count() if self.endless else [0]:
             self.dataset.set_epoch(epoch)
-            for columns in self.dataset.iter(self.batch_size):  # a plain loop would share the rows among workers
+            for columns in self.dataset.iter(1):  # a plain loop would share the rows among workers
                 yield from columns_to_rows(columns)
 
     def file_names(self, indices: list[int]) -> list[str]:
@@ -208,25 +211,29 @@ class ClipStream(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = torch.utils.data.get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rows = enumerate(self.rows())
-        for number, batch in enumerate(iter(lambda: list(itertools.islice(rows, self.batch_size)), [])):
+        for number, batch in itertools.groupby(enumerate(self.rows()), lambda row: row[0] // self.batch_size):
             if number % workers != first:
                 continue
-            if good := dict(self.readable(batch)):
-                inputs = self.transform(list(good.values()), np.random.default_rng([self.seed, number]))
-                yield from columns_to_rows(inputs | {"index": torch.tensor(list(good))})
+            rng = np.random.default_rng([self.seed, number])
+            if good := list(self.cut(batch, rng)):
+                indices, waveforms, labels = zip(*good)
+                inputs = self.transform.extract(waveforms, labels, rng)
+                yield from columns_to_rows(inputs | {"index": torch.tensor(indices)})
 
-    def readable(self, batch: list[tuple[int, dict]]) -> Iterator[tuple[int, dict]]:
-        """Decode rows into their `waveform`, unless they are long; omit those that cannot be read, or raise."""
+    def cut(self, batch: Iterator[tuple[int, dict]], rng: np.random.Generator) -> Iterator[tuple]:
+        """Yield index, samples and label of each row of a batch as it arrives, so that recordings are not collected.
+
+        Those that cannot be read are left out, or raise.
+        """
+        rate, channel = self.transform.frontend.sampling_rate, self.transform.channel
         for index, row in batch:
-            rate, channel = self.transform.frontend.sampling_rate, self.transform.channel
             try:
                 waveform, number = decode_clip(row["audio"], rate, channel, index)
             except AudioFileError as error:
                 if self.on_bad_audio == "error":
                     raise AudioFileError(f"{error}{SKIP}") from error
                 continue
-            yield index, {**row, "waveform": waveform, "seconds": number / rate}
+            yield index, self.transform.cut({**row, "waveform": waveform, "seconds": number / rate}, rng), row["label"]
 
 
 def columns_to_rows(columns: dict) -> list[dict]:
