@@ -201,12 +201,8 @@ def format_results(results: dict) -> str:
 
 def versions() -> dict[str, str]:
     """Return the version of each encoder, as it tells it."""
-    commands = {
-        "ffmpeg": "-version",
-        "wavpack": "--help",
-        **dict.fromkeys(("lame", "sox", "flac", "oggenc"), "--version"),
-    }
-    commands |= {"opusenc": "--version", "speexenc": "--version"}
+    names = ("wavpack", "lame", "sox", "flac", "oggenc", "opusenc", "speexenc")
+    commands = {"ffmpeg": "-version", **dict.fromkeys(names, "--version")}
     outputs = {
         name: subprocess.run([name, option], capture_output=True, text=True) for name, option in commands.items()
     }

@@ -109,3 +109,10 @@ def test_ffmpeg_is_told_the_format():
     with pytest.raises(ValueError, match=r"FFmpeg says|Invalid data"):
         list(decode_foreign(io.BytesIO(playlist), Foreign("MPEG-4", "mov")))
     assert parts_of(playlist)[0].foreign is None
+
+
+@pytest.mark.parametrize("name", ["aac.aac", "aac.m4a", "wavpack.wv", "wma2.wma", "sox_8000.amr-nb", "opus.webm"])
+def test_tags_around_a_file(name):
+    tag = b"ID3\4\0\0\0\0\0\x14" + bytes(20)
+    for content in (tag + read(name), tag + tag + read(name) + b"TAG" + bytes(125)):
+        np.testing.assert_array_equal(samples_of(content), samples_of(read(name)))

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_asm import ASMFeatureExtractor
-from modeling_asm.audio.windows import FrameStream, WindowStream, read_opening, read_waveforms, read_windows
+from modeling_asm.audio.windows import (
+    FrameStream,
+    WindowStream,
+    read_opening,
+    read_pieces,
+    read_waveforms,
+    read_windows,
+)
 from modeling_asm.windowing import window_starts
 
 
@@ -126,3 +133,20 @@ def test_a_recording_of_one_window_is_not_read_further():
     assert [len(block) for block in rest] == [1]
     nothing, _ = read_opening([], 2800)
     assert nothing.dtype == np.float32
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8), size=st.integers(1, 40))
+def test_pieces_cover_a_recording(sizes, size):
+    """One after another; the last one ends with it, and a short recording is one piece."""
+    samples = np.arange(sum(sizes), dtype=np.float32)
+    pieces = [piece.numpy() for piece in read_pieces(np.split(samples, np.cumsum(sizes)[:-1]), size)]
+    if len(samples) < size:
+        (piece,) = pieces
+        np.testing.assert_array_equal(piece, samples)
+        return
+    assert {len(piece) for piece in pieces} == {size}
+    starts = [int(piece[0]) for piece in pieces]
+    whole = list(range(0, len(samples) - size + 1, size))
+    assert starts == whole + ([len(samples) - size] if len(samples) % size else [])
+    for piece in pieces:
+        np.testing.assert_array_equal(piece, samples[int(piece[0]) : int(piece[0]) + size])

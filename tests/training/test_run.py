@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, Wav2Vec2FeatureExtractor
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.clips import ClipDataset, ClipStream
+from modeling_asm.training.data.decoding import size_of
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.run import (
     as_inputs,
     choose_reported,
+    describe_clips,
     describe_training,
     divide,
     kept_weights,
@@ -239,3 +242,25 @@ def test_the_description_of_a_training(make_arguments, checkpoint):
     assert plain["kept"] == "the mean of the last 2 checkpoints"
     assert not {"teachers", "teacher_share"} & set(plain)
     assert describe_training(args, None, None, None) is None
+
+
+def test_the_first_clips_of_a_stream_are_not_more_than_fit(make_arguments, make_stream, monkeypatch):
+    """They are kept as they are encoded, and long recordings would fill the memory."""
+    stream, args = make_stream(train=20, test=20), make_arguments({"shuffle_buffer": 1})
+    assert len(prepare_stream(args, stream)[1]) == 40
+    monkeypatch.setattr("modeling_asm.training.run.STREAMED_BYTES", 5 * size_of(next(iter(stream["train"]))["audio"]))
+    assert len(prepare_stream(args, stream)[1]) == 6
+
+
+def test_what_is_said_about_the_clips(make_arguments, clips, capsys):
+    splits = DatasetDict(train=clips.select(range(10, 30)), test=clips.select(range(5)))
+    for seconds, words in (
+        (0.1, "5 clips of test are longer than the model's window of 0.10 s, and their start is"),
+        (1, ""),
+    ):
+        frontend = Frontend(Wav2Vec2FeatureExtractor(), seconds)
+        describe_clips(make_arguments(), DatasetDict(splits), splits, "test", frontend)
+        told = capsys.readouterr().out
+        assert told.startswith("20 clips to train on, 5 that are reported (test).\n")
+        assert words in told
+        assert ("longer" in told) == bool(words)

@@ -22,18 +22,24 @@ def decode_foreign(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarra
         import av
     except ImportError as error:
         raise ValueError(f"{foreign.name} needs PyAV: `pip install av`. Without it, {READABLE} can be read") from error
-    blocks = demux(file, foreign)
-    while True:
-        try:
-            with errors() as messages:
-                block = next(blocks, None)
-        except av.FFmpegError as error:
-            raise ValueError(messages[0] if messages else error.strerror) from error
-        if messages:  # of what FFmpeg left out
-            raise ValueError(messages[0])
-        if block is None:
-            return
-        yield block
+    try:
+        with errors() as messages:  # those about the header are about more than sound
+            container = av.open(file, format=foreign.demuxer)
+    except av.FFmpegError as error:
+        raise ValueError(messages[0] if messages else error.strerror) from error
+    with container:
+        blocks = demux(container, foreign)
+        while True:
+            try:
+                with errors() as messages:
+                    block = next(blocks, None)
+            except av.FFmpegError as error:
+                raise ValueError(messages[0] if messages else error.strerror) from error
+            if messages:  # of what FFmpeg left out
+                raise ValueError(messages[0])
+            if block is None:
+                return
+            yield block
 
 
 @contextlib.contextmanager
@@ -57,22 +63,20 @@ def errors() -> Iterator[list[str]]:
         ]
 
 
-def demux(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield the blocks of the only stream of sound in a file."""
+def demux(container, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the blocks of the only stream of sound in an open file."""
     import av
 
-    with av.open(file, format=foreign.demuxer) as container:
-        if len(container.streams.audio) != 1:
-            count = len(container.streams.audio)
-            raise ValueError(f"it has {count} streams of sound, expected one; extract one with FFmpeg")
-        planar, seconds = av.AudioResampler(format="fltp"), 0.0
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.is_corrupt:
-                raise ValueError("a packet after it is damaged")
-            for frame in packet.decode():
-                for converted in planar.resample(frame):
-                    seconds += converted.samples / converted.sample_rate
-                    yield converted.to_ndarray().T, converted.sample_rate
-        announced = (container.duration or 0) / av.time_base if foreign.timed and len(container.streams) == 1 else 0.0
-        if seconds < announced - SHORTFALL or (announced > 0 and not seconds):
-            raise ValueError(f"its header announces {announced:.2f} s")
+    if (count := len(container.streams.audio)) != 1:
+        raise ValueError(f"it has {count} streams of sound, expected one; extract one with FFmpeg")
+    planar, seconds = av.AudioResampler(format="fltp"), 0.0
+    for packet in container.demux(container.streams.audio[0]):
+        if packet.is_corrupt:
+            raise ValueError("a packet after it is damaged")
+        for frame in packet.decode():
+            for converted in planar.resample(frame):
+                seconds += converted.samples / converted.sample_rate
+                yield converted.to_ndarray().T, converted.sample_rate
+    announced = (container.duration or 0) / av.time_base if foreign.timed and len(container.streams) == 1 else 0.0
+    if seconds < announced - SHORTFALL or (announced > 0 and not seconds):
+        raise ValueError(f"its header announces {announced:.2f} s")

@@ -8,9 +8,9 @@ from .chunks import find_aiff, find_caf, find_svx, find_w64, find_wav
 from .flac import find_flac
 from .foreign import READABLE, recognise
 from .headers import find_au, find_avr, find_nist, find_voc
-from .mpeg import Frames, find_mpeg, skip_tags
+from .mpeg import Frames, find_mpeg, size_of_id3
 from .ogg import find_ogg
-from .parts import Foreign, Part, PartReader, read_at
+from .parts import ID3V1, Foreign, Part, PartReader, read_at
 
 
 __all__ = ["READABLE", "Foreign", "Part", "PartReader", "find_parts", "is_recording"]
@@ -52,7 +52,7 @@ def find_parts(file: BinaryIO) -> list[Part]:
     Raises:
         ValueError: If nothing can be read; the message says why.
     """
-    start, stop = skip_front(file)
+    start, stop = without_tags(file)
     if find := choose_finder(file, start):
         return find(file, start, stop)
     if foreign := recognise(file, start):
@@ -65,17 +65,20 @@ def find_parts(file: BinaryIO) -> list[Part]:
 
 def is_recording(file: BinaryIO) -> bool:
     """Return whether a file starts like a recording: nothing else is checked."""
-    start, stop = skip_front(file)
+    start, stop = without_tags(file)
     find = choose_finder(file, start)
     if find is not None:
         return find is not find_whole
     return recognise(file, start) is not None or Frames(file, stop).confirmed(start) is not None
 
 
-def skip_front(file: BinaryIO) -> tuple[int, int]:
-    """Return where a file starts, after tags, and where it ends."""
-    stop = file.seek(0, io.SEEK_END)
-    return skip_tags(file, 0, stop) if read_at(file, 0, 3) == b"ID3" else 0, stop
+def without_tags(file: BinaryIO) -> tuple[int, int]:
+    """Return where a file starts and ends, without the ID3 tags in front of it and behind it."""
+    start, stop = 0, file.seek(0, io.SEEK_END)
+    while size := size_of_id3(read_at(file, start, 10)):
+        start += size
+    tagged = stop - start > ID3V1 and read_at(file, stop - ID3V1, 3) == b"TAG"
+    return min(start, stop), stop - ID3V1 if tagged else stop
 
 
 def choose_finder(file: BinaryIO, start: int) -> Callable | None:

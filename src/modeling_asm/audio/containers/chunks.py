@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from .mpeg import find_mpeg
-from .parts import ID3V1, Foreign, Part, is_padding, missing_samples, patch, read_at
+from .parts import Foreign, Part, is_padding, missing_samples, patch, read_at
 
 
 # Sizes that stand for an unknown one: none, about the largest 32-bit numbers, and about the largest 64-bit ones.
@@ -182,7 +182,7 @@ def require(chunks: dict[bytes, Chunk], *names: bytes) -> Chunk:
 def find_end(file: BinaryIO, samples: Chunk, stop: int, form: Form) -> tuple[int, int | None, str | None]:
     """Return where the samples of a file end, where a file that was joined to it starts, and what is wrong.
 
-    What follows the samples must be chunks, another file, a tag or padding; else they go on to the end.
+    What follows the samples must be chunks, another file or padding; else they go on to the end.
     """
     end = samples.start + samples.size
     if end > stop:
@@ -194,8 +194,7 @@ def find_end(file: BinaryIO, samples: Chunk, stop: int, form: Form) -> tuple[int
     while place < stop and not is_padding(file, place, stop):
         chunk = form.read(file, place, stop)
         if chunk is None:
-            tag = place == stop - ID3V1 and read_at(file, place, 3) == b"TAG"
-            return end if tag else stop, None, None
+            return stop, None, None
         if chunk.name in JOINED and read_at(file, chunk.start, 4) in KINDS:
             return end, place, None
         place = form.after(chunk)

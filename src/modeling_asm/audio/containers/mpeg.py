@@ -198,13 +198,20 @@ def read_counter(content: bytes, frame: Frame) -> tuple[bool, int | None] | None
     return None
 
 
+def size_of_id3(head: bytes) -> int:
+    """Return the size of the ID3v2 tag that starts with these bytes; 0 if there is none."""
+    if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) >= 128:
+        return 0
+    size = sum(byte << 7 * (3 - index) for index, byte in enumerate(head[6:10]))
+    return 10 + size + (10 if head[5] & 0x10 else 0)  # with a footer
+
+
 def skip_tags(file: BinaryIO, place: int, stop: int) -> int:
     """Return where the tags (ID3v2, ID3v1, APE, Lyrics3) and zeros that start at a place end."""
     while place < stop:
         head, before = read_at(file, place, min(32, stop - place)), place
-        if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
-            size = sum(byte << 7 * (3 - index) for index, byte in enumerate(head[6:10]))
-            place += 10 + size + (10 if head[5] & 0x10 else 0)  # with a footer
+        if size := size_of_id3(head):
+            place += size
         elif head[:4] == b"TAG+":
             place += 227
         elif head[:3] == b"TAG":
