@@ -31,8 +31,8 @@ SETS = [
     ("20,000 of 1 second, WAV", "WAV", 20_000, 1, 1),
     ("24 of 10 minutes, stereo WAV", "WAV", 24, 600, 2),
     ("24 of 10 minutes, MP3", "MP3", 24, 600, 1),
-    ("2 of 3 hours, WAV", "WAV", 2, 3 * 3600, 1),
-    ("2 of 3 hours, FLAC", "FLAC", 2, 3 * 3600, 1),
+    ("4 of 3 hours, WAV", "WAV", 4, 3 * 3600, 1),
+    ("4 of 3 hours, FLAC", "FLAC", 4, 3 * 3600, 1),
 ]
 TRAIN = "--size tiny --max_steps 30 --per_device_train_batch_size 8 --test_fraction 0.4 --dev_fraction 0 --resamples 0"
 COMMANDS = {
