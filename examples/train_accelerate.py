@@ -71,7 +71,8 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         return accelerator.print(report.format_summary(results))
     set_seed(args.seed)
     with accelerator.main_process_first():
-        dataset, _, _ = decode_splits(dataset, None, sampling_rate_of(model_args), channel=data_args.channel)
+        options = {"say": accelerator.print, "channel": data_args.channel}
+        dataset, _, _ = decode_splits(dataset, None, sampling_rate_of(model_args), **options)
     splits, test_name = choose_splits(dataset, split_args, args.seed)
 
     features = splits["train"].features

@@ -9,6 +9,7 @@ of decoded clips is such a file. The first set of clips shows what a command nee
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def main():
                 own.setdefault(command, megabytes)
                 rows.append({"clips": title, "command": command, "megabytes": round(megabytes - own[command])})
                 print(title, command, rows[-1]["megabytes"], flush=True)
-            subprocess.run(["rm", "-rf", clips], check=True)
+            shutil.rmtree(clips)
     results = {
         "command": describe_command("python research/benchmark_memory.py", sys.argv[1:]),
         "alone": {command: round(megabytes) for command, megabytes in own.items()},

@@ -48,7 +48,7 @@ def main():
         folder = Path(name)
         rows = []
         for recording in make_recordings(folder, args.seconds):
-            row = compare(folder, recording) | compare_cuts(folder / recording.name, args.cuts)
+            row = compare(folder, recording) | compare_cuts(folder / recording.name, args.cuts, recording.endless)
             rows.append(row)
             print(recording.name, row["result"], row["cuts"], flush=True)
     wrong = [row["name"] for row in rows if not row["right"]]
@@ -88,7 +88,7 @@ def compare(folder: Path, recording: Recording) -> dict:
     parts, error = decode(content)
     if error:
         reason = re.sub(r"^.*?(?:only: |: )", "", error).replace(" Copy or record it again.", "")
-        return description | {"result": "refused", "reason": reason, "right": True}
+        return description | {"result": "refused", "reason": reason, "right": recording.refused}
     rates = [rate for _, rate in parts] if len(parts) == len(recording.holds) else [parts[0][1]] * len(recording.holds)
     reference = [decode_with_ffmpeg((folder / name).read_bytes(), rate) for name, rate in zip(recording.holds, rates)]
     expected, found = sum(map(len, reference)), sum(len(part) for part, _ in parts)
@@ -167,18 +167,26 @@ def level_of_difference(sound: np.ndarray, reference: np.ndarray) -> float:
     return 200.0 if error < 1e-20 else float(10 * np.log10(power / error))
 
 
-def compare_cuts(path: Path, cuts: int) -> dict:
-    """Return how many cuts of a file are refused, read to their end, and heard in part without a word."""
+def compare_cuts(path: Path, cuts: int, endless: bool) -> dict:
+    """Return how many cuts of a file are refused, read to their end, and heard in part without a word.
+
+    Args:
+        path: The file.
+        cuts: How many to make.
+        endless: Whether it does not announce its length. Then a cut may be read to its end, as FFmpeg does. A cut of
+            another file must be refused, unless only what follows the sound is missing.
+    """
     content, draw = path.read_bytes(), random.Random(path.name)
-    counts = {"refused": 0, "read": 0, "heard in part": 0}
+    counts, whole = {"refused": 0, "read": 0, "heard in part": 0}, sum(len(part) for part, _ in decode(content)[0])
     for _ in range(cuts):
         piece = content[: draw.randrange(len(content))]
         parts, error = decode(piece)
         if error:
             counts["refused"] += 1
             continue
-        found, expected = sum(len(part) for part, _ in parts), len(decode_with_ffmpeg(piece, parts[-1][1]))
-        counts["read" if found >= expected - DELAY else "heard in part"] += 1
+        found = sum(len(part) for part, _ in parts)
+        expected = len(decode_with_ffmpeg(piece, parts[-1][1])) - DELAY if endless else whole
+        counts["read" if found >= expected else "heard in part"] += 1
     return {"cuts": counts}
 
 

@@ -34,6 +34,8 @@ class Recording:
         encoder: The program that made it.
         fault: What is unusual about it; empty if nothing.
         holds: Names of the files that hold the same sound without the fault; a decoder reads these as the reference.
+        refused: Whether it cannot be read.
+        endless: Whether it does not announce its length.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Recording:
     encoder: str
     fault: str = ""
     holds: tuple[str, ...] = ()
+    refused: bool = False
+    endless: bool = False
 
 
 # Name, format, container, command. `{wav}` is the source, `{out}` the result; without `{out}`, it is written to a pipe.
@@ -148,6 +152,20 @@ ENCODED = [
     ("tta.tta", "True Audio", "none", FFMPEG + "{out}"),
     ("g722.g722", "G.722", "none", FFMPEG + "{out}"),
 ]
+# What is neither read by libsndfile in full nor by FFmpeg's formats that are known to be safe.
+REFUSED = ("sox.mat", "sox_8000.gsm", "ac3.ac3", "tta.tta", "g722.g722")
+# What does not announce its length, so that a cut cannot be told from a shorter recording.
+ENDLESS = (
+    "lame_bare.mp3",
+    "lame_vbr_bare.mp3",
+    "ffmpeg_bare.mp3",
+    "shine.mp3",
+    "sox.mp3",
+    "sox.sf",
+    "sox.paf",
+    "sox.pvf",
+)
+ENDLESS += ("sox_8000.amr-nb", "aac.aac", "twolame.mp2")
 # What FFmpeg does not decode, or not to its end: the source is the reference.
 LIKE_SOURCE = ("lame_free.mp3", "sox.voc")
 # The same, written to a pipe, where the program cannot complete the header: the whole file, and the command.
@@ -249,9 +267,12 @@ def make_recordings(folder: Path, seconds: float) -> list[Recording]:
     for name, kind, container, command in ENCODED:
         encode(command, folder / name, sources)
         holds = ("pcm16.wav" if name in LIKE_SOURCE else name,)
-        recordings[name] = Recording(name, kind, container, command.split()[0], holds=holds)
+        endless = name in ENDLESS or (name.startswith("ffmpeg_") and name.endswith(".mp2"))
+        recordings[name] = Recording(
+            name, kind, container, command.split()[0], holds=holds, refused=name in REFUSED, endless=endless
+        )
     for whole, command in PIPED.items():
-        other = replace(recordings[whole], name=f"piped_{whole}", fault="written to a pipe")
+        other = replace(recordings[whole], name=f"piped_{whole}", fault="written to a pipe", endless=True)
         encode(command, folder / other.name, sources)
         recordings[other.name] = other
     for first, second in JOINED:
@@ -259,12 +280,15 @@ def make_recordings(folder: Path, seconds: float) -> list[Recording]:
         fault = "two joined" if same else f"joined with {recordings[second].format}, {second}"
         name = f"joined_{len(recordings)}{Path(first).suffix}"
         (folder / name).write_bytes((folder / first).read_bytes() + (folder / second).read_bytes())
-        recordings[name] = replace(recordings[first], name=name, fault=fault, holds=(first, second))
+        recordings[name] = replace(
+            recordings[first], name=name, fault=fault, holds=(first, second), endless=recordings[second].endless
+        )
     for fault, wholes, change in FAULTS:
         for whole in wholes:
             name = f"fault_{len(recordings)}{Path(whole).suffix}"
             (folder / name).write_bytes(change((folder / whole).read_bytes()))
-            recordings[name] = replace(recordings[whole], name=name, fault=fault)
+            endless = recordings[whole].endless or fault.startswith(("announces", "never closed", "cut in"))
+            recordings[name] = replace(recordings[whole], name=name, fault=fault, endless=endless)
     for source in sources.values():
         source.unlink()
     return list(recordings.values())

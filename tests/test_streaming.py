@@ -96,7 +96,10 @@ def test_from_pretrained(checkpoint):
         ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
         ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.*, got 'tanh'"),
         ({"dtype": "float64"}, r"`dtype` must be one of \('int16', 'int32', 'uint8', 'float32'\), got 'float64'"),
-        ({"channels": 0}, "`channels` must be at least 1, got 0"),
+        ({"channels": 2, "channel": 2}, "`channel` must be below the number of channels, 2, got 2"),
+        ({"channel": -1}, "`channel` must be the number of a channel, from 0, got -1"),
+        ({"channels": 2.5}, r"`channels` must be a whole number of at least 1, got 2\.5"),
+        ({"channels": 0}, "`channels` must be a whole number of at least 1, got 0"),
         ({"sampling_rate": 10}, "`sampling_rate` must be between 1000 and 1000000 Hz, got 10"),
     ],
     ids=str,
@@ -166,6 +169,16 @@ def test_another_type_than_declared(model, feature_extractor):
 def test_one_channel_of_a_stream(model, feature_extractor):
     expected = ASMStreamingClassifier(model, feature_extractor).push(STEREO[:, 1])
     assert ASMStreamingClassifier(model, feature_extractor, channel=1).push(STEREO) == expected
+
+
+def test_the_layout_of_the_first_chunk_is_that_of_all(model, feature_extractor):
+    """Later ones may be as short as they like."""
+    classifier = ASMStreamingClassifier(model, feature_extractor)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), and either axis could hold the channels"):
+        classifier.push(STEREO[:2])
+    expected = ASMStreamingClassifier(model, feature_extractor).push(STEREO)
+    pieces = [STEREO[:100], STEREO[100:102], STEREO[102:103], STEREO[103:]]
+    assert [answer for piece in pieces for answer in classifier.push(piece)] == expected
 
 
 def test_a_stream_whose_channels_cancel(model, feature_extractor, caplog):

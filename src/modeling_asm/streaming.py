@@ -5,7 +5,7 @@ import soxr
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from .audio.channels import Downmix, as_channels
+from .audio.channels import Downmix, as_channels, holds_channels_first
 from .audio.files import SAMPLING_RATES
 from .audio.windows import FrameStream, WindowStream
 from .feature_extraction_asm import ASMFeatureExtractor
@@ -70,9 +70,11 @@ class ASMStreamingClassifier:
             raise ValueError(f"`sampling_rate` must be between {low} and {high} Hz, got {sampling_rate}.")
         if dtype is not None and dtype not in CHUNK_TYPES:
             raise ValueError(f"`dtype` must be one of {CHUNK_TYPES}, got {dtype!r}.")
-        if channels is not None and channels < 1:
-            raise ValueError(f"`channels` must be at least 1, got {channels}.")
-        check_arguments(top_k=top_k, function_to_apply=function_to_apply)
+        if channels is not None and (not isinstance(channels, int) or channels < 1):
+            raise ValueError(f"`channels` must be a whole number of at least 1, got {channels!r}.")
+        if channel is not None and channels is not None and channel >= channels:
+            raise ValueError(f"`channel` must be below the number of channels, {channels}, got {channel!r}.")
+        check_arguments(top_k=top_k, function_to_apply=function_to_apply, channel=channel)
         self.pipeline = ASMAudioClassificationPipeline(model=model.eval(), feature_extractor=feature_extractor)
         self.feature_extractor = feature_extractor
         self.sampling_rate = sampling_rate or feature_extractor.sampling_rate
@@ -91,7 +93,7 @@ class ASMStreamingClassifier:
     def reset(self):
         """Forget all samples, and start again at 0 s."""
         rate = self.feature_extractor.sampling_rate
-        self.downmix = Downmix("The stream", self.channel)
+        self.downmix, self.channels_first, self.warned = Downmix("The stream", self.channel), None, False
         self.frames = FrameStream(self.feature_extractor)
         hop = max(round(self.hop * rate / self.frames.shift), 1)
         self.windows = WindowStream(self.feature_extractor.max_length, hop)
@@ -103,8 +105,9 @@ class ASMStreamingClassifier:
         """Take the next samples, and return the windows that they complete: none, one or several.
 
         Args:
-            chunk: Array or tensor of shape `(num_samples,)`, or with channels on either axis, of any length, including
-                0: floats in [-1, 1], or PCM of type `uint8`, `int16` or `int32`. Or bytes, with `dtype`.
+            chunk: Array or tensor of shape `(num_samples,)`, or with channels on either axis, the same in all chunks,
+                of any length, including 0: floats in [-1, 1], or PCM of type `uint8`, `int16` or `int32`. Or bytes,
+                with `dtype`. The first chunk must have more samples than channels.
 
         Returns:
             A list of dictionaries with `start` and `end`, in seconds from the first sample, and `scores`, a list of
@@ -118,7 +121,13 @@ class ASMStreamingClassifier:
         chunk = self._typed(chunk)
         if chunk.numel() == 0:
             return []
-        samples = torch.from_numpy(self.downmix(as_channels(chunk, "The chunk", self.channels)))
+        if chunk.ndim == 2 and self.channels_first is None:
+            self.channels_first = holds_channels_first(tuple(chunk.shape), "The chunk", self.channels)
+        samples = self.downmix(as_channels(chunk, "The chunk", self.channels, self.channels_first))
+        samples = torch.from_numpy(samples)
+        if self.downmix.samples > self.sampling_rate and not self.warned:  # what one second says
+            self.warned = self.downmix.cancels
+            self.downmix.warn()
         if self.resampler is not None:
             samples = torch.from_numpy(self.resampler.resample_chunk(np.ascontiguousarray(samples.numpy())))
         return self._classify(self.windows.push(self.frames.push(samples)))
@@ -150,7 +159,8 @@ class ASMStreamingClassifier:
         A stream shorter than one window has none.
         """
         windows = []
-        self.downmix.finish()
+        if not self.warned:
+            self.downmix.warn()
         if self.resampler is not None:
             rest = self.resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             windows = self.windows.push(self.frames.push(torch.from_numpy(rest)))

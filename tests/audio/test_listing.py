@@ -63,7 +63,7 @@ def test_links(tmp_path):
     listing = list_recordings(data)
     assert names_of(data, listing.files) == ["a.wav", "file.wav", "folder/b.wav"]
     assert listing.describe(data) == (
-        "7 files found, 3 used; left out: 2 broken links ('gone.wav', 'self'), 2 links to a folder around them "
+        "7 files found, 3 used; left out: 2 broken links ('gone.wav', 'self'), 2 links to a folder of the same data "
         "('loop', 'up')"
     )
     assert [folder.name for folder in sub_folders(data)] == ["folder"]

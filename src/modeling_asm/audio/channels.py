@@ -49,17 +49,28 @@ class Downmix:
             self.apart += float(np.vdot(block, block)) / channels
         return waveform
 
-    def finish(self):
-        """Warn if the channels cancelled each other, as those of a cable with crossed wires do."""
-        if self.mixed < self.apart * 10 ** (-QUIETER / 10):
-            decibels = 10 * np.log10(self.apart / self.mixed) if self.mixed > 0 else np.inf
+    @property
+    def decibels(self) -> float:
+        """How much quieter the mix is than its channels, so far."""
+        if self.apart == 0:
+            return 0.0
+        return 10 * float(np.log10(self.apart / self.mixed)) if self.mixed > 0 else np.inf
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the channels cancel each other, as those of a cable with crossed wires do."""
+        return self.decibels > QUIETER
+
+    def warn(self):
+        """Warn if the channels cancel each other."""
+        if self.cancels:
             logger.warning(
-                f"The mean of the channels of {self.name} is {decibels:.0f} dB quieter than they are: they cancel each "
-                "other. Use one of them, with `--channel 0` or `channel=0`."
+                f"The mean of the channels of {self.name} is {self.decibels:.0f} dB quieter than they are: they cancel "
+                "each other. Use one of them, with `--channel 0` or `channel=0`."
             )
 
 
-def as_channels(tensor: Tensor, name: str, channels: int | None = None) -> np.ndarray:
+def as_channels(tensor: Tensor, name: str, channels: int | None = None, first: bool | None = None) -> np.ndarray:
     """Return samples as float32 of shape `(num_samples, num_channels)`.
 
     Args:
@@ -67,6 +78,7 @@ def as_channels(tensor: Tensor, name: str, channels: int | None = None) -> np.nd
             are interleaved.
         name: What they are, for messages.
         channels: Number of channels. By default, one axis means one channel, and the shorter of two holds them.
+        first: Whether the first axis holds the channels, if that is known.
 
     Raises:
         ValueError: If the shape has no meaning, or more than one.
@@ -76,13 +88,33 @@ def as_channels(tensor: Tensor, name: str, channels: int | None = None) -> np.nd
         raise ValueError(f"{name} has shape {shape}, expected (num_samples,), or two axes for samples and channels.")
     if tensor.ndim == 1 and tensor.numel() % (channels or 1):
         raise ValueError(f"{name} has {tensor.numel()} numbers, expected a multiple of {channels}, one per channel.")
-    if tensor.ndim == 2 and channels is None and max(shape) <= MAX_CHANNELS and shape != (1, 1):
-        raise ValueError(f"{name} has shape {shape}, and either axis could hold the channels. {DECLARE}")
-    if tensor.ndim == 2 and (shape[0] == shape[1] > 1 or (channels is not None and channels not in shape)):
-        expected = "one axis to be longer" if channels is None else f"one axis of {channels} channels"
-        raise ValueError(f"{name} has shape {shape}, expected {expected}. {DECLARE}")
+    if tensor.ndim == 2:
+        first = holds_channels_first(shape, name, channels) if first is None else first
+        if channels not in (None, shape[0 if first else 1]):
+            raise ValueError(f"{name} has shape {shape}, expected {channels} channels. {DECLARE}")
     samples = as_samples(tensor, name).cpu().numpy()
     if samples.ndim == 1:
         return samples.reshape(-1, channels or 1)
-    first = shape[0] == channels if channels is not None else shape[0] < shape[1]
     return samples.T if first else samples
+
+
+def holds_channels_first(shape: tuple[int, int], name: str, channels: int | None = None) -> bool:
+    """Return whether the first of two axes holds the channels: the one of their number, or else the shorter one.
+
+    Raises:
+        ValueError: If either axis could, or none.
+    """
+    if channels is not None and (shape[0] == channels) != (shape[1] == channels):
+        return shape[0] == channels
+    if channels is not None and channels not in shape:
+        raise ValueError(f"{name} has shape {shape}, expected one axis of {channels} channels. {DECLARE}")
+    if shape == (1, 1):
+        return False
+    if channels is not None or max(shape) <= MAX_CHANNELS:
+        raise ValueError(f"{name} has shape {shape}, and either axis could hold the channels. {DECLARE}")
+    if min(shape) > MAX_CHANNELS:
+        raise ValueError(
+            f"{name} has shape {shape}: {min(shape)} channels are more than {MAX_CHANNELS}. Pass several recordings as "
+            "a list of arrays, or mix the channels of one down first."
+        )
+    return shape[0] < shape[1]

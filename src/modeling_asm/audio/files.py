@@ -32,14 +32,19 @@ UNRECOGNISED = 1  # the number of an error of libsndfile
 AGAIN = " Copy or record it again."
 
 
-def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
+def decode_blocks(source: BinaryIO, name: str, parts: list[Part] | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """Yield blocks of a file, of shape `(num_samples, num_channels)`, with its sampling rate: see [`stream_audio`].
 
     What is decoded is what the file holds, part after part, or an error says where it ends and why.
+
+    Args:
+        source: The open file.
+        name: Its name, for messages.
+        parts: Its parts, if they are known.
     """
     try:
-        parts = find_parts(source)
-    except ValueError as error:
+        parts = find_parts(source) if parts is None else parts
+    except (ValueError, OverflowError) as error:
         raise AudioFileError(f"Cannot decode {name}: {error}.") from error
     except OSError as error:
         raise AudioFileError(f"Cannot read {name}: {error}") from error
@@ -57,7 +62,8 @@ def decode_blocks(source: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int
             error = caught
         if reader.error is not None:
             raise AudioFileError(f"Cannot read {name}: {reader.error}") from reader.error
-        if why := part.fault or (error and str(getattr(error, "error_string", error)).strip(".")):
+        if part.fault or error is not None:
+            why = part.fault or str(getattr(error, "error_string", error)).strip(".") or type(error).__name__
             done = f"{name} can be decoded up to {seconds:.2f} s only" if seconds else f"Cannot decode {name}"
             raise AudioFileError(f"{done}: {why}.{AGAIN if part.fault or seconds else ''}") from error
 
@@ -123,11 +129,28 @@ def stream_audio(
             yield from stream_audio(file, sampling_rate, name, channel)
         return
     name = name or "The audio"
+    downmix = Downmix(name, channel)
+    yield from stream_mixed(source, sampling_rate, name, downmix)
+    downmix.warn()
+
+
+def stream_mixed(
+    source: BinaryIO, sampling_rate: int, name: str, downmix: Downmix, parts: list[Part] | None = None
+) -> Iterator[np.ndarray]:
+    """Do what [`stream_audio`] does, with a mix that the caller has, and without its warning.
+
+    Args:
+        source: The open file.
+        sampling_rate: Samples per second of the result, in hertz.
+        name: Its name, for messages.
+        downmix: What mixes its channels.
+        parts: Its parts, if they are known.
+    """
     if source.seek(0, io.SEEK_END) == 0:
         raise AudioFileError(f"{name} is an empty file.")
-    downmix, resampled, rate = Downmix(name, channel), 0, sampling_rate
+    resampled, rate = 0, sampling_rate
     try:
-        for rate, blocks in itertools.groupby(decode_blocks(source, name), key=operator.itemgetter(1)):
+        for rate, blocks in itertools.groupby(decode_blocks(source, name, parts), key=operator.itemgetter(1)):
             for waveform in resample_blocks((downmix(block) for block, _ in blocks), rate, sampling_rate):
                 check_scale(float(np.abs(waveform).max(initial=0.0)), name)
                 resampled += waveform.size
@@ -142,7 +165,6 @@ def stream_audio(
         raise AudioFileError(
             f"{name} is too short: {downmix.samples} samples at {rate} Hz give none at {sampling_rate} Hz."
         )
-    downmix.finish()
 
 
 def open_file(path: str | os.PathLike, name: str) -> BinaryIO:

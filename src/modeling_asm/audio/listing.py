@@ -10,7 +10,7 @@ from .containers import is_recording
 ENDINGS = {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".flac", ".oga"}
 ENDINGS |= {".ogg", ".opus", ".spx", ".mp3", ".mp2", ".m4a", ".aac", ".wma", ".webm", ".mka", ".wv", ".amr", ".3gp"}
 ENDINGS |= {".sph", ".nist", ".voc", ".avr", ".8svx", ".sf", ".paf", ".pvf"}
-HIDDEN, DANGLING, LOOP, OTHER = "hidden", "broken links", "links to a folder around them", "without sound"
+HIDDEN, DANGLING, LOOP, OTHER = "hidden", "broken links", "links to a folder of the same data", "without sound"
 NAMED = 3  # names that a line shows of each reason
 
 
@@ -48,28 +48,46 @@ class Listing:
         return f"{line}; left out: {', '.join(reasons)}" if reasons else line
 
 
-def list_recordings(folder: Path, deep: bool = True) -> Listing:
+def list_recordings(folder: Path, deep: bool = True, root: Path | None = None) -> Listing:
     """List the recordings in a folder.
 
-    Hidden files, broken links, links that lead back to a folder around them, and files that neither have the name of a
-    recording nor its content are left out.
+    Hidden files, broken links, links to a folder of the same data, and files that neither have the name of a recording
+    nor its content are left out.
 
     Args:
         folder: The folder.
         deep: Whether to look into its sub-folders, too.
+        root: The folder of the data, by default this one. A link that leads into it, or to a folder around it, would
+            list files twice.
 
     Raises:
         OSError: If the folder cannot be read.
     """
-    listing, around = Listing(), {folder.resolve(), *folder.resolve().parents}
+    listing = Listing()
+    list_into(listing, folder, deep, [(root or folder).resolve()])
+    listing.files.sort()
+    return listing
+
+
+def list_into(listing: Listing, folder: Path, deep: bool, entered: list[Path]):
+    """Add what is in a folder to a listing.
+
+    Args:
+        listing: What was found so far.
+        folder: The folder.
+        deep: Whether to look into its sub-folders, too.
+        entered: The folder of the data, and those that links have led to, to which this one adds its own.
+    """
     for child in sorted(folder.iterdir()):
         if is_hidden(child):
             listing.leave_out(HIDDEN, child)
         elif child.is_dir():
-            if child.is_symlink() and child.resolve() in around:
+            if child.is_symlink() and leads_back(child, entered):
                 listing.leave_out(LOOP, child)
             elif deep:
-                listing.extend(list_recordings(child))
+                if child.is_symlink():
+                    entered.append(child.resolve())
+                list_into(listing, child, deep, entered)
         elif child.is_file():
             if child.suffix.lower() in ENDINGS or has_sound(child):
                 listing.files.append(child)
@@ -77,8 +95,12 @@ def list_recordings(folder: Path, deep: bool = True) -> Listing:
                 listing.leave_out(OTHER, child)
         else:
             listing.leave_out(DANGLING if child.is_symlink() else OTHER, child)
-    listing.files.sort()
-    return listing
+
+
+def leads_back(link: Path, entered: list[Path]) -> bool:
+    """Return whether a link leads into one of some folders, or to one around it."""
+    target = link.resolve()
+    return any(target.is_relative_to(folder) or folder.is_relative_to(target) for folder in entered)
 
 
 def is_hidden(path: Path) -> bool:
@@ -95,8 +117,8 @@ def has_sound(path: Path) -> bool:
         return False
 
 
-def sub_folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, in alphabetical order, without links that lead back."""
-    around = {folder.resolve(), *folder.resolve().parents}
+def sub_folders(folder: Path, root: Path | None = None) -> list[Path]:
+    """Return the folders in a folder that [`list_recordings`] looks into, in alphabetical order."""
     folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not is_hidden(child)]
-    return [child for child in folders if not (child.is_symlink() and child.resolve() in around)]
+    entered = [(root or folder).resolve()]
+    return [child for child in folders if not (child.is_symlink() and leads_back(child, entered))]

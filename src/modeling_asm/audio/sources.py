@@ -95,7 +95,7 @@ def as_mono(array, channel: int | None = None) -> np.ndarray:
         raise ValueError(f"{name} is empty, expected at least one sample.")
     downmix = Downmix(name, channel)
     waveform = downmix(as_channels(array, name))
-    downmix.finish()
+    downmix.warn()
     return waveform
 
 

@@ -13,7 +13,7 @@ import soxr
 
 from .channels import Downmix
 from .containers import Part, PartReader, find_parts
-from .files import open_file, stream_audio
+from .files import open_file, stream_mixed
 
 
 # Formats of libsndfile in which it seeks to the sample. In Ogg and MP3, what it decodes after a seek differs a little.
@@ -51,14 +51,18 @@ def load_stretch(
     """
     name = repr(os.fspath(path))
     with io.BytesIO(data) if data is not None else open_file(path, name) as file:
-        with contextlib.suppress(soundfile.LibsndfileError, ValueError):  # `stream_audio` tells what is wrong
+        parts = None
+        with contextlib.suppress(soundfile.LibsndfileError, ValueError, OSError):  # `stream_audio` tells what is wrong
             parts = find_parts(file) if data is not None else known_parts(file, os.fspath(path))
-            if len(parts) == 1 and parts[0] == Part(parts[0].pieces):  # without faults and the like
-                with soundfile.SoundFile(io.BufferedReader(PartReader(file, parts[0]))) as sound:
+            if len(parts) == 1 and parts[0].plain:
+                reader = PartReader(file, parts[0])
+                with soundfile.SoundFile(io.BufferedReader(reader)) as sound:
                     if sound.format in SEEKABLE and sound.subtype.startswith(SEEKABLE_CODECS):
-                        return seek(sound, start, length, sampling_rate, Downmix(name, channel))
+                        waveform = seek(sound, start, length, sampling_rate, Downmix(name, channel))
+                        if reader.error is None:
+                            return waveform
         blocks, place = [], 0
-        for block in stream_audio(file, sampling_rate, name, channel):
+        for block in stream_mixed(file, sampling_rate, name, Downmix(name, channel), parts):
             blocks.append(block[max(start - place, 0) : max(start + length - place, 0)])
             place += block.size
             if place >= start + length:
@@ -70,17 +74,29 @@ def seek(sound: soundfile.SoundFile, start: int, length: int, sampling_rate: int
     """Decode a stretch of an open file, with a margin for the resampler."""
     rate = sound.samplerate
     if rate == sampling_rate:
-        sound.seek(min(start, sound.frames))
-        return downmix(sound.read(length, dtype="float32", always_2d=True))
+        return downmix(read_whole(sound, start, start + length))
     # The samples of the file and the result that fall together: the stretch starts at one, as the whole file does.
     common = rate // math.gcd(rate, sampling_rate)
     first = max((start * rate // sampling_rate - int(MARGIN * rate)) // common * common, 0)
-    last = min(-(-(start + length) * rate // sampling_rate) + int(MARGIN * rate), sound.frames)
-    sound.seek(min(first, sound.frames))
-    waveform = downmix(sound.read(max(last - first, 0), dtype="float32", always_2d=True))
+    last = -(-(start + length) * rate // sampling_rate) + int(MARGIN * rate)
+    waveform = downmix(read_whole(sound, first, last))
     resampled = soxr.resample(waveform, rate, sampling_rate)
     place = start - first * sampling_rate // rate
     return resampled[place : place + length]
+
+
+def read_whole(sound: soundfile.SoundFile, first: int, last: int) -> np.ndarray:
+    """Return the samples from one place to another, or to the end of a file.
+
+    Raises:
+        ValueError: If there are fewer than the header announces.
+    """
+    first, last = min(first, sound.frames), min(last, sound.frames)
+    sound.seek(first)
+    samples = sound.read(last - first, dtype="float32", always_2d=True)
+    if len(samples) < last - first:
+        raise ValueError("it ends before its header says")
+    return samples
 
 
 def known_parts(file: BinaryIO, path: str) -> list[Part]:
@@ -89,7 +105,7 @@ def known_parts(file: BinaryIO, path: str) -> list[Part]:
     return parts_of(path, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(2**12)
+@functools.lru_cache(256)
 def parts_of(path: str, size: int, modified: int) -> list[Part]:
     """Return the parts of a file, the same for the same arguments."""
     with open(path, "rb") as file:

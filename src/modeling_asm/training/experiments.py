@@ -65,6 +65,7 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
                 keep=args.experiment.keep_audio,
                 num_proc=torch.get_num_threads(),
                 channel=args.data.channel,
+                say=say,
             )
     results = [run_once(run, dataset, further, problems, command) for run in runs]
     if args.training.process_index > 0:

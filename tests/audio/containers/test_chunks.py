@@ -7,7 +7,7 @@ import soundfile
 from recordings import decode, fault_of, noise, parts_of, read, samples_of, write
 
 from modeling_asm.audio.containers import find_parts
-from modeling_asm.audio.containers.chunks import WAV, write_wav_header
+from modeling_asm.audio.containers.chunks import WAV, as_size, write_wav_header
 from modeling_asm.audio.containers.parts import PADDING, PartReader
 from modeling_asm.audio.files import AudioFileError, decode_blocks
 
@@ -185,3 +185,33 @@ def test_a_header_that_ends(kind):
     content, _ = plain(kind)
     with pytest.raises(ValueError, match="its header ends before its samples"):
         parts_of(content[: content.index(KINDS[kind][0])])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"ID3\4\0\0\0\0\7\x68" + bytes(1000),
+        b"APETAGEX" + (2000).to_bytes(4, "little") + (32).to_bytes(4, "little") + bytes(16),
+        b"<?xml version='1.0'?>\n<session><take>1</take></session>\n" * 9,
+    ],
+    ids=["id3v2", "ape", "xml"],
+)
+def test_tags_and_text_after_the_samples_are_not_heard(rest):
+    content, samples = plain("WAV")
+    np.testing.assert_array_equal(samples_of(content + rest), samples)
+
+
+def test_silence_in_a_file_that_was_never_closed():
+    """Zeros are samples where the header does not tell their number."""
+    content = write(np.zeros(9000))
+    assert len(samples_of(resize(content, "WAV", 0))) == 9000
+
+
+def test_gsm_in_aiff():
+    """Its frames are no samples: the header keeps their number."""
+    content = write(noise(16_000), kind="AIFF", subtype="GSM610")
+    assert len(samples_of(content)) == 16_000
+
+
+def test_a_size_that_does_not_fit():
+    assert as_size(2**33) == b"\xff" * 4

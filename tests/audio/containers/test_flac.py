@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import numpy as np
@@ -7,7 +8,17 @@ from hypothesis import strategies as st
 from recordings import RECORDINGS, decode, fault_of, noise, parts_of, read, samples_of, write
 
 from modeling_asm.audio import AudioFileError
-from modeling_asm.audio.containers.flac import CRC8, CRC16, TOTAL, find_last_frame, is_whole, parse_header
+from modeling_asm.audio.containers.flac import (
+    CRC8,
+    CRC16,
+    SYNC,
+    TOTAL,
+    end_of_frame,
+    find_first_frame,
+    find_last_frame,
+    parse_header,
+)
+from modeling_asm.audio.containers.parts import Part, PartReader
 
 
 def set_total(content: bytes, total: int) -> bytes:
@@ -31,8 +42,8 @@ def test_the_last_frame(number, channels):
     content = write(noise(number, channels), kind="FLAC")
     last = find_last_frame(content, 4096)
     assert last.stop == number
-    assert is_whole(content[last.place :])
-    assert not is_whole(content[last.place : -3])
+    assert end_of_frame(content[last.place :]) == len(content) - last.place
+    assert end_of_frame(content[last.place : -3]) is None
 
 
 @given(number=st.integers(1, 30_000), total=st.sampled_from([0, 1, 17]), subtype=st.sampled_from(["PCM_16", "PCM_24"]))
@@ -99,3 +110,24 @@ def test_variable_block_sizes():
         checksum = CRC8[checksum ^ byte]
     frame = parse_header(io.BytesIO(header + bytes([checksum])).read(), 0, 0)
     assert (frame.start, frame.stop) == (0x20AC, 0x20AC + 4096)
+
+
+def test_a_piece_that_was_cut_from_the_middle():
+    """`ffmpeg -ss 2 -c copy` keeps the numbers of the frames, and the total."""
+    content = write(noise(30_000), kind="FLAC")
+    starts = [match.start() for match in SYNC.finditer(content) if parse_header(content, match.start(), 4096)]
+    start = find_first_frame(PartReader(io.BytesIO(content), Part([range(len(content))])))
+    piece = content[:start] + content[starts[2] :]
+    np.testing.assert_array_equal(samples_of(piece), samples_of(content)[2 * 4096 :])
+
+
+def test_zeros_and_more_after_the_last_frame():
+    """Not in quadratic time: a minute, once."""
+    content = set_total(write(noise(5000), kind="FLAC"), 0)
+    assert fault_of(content + bytes(200_000) + b"X") is not None
+
+
+@given(kind=st.sampled_from([b"", b"fLaC"]), content=st.binary(max_size=60))
+def test_a_damaged_header(kind, content):
+    with contextlib.suppress(ValueError):
+        assert parts_of(kind + content)

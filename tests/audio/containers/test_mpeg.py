@@ -185,3 +185,23 @@ def test_tags_in_any_order(order, zeros):
 @pytest.mark.parametrize("content", [b"ID3\4\0\0\xff\xff\xff\xff", b"ID3", b"LYRICSBEGIN without an end", b"sound"])
 def test_what_is_no_tag(content):
     assert skip_tags(io.BytesIO(content), 0, len(content)) == 0
+
+
+def test_zeros_instead_of_frames():
+    """A hole in a copy, also where sound goes on with a whole frame; padding between joined files is none."""
+    content = read("lame_bare.mp3")
+    frames, starts = Frames(io.BytesIO(content), len(content)), [0]
+    while len(starts) < 6:
+        starts.append(starts[-1] + frames.at(starts[-1]).length)
+    second, fifth = starts[2], starts[5]
+    hole = content[:second] + bytes(fifth - second) + content[fifth:]
+    assert fault_of(hole) == f"{fifth - second} bytes after it are zero"
+    joined = read("lame.mp3") + bytes(500) + read("lame.mp3")
+    assert len(samples_of(joined)) == 2 * len(samples_of(read("lame.mp3")))
+
+
+def test_junk_in_front_of_a_large_tag():
+    junk, tag = np.random.default_rng(1).bytes(900), TAGS["large"]
+    content = read("lame_bare.mp3")
+    np.testing.assert_array_equal(samples_of(junk + content + TRAILERS["zeros"]), samples_of(content))
+    assert len(samples_of(tag + content)) == len(samples_of(content))

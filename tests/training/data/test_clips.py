@@ -334,3 +334,18 @@ def test_statistics_of_long_clips(dataset, monkeypatch):
     decoded = decode_audio(dataset, 16000)[0]
     assert not any(map(len, decoded["waveform"]))
     assert measure_features(decoded, ASMFeatureExtractor()) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_statistics_of_one_channel(tmp_path, keep):
+    """The second one: what is cached has no other channel any more."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 2)) * [1, 0.01]
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    clips = Dataset.from_dict({"audio": [{"path": str(tmp_path / "a.wav"), "bytes": None}], "label": [0]})
+    measured = {
+        channel: measure_features(
+            decode_audio(clips, 16000, keep=keep, channel=channel)[0], ASMFeatureExtractor(), channel
+        )
+        for channel in (0, 1)
+    }
+    assert measured[0][0] - measured[1][0] == pytest.approx(2 * math.log(100), abs=0.2)  # energies: 40 dB

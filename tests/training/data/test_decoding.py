@@ -213,3 +213,19 @@ def test_digests(tones):
     known = digest_of(file)
     soundfile.write(path, np.zeros(800), 16000)
     assert digest_of(file) != known
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_channels_that_cancel_are_told_each_time(tmp_path, keep):
+    """Also by a run that reads the cache."""
+    left = np.random.default_rng(0).uniform(-0.5, 0.5, 3000)
+    for name, right in (("crossed", -left), ("plain", left)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([left, right], 1), 16000, subtype="FLOAT")
+    names = [str(tmp_path / f"{name}.wav") for name in ("plain", "crossed")]
+    clips = Dataset.from_dict({"audio": [{"path": name, "bytes": None} for name in names], "label": [0, 1]})
+    for _ in range(2):
+        said = []
+        decode_audio(clips, 16000, keep=keep, say=said.append)
+        assert said == [f"1 clips, such as {names[1]!r}, have channels that cancel each other: use --channel 0"]
+    decode_audio(clips, 16000, keep=keep, channel=0, say=said.append)
+    assert len(said) == 1

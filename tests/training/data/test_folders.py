@@ -148,8 +148,8 @@ def test_every_file_of_a_class_is_used_or_told(tmp_path):
         ("dog", "dog/day 2/deep/3.wav"),
     ]
     assert described(tmp_path) == {
-        "train": "8 files found, 4 used; left out: 1 outside the folders of the classes ('0.wav'), 1 without sound "
-        "('cat/Thumbs.db'), 1 broken links ('cat/gone.wav'), 1 links to a folder around them ('cat/loop')"
+        "train": "8 files found, 4 used; left out: 1 outside the folders ('0.wav'), 1 without sound "
+        "('cat/Thumbs.db'), 1 broken links ('cat/gone.wav'), 1 links to a folder of the same data ('cat/loop')"
     }
 
 
@@ -178,8 +178,32 @@ def test_what_is_told_of_lists(tmp_path):
     (tmp_path / "test.txt").write_text("yes/2.wav\n")
     assert described(tmp_path, split_lists={"test": "test.txt"}) == {
         "test": "1 files found, 1 used",
-        "train": "3 files found, 2 used; left out: 1 without sound ('no/2.xyz')",
+        "train": "4 files found, 2 used; left out: 2 without sound ('test.txt', 'no/2.xyz')",
     }
+
+
+def test_links_between_classes_do_not_double_clips(tmp_path):
+    touch(tmp_path, "a/1.wav", "b/2.wav", "c/3.wav")
+    for name, target in (("a/x", "b"), ("b/y", "a"), ("c/z", "a")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    assert described(tmp_path) == {
+        "train": "6 files found, 3 used; left out: 3 links to a folder of the same data ('a/x', 'b/y', 'c/z')"
+    }
+
+
+def test_what_is_beside_the_classes_is_told(tmp_path):
+    touch(tmp_path, "train/a/1.wav", "train/b/1.wav", "train/0.wav", "train/notes.txt", "train/.hidden/x.wav")
+    (tmp_path / "train" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    assert described(tmp_path)["train"] == (
+        "6 files found, 2 used; left out: 1 hidden ('train/.hidden'), 1 broken links ('train/gone.wav'), "
+        "1 without sound ('train/notes.txt'), 1 outside the folders ('train/0.wav')"
+    )
+
+
+def test_metadata_may_write_paths_as_it_likes(tmp_path):
+    touch(tmp_path, "deep/1.wav", "2.wav")
+    write_csv(tmp_path / "metadata.csv", ("file_name", "label"), ("deep/../2.wav", "a"), ("./deep/1.wav", "b"))
+    assert described(tmp_path) == {"train": "2 files found, 2 used"}
 
 
 def test_a_split_is_told_apart_from_a_class_with_folders(tmp_path):

@@ -331,6 +331,7 @@ def test_other_names_of_splits(tones, tmp_path):
         (["Training", "DEV", "Evaluation"], ["train", "validation", "test"]),
         (["train", "validation", "dev"], ["train", "validation", "dev"]),
         (["train", "dev", "val"], ["train", "validation", "val"]),
+        (["Train", "Test", "VALIDATION"], ["train", "test", "validation"]),
         (["clean", "other"], ["clean", "other"]),
     ],
 )
@@ -373,3 +374,27 @@ def test_a_name_that_is_not_utf8_is_named(tones):
     message = r"The name '.*/low/b\\udce4r\.wav' in the column 'audio' of '.*' is not UTF-8\. Rename it\."
     with pytest.raises(ValueError, match=message):
         load_audio_dataset(DataArguments(str(tones)))
+
+
+def test_a_row_without_a_split(tones, tmp_path):
+    rows = [
+        {"file_name": "high/00.wav", "label": "a", "split": 1},
+        {"file_name": "low/00.wav", "label": "b", "split": 1},
+    ]
+    file = tmp_path / "clips.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    args = DataArguments(str(tones), manifest=str(file), split_column="split")
+    assert {name: len(split) for name, split in load_audio_dataset(args).items()} == {"1": 2}
+    for gap in (None, " "):
+        file.write_text("\n".join(json.dumps(row | {"split": value}) for row, value in zip(rows, ("train", gap))))
+        with pytest.raises(ValueError, match=r"has no 'split' for clip 2\. Add it, or remove the clip"):
+            load_audio_dataset(args)
+
+
+def test_what_is_beside_the_splits_is_told(tones, tmp_path):
+    shutil.copytree(tones, tmp_path / "data" / "train")
+    shutil.copytree(tones / "low", tmp_path / "data" / "test" / "low")
+    shutil.copy(tones / "low" / "00.wav", tmp_path / "data" / "stray.wav")
+    said = []
+    load_audio_dataset(DataArguments(str(tmp_path / "data")), say=said.append)
+    assert said[-1] == "Beside the splits: 1 files found, 0 used; left out: 1 outside the folders ('stray.wav')"

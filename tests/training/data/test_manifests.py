@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 
 import pytest
@@ -121,3 +122,21 @@ def test_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "list.csv")
     with pytest.raises(ValueError, match=r"The manifest '.*list\.csv' is a pipe, which cannot be read twice"):
         read_manifest(tmp_path / "list.csv")
+
+
+def test_a_file_that_is_named_twice(tmp_path):
+    write_csv(tmp_path / "list.csv", ("file_name", "label"), ("1.wav", "a"), ("2.wav", "a"), ("./1.wav", "b"))
+    with pytest.raises(ValueError, match=r"list\.csv' names 1 files more than once, '1\.wav' first\. Keep one row"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_a_label_of_spaces_is_a_gap(tmp_path):
+    write_csv(tmp_path / "list.csv", ("file_name", "label"), ("1.wav", "  "))
+    with pytest.raises(ValueError, match=r"has no 'label' in row 2"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_a_line_separator_in_a_label(tmp_path):
+    row = json.dumps({"file_name": "1.wav", "label": "a\u2028b"}, ensure_ascii=False)
+    (tmp_path / "list.jsonl").write_text(row + "\n", encoding="utf-8")
+    assert read_manifest(tmp_path / "list.jsonl")["label"] == ["a\u2028b"]

@@ -136,7 +136,9 @@ def test_no_further_clip_is_a_reported_one(dataset, tmp_path):
 
     splits = DatasetDict(train=clips("0.wav", "0.wav"), test=clips("1.wav"))
     choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav"))
-    with pytest.raises(ValueError, match=r"other\.wav' of --train_also is the same recording as '.*1\.wav' of test"):
+    with pytest.raises(
+        ValueError, match=r"1 recordings are in two splits.*other\.wav' of --train_also and '.*1\.wav' of test"
+    ):
         choose_splits(splits, SplitArguments(dev_fraction=0), 0, clips("0.wav", "other.wav"))
 
 
@@ -325,8 +327,23 @@ def test_what_each_split_is_used_for(dataset):
     del dataset["test"], dataset["extra"]
     splits, name = choose_splits(dataset, args, 0)
     assert describe_use(dataset, splits, name, args) == (
-        "7 clips to train on, 1 that choose the best epoch (10% of train), 4 that are reported (validation)."
+        "7 clips to train on, 1 that choose the best epoch (10% of the rest), 4 that are reported (validation)."
     )
+
+
+def test_copies_within_a_split_are_told(tmp_path):
+    clips = of_classes([6, 6], tmp_path)
+    (tmp_path / "1.wav").write_bytes((tmp_path / "0.wav").read_bytes())
+    splits, name = choose_splits(DatasetDict(train=clips), SplitArguments(), 0)
+    assert "1 of them are copies of others." in describe_use(DatasetDict(train=clips), splits, name, SplitArguments())
+
+
+def test_empty_files_are_no_copies(tmp_path):
+    clips = of_classes([4, 4], tmp_path)
+    for name in ("0", "3"):
+        (tmp_path / f"{name}.wav").write_bytes(b"")
+    splits = DatasetDict(train=clips.select(range(1, 7)), test=clips.select([0, 7]))
+    choose_splits(splits, SplitArguments(dev_fraction=0), 0)
 
 
 def test_a_split_by_its_other_name(dataset):
@@ -356,7 +373,10 @@ def test_the_same_recording_on_both_sides(tmp_path, kind):
         rows = [{"path": None, "bytes": (tmp_path / name).read_bytes()} for name in ("3.wav", "7.wav")]
         test = test.remove_columns("audio").add_column("audio", rows)
     splits = DatasetDict(train=train, test=test)
-    with pytest.raises(ValueError, match=r"is the same recording as .* so the score would not measure new recordings"):
+    with pytest.raises(
+        ValueError,
+        match=r"^1 recordings are in two splits, so the score would not measure new ones: .* and .*Remove them",
+    ):
         choose_splits(splits, SplitArguments(dev_fraction=0), 0)
 
 

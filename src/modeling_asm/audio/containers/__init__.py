@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from .chunks import find_aiff, find_caf, find_svx, find_w64, find_wav
 from .flac import find_flac
-from .foreign import READABLE, recognise
+from .foreign import READABLE, find_foreign, recognise
 from .headers import find_au, find_avr, find_nist, find_voc
 from .mpeg import Frames, find_mpeg, size_of_id3
 from .ogg import find_ogg
@@ -44,7 +44,7 @@ FINDERS: dict[tuple[bytes, bytes], Callable[[BinaryIO, int, int], list[Part]]] =
 def find_parts(file: BinaryIO) -> list[Part]:
     """Return what decoders read as files of their own, in the order of time, at least one.
 
-    Only the last part can have a fault: what follows it is left out.
+    A fault ends them: what follows is left out.
 
     Args:
         file: An open, seekable file.
@@ -53,10 +53,18 @@ def find_parts(file: BinaryIO) -> list[Part]:
         ValueError: If nothing can be read; the message says why.
     """
     start, stop = without_tags(file)
+    parts = find_next(file, start, stop)
+    while (following := parts[-1].following) is not None and parts[-1].fault is None:
+        parts += find_next(file, following, stop)
+    return parts
+
+
+def find_next(file: BinaryIO, start: int, stop: int) -> list[Part]:
+    """Return the parts of the file that starts at a place."""
     if find := choose_finder(file, start):
         return find(file, start, stop)
     if foreign := recognise(file, start):
-        return [Part([range(start, stop)], foreign=foreign)]
+        return find_foreign(file, start, stop, foreign)
     try:
         return find_mpeg(file, start, stop)
     except ValueError:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .parts import Part, patch, read_at
+from .parts import Part, PartReader, patch, read_at
 
 
-START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the name of the format and the header of STREAMINFO (34 bytes)
+# The name of the format and the header of STREAMINFO (34 bytes); or another file.
+START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|(RIFF|RF64)....WAVE(fmt |bext|JUNK|ds64)|FORM....AIF[FC]", re.DOTALL)
 HEADER = 42  # bytes of these
-LARGEST_BLOCK = 10  # where the size of the largest frame is, in samples: 16 bits
 TOTAL = 18  # where 8 bytes start: 20 bits of rate, 3 of channels, 5 of width, 36 of the number of samples
 UNKNOWN = 2**36
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
@@ -22,25 +22,38 @@ TAIL = 2**18  # bytes: more than two frames of the usual size
 # Samples of a frame by the code in its header; with 6 and 7, the size follows the number, in 8 and 16 bits.
 BLOCK_SIZES = {1: 192} | {code: 576 << code - 2 for code in range(2, 6)} | {code: 1 << code for code in range(8, 16)}
 READ = 2**20  # bytes
+LONGEST_HEADER = 16  # bytes of a frame
+OTHER = "what follows is no FLAC"
+NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def find_flac(file: BinaryIO, start: int, stop: int) -> list[Part]:
-    """Return the parts of a FLAC file: one for each that was joined to it."""
-    starts = [*find_starts(file, start, stop), stop]
-    parts = []
-    for first, after in itertools.pairwise(starts):
+    """Return the parts of a FLAC file: one for each that was joined to it.
+
+    Raises:
+        ValueError: If its header is damaged.
+    """
+    starts = list(find_starts(file, start, stop))
+    others = [place for place, name in starts if name != b"fLaC"]
+    stop = others[0] if others else stop
+    places = [place for place, _ in starts if place < stop]
+    if not places:
+        raise ValueError("its header is damaged")
+    parts: list[Part] = []
+    for first, after in itertools.pairwise([*places, stop]):
         parts.append(count_samples(file, [range(first, after)]))
         if parts[-1].fault:
-            break
+            return parts
+    parts[-1].following = others[0] if others else None
     return parts
 
 
-def find_starts(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
-    """Yield the places where a FLAC stream starts."""
-    overlap = 7  # bytes of a start before its last one
+def find_starts(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the places where a FLAC stream or a WAV or AIFF file starts, with the first four bytes."""
+    overlap = 15  # bytes of a start before its last one
     for place in range(start, stop, READ):
         data = read_at(file, place, min(READ + overlap, stop - place))
-        yield from (place + match.start() for match in START.finditer(data))
+        yield from ((place + match.start(), match[0][:4]) for match in START.finditer(data) if match.start() < READ)
 
 
 def count_samples(file: BinaryIO, pieces: list[bytes | range]) -> Part:
@@ -50,35 +63,41 @@ def count_samples(file: BinaryIO, pieces: list[bytes | range]) -> Part:
         file: The open file.
         pieces: Where the stream is. If the first piece is bytes, it holds the whole of STREAMINFO.
     """
-    first = pieces[0] if isinstance(pieces[0], bytes) else read_at(file, pieces[0].start, HEADER)
-    packed = int.from_bytes(first[TOTAL : TOTAL + 8], "big")
+    stream = PartReader(file, Part(pieces))
+    header = read_at(stream, 0, HEADER)
+    largest = int.from_bytes(header[15:18], "big")  # bytes of a frame; 0 if it is not known
+    packed, block_size = int.from_bytes(header[TOTAL : TOTAL + 8], "big"), int.from_bytes(header[10:12], "big")
     declared, fault = packed % UNKNOWN, None
-    tail = read_tail(file, pieces)
-    last = find_last_frame(tail, int.from_bytes(first[LARGEST_BLOCK : LARGEST_BLOCK + 2], "big"))
-    if last is None or last.stop == declared:
+    tail = read_at(stream, max(stream.size - TAIL, 0), TAIL)
+    last = find_last_frame(tail, block_size)
+    if last is None:  # for the decoder to refuse, unless what it needs is in front
+        return Part(pieces, OTHER if stream.size > TAIL else None)
+    # A piece that was cut from the middle of a recording keeps the numbers of its frames, and its total.
+    place = find_first_frame(stream)
+    first = parse_header(read_at(stream, place, LONGEST_HEADER), 0, block_size)
+    offset = first.start if first else 0
+    if last.stop == declared and not offset and len(tail) - last.place <= largest:
         return Part(pieces)  # its end is for the decoder to check
-    found = last.stop if is_whole(tail[last.place :]) else last.start
-    if declared > found:
+    whole, follows = end_of_frame(tail[last.place :]) is not None, 0 < largest < len(tail) - last.place
+    found = (last.stop if whole or follows else last.start) - offset
+    if declared > found and not offset:
         fault = f"its header announces {declared} samples, and {found} are there"
-    elif found == last.start:
-        fault = "its last frame is damaged or cut off"
+    elif not whole:
+        fault = OTHER if follows else "its last frame is damaged or cut off"
     total = (packed - declared + min(found, UNKNOWN - 1)).to_bytes(8, "big")
-    if isinstance(first, bytes) and first is pieces[0]:
-        return Part([first[:TOTAL] + total + first[TOTAL + 8 :], *pieces[1:]], fault)
+    if isinstance(pieces[0], bytes):
+        return Part([header[:TOTAL] + total + pieces[0][TOTAL + 8 :], *pieces[1:]], fault)
     start = pieces[0].start
     return Part([*patch(start, pieces[0].stop, {start + TOTAL: total}), *pieces[1:]], fault)
 
 
-def read_tail(file: BinaryIO, pieces: list[bytes | range]) -> bytes:
-    """Return the last bytes of a stream."""
-    tail, length = [], 0
-    for piece in reversed(pieces):
-        piece = piece[max(len(piece) - (TAIL - length), 0) :]
-        tail.append(piece if isinstance(piece, bytes) else read_at(file, piece.start, len(piece)))
-        length += len(piece)
-        if length >= TAIL:
-            break
-    return b"".join(reversed(tail))
+def find_first_frame(stream: PartReader) -> int:
+    """Return where the frames of a stream start, after its blocks of metadata."""
+    place, last = len(b"fLaC"), False
+    while not last and len(block := read_at(stream, place, 4)) == 4:
+        last = bool(block[0] & 0x80)
+        place += 4 + int.from_bytes(block[1:], "big")
+    return place
 
 
 class Frame(NamedTuple):
@@ -106,19 +125,21 @@ def find_last_frame(tail: bytes, block_size: int) -> Frame | None:
     return [frame for frame in frames if frame.constant == usual][-1]
 
 
-def is_whole(last: bytes) -> bool:
-    """Return whether the last frame ends where nothing but padding or a tag follows."""
+def end_of_frame(last: bytes) -> int | None:
+    """Return where a frame ends, if nothing but padding, a tag or another file follows it, or `None`."""
     checksum = 0  # that of a frame and its checksum is zero
     for index, byte in enumerate(last):
-        checksum = CRC16[checksum >> 8 ^ byte] ^ (checksum << 8 & 0xFFFF)
-        if checksum == 0 and index > 4 and last[index + 1 :].lstrip(b"\0")[:3] in (b"", b"TAG", b"ID3", b"APE"):
-            return True
-    return False
+        before, checksum = checksum, CRC16[checksum >> 8 ^ byte] ^ (checksum << 8 & 0xFFFF)
+        if checksum == 0 and before != 0 and index > 4:  # not along zeros
+            rest = NOT_ZERO.search(last, index + 1)
+            if rest is None or last[rest.start() :].startswith((b"TAG", b"ID3", b"APE")):
+                return index + 1
+    return None
 
 
 def parse_header(data: bytes, place: int, block_size: int) -> Frame | None:
     """Return the header of a frame that starts at a place, or `None` if there is none."""
-    header = data[place : place + 16].ljust(16, b"\0")
+    header = data[place : place + LONGEST_HEADER].ljust(LONGEST_HEADER, b"\0")
     more = 8 - (header[4] ^ 0xFF).bit_length()  # bytes of the number, which is written as in UTF-8, in up to 7 of them
     if header[3] & 1 or header[3] >> 4 > 10 or header[2] & 15 == 15 or header[2] >> 4 == 0 or more in (1, 8):
         return None

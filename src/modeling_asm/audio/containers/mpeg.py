@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from .parts import ID3V1, Part, read_at
+from .parts import ID3V1, Part, read_at, starts_file
 
 
 # Kilobits per second by the index in a header: MPEG-1 layers I, II and III; MPEG-2 and 2.5 layer I, and II and III
@@ -149,14 +149,23 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
     Raises:
         ValueError: If there are no frames.
     """
-    frames, streams, place, junk, fault = Frames(file, stop), [], start, False, None
+    frames, streams, place = Frames(file, stop), [], start
+    fault = following = None
+    junk, tags = False, 0  # whether junk is in front; bytes of tags
     while place < stop:
         frame = frames.at(place)
         if frame and (not streams or frame.kind != streams[-1].kind):
             frame = frames.confirmed(place)
         if frame is None:
+            if streams and starts_file(file, place, stop):
+                following = place
+                break
             after = skip_tags(file, place, stop)
-            if after == place and (after := frames.search(place, stop if streams else min(place + LEADING, stop))):
+            tags += after - place
+            only_zeros = not any(read_at(file, place, min(after - place, ID3V1)))
+            if streams and place < after < stop and only_zeros and not starts_anew(file, after, frames):
+                fault = f"{after - place} bytes after it are zero"
+            elif after == place and (after := frames.search(place, stop if streams else min(place + LEADING, stop))):
                 fault = f"{after - place} bytes after it are damaged" if streams else None
                 junk = junk or not streams
             if after is None and streams and stop - place > LARGEST_FRAME:
@@ -178,9 +187,22 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
         place += frame.length
     streams = [stream for stream in streams if stream.frames or stream.count]
     framed = sum(len(piece) for stream in streams for piece in stream.pieces)
-    if not streams or (junk and (fault or 2 * framed < stop - start)):  # other data can look like a few frames
+    if not streams or (junk and (fault or 2 * framed < stop - start - tags)):  # other data can look like a few frames
         raise ValueError("it has no MPEG audio frames")
-    return [*(stream.as_part(None) for stream in streams[:-1]), streams[-1].as_part(fault)]
+    parts = [*(stream.as_part(None) for stream in streams[:-1]), streams[-1].as_part(fault)]
+    parts[-1].following = following
+    return parts
+
+
+def starts_another(file: BinaryIO, place: int, stop: int) -> bool:
+    """Return whether another recording starts at a place after the end of one."""
+    return starts_file(file, place, stop) or Frames(file, stop).confirmed(place) is not None
+
+
+def starts_anew(file: BinaryIO, place: int, frames: Frames) -> bool:
+    """Return whether a frame that holds a count starts at a place: zeros before it pad the file that ended."""
+    frame = frames.at(place)
+    return frame is not None and read_counter(read_at(file, place, frame.length), frame) is not None
 
 
 def read_counter(content: bytes, frame: Frame) -> tuple[bool, int | None] | None:
@@ -200,7 +222,7 @@ def read_counter(content: bytes, frame: Frame) -> tuple[bool, int | None] | None
 
 def size_of_id3(head: bytes) -> int:
     """Return the size of the ID3v2 tag that starts with these bytes; 0 if there is none."""
-    if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) >= 128:
+    if head[:3] != b"ID3" or len(head) < 10 or head[3] not in (2, 3, 4) or max(head[6:10]) >= 128:
         return 0
     size = sum(byte << 7 * (3 - index) for index, byte in enumerate(head[6:10]))
     return 10 + size + (10 if head[5] & 0x10 else 0)  # with a footer

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from .flac import count_samples
 from .foreign import SPEEX
+from .mpeg import starts_another
 from .parts import Part, is_padding, read_at
 
 
@@ -42,6 +43,7 @@ class Link:
     codec: bytes
     pieces: list[range] = field(default_factory=list)
     last: Page | None = None
+    number: int = 0
     fault: str | None = None
 
     @property
@@ -62,6 +64,7 @@ class Link:
         else:
             self.pieces.append(range(start, page.stop))
         self.last = page
+        self.number += 1
 
     def as_part(self, file: BinaryIO) -> Part:
         """Return the part for a decoder."""
@@ -79,19 +82,23 @@ def find_ogg(file: BinaryIO, start: int, stop: int) -> list[Part]:
     Raises:
         ValueError: If it has no sound that can be decoded, or several streams of sound side by side.
     """
-    links, streams, place = [], {}, start
+    links, streams, place, following = [], {}, start, None
     while place < stop:
         page = read_page(file, place, stop)
         if page is None:
             if not links:
                 raise ValueError("its first page is damaged")
-            if not is_padding(file, place, stop):
+            if starts_another(file, place, stop) and read_at(file, place, 4) != b"OggS":
+                following = place
+            elif not is_padding(file, place, stop):
                 links[-1].fault = MISSING if read_at(file, place, 4) == b"OggS" else "it is damaged after it"
             break
         if page.flags & FIRST:
             codec = read_at(file, page.body, min(8, page.stop - page.body))
             link = streams[page.serial] = Link(codec)
             if link.name and links and not links[-1].ended:
+                if links[-1].number > 1:  # streams side by side start together
+                    break
                 raise ValueError("it holds several streams of sound side by side")
             if link.name:
                 links.append(link)
@@ -107,7 +114,9 @@ def find_ogg(file: BinaryIO, start: int, stop: int) -> list[Part]:
         place = page.stop
     if not links:
         raise ValueError("it has no sound")
-    return [link.as_part(file) for link in links]
+    parts = [link.as_part(file) for link in links]
+    parts[-1].following = following
+    return parts
 
 
 def read_page(file: BinaryIO, place: int, stop: int) -> Page | None:

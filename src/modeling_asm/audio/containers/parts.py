@@ -3,13 +3,20 @@
 import bisect
 import io
 import itertools
+import re
 import sys
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 
 ID3V1 = 128  # bytes of a tag at the end of an MPEG file
-PADDING = 2**16  # bytes
+PADDING = 2**12  # bytes
+# How files start that may follow another one.
+FILES = re.compile(
+    rb"(RIFF|RIFX|RF64|BW64)....WAVE|FORM....(AIFF|AIFC|8SVX|16SV)|riff\x2e\x91\xcf\x11|caff\x00\x01|fLaC[\x00\x80]|OggS\0|"
+    rb"\.snd\0|dns\.|NIST_1A\n|2BIT|Creative Voice File",
+    re.DOTALL,
+)
 
 
 class Foreign(NamedTuple):
@@ -36,12 +43,19 @@ class Part:
         fault: Why it ends early, in words that follow "only: "; `None` if it is whole.
         frames: Number of samples of each channel, if it is known and its header does not tell.
         foreign: Its format, if libsndfile does not read it.
+        following: Where another file starts that was joined to this one.
     """
 
     pieces: list[bytes | range]
     fault: str | None = None
     frames: int | None = None
     foreign: Foreign | None = None
+    following: int | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether libsndfile reads it, and its header tells all about it."""
+        return self.fault is None and self.frames is None and self.foreign is None
 
 
 class PartReader(io.RawIOBase):
@@ -126,3 +140,8 @@ def is_padding(file: BinaryIO, start: int, stop: int) -> bool:
 def missing_samples(declared: int, found: int) -> str:
     """Say that a header announces more bytes of samples than there are."""
     return f"its header announces {declared} bytes of samples, and {found} are there"
+
+
+def starts_file(file: BinaryIO, place: int, stop: int) -> bool:
+    """Return whether a file starts at a place after the end of another one."""
+    return FILES.match(read_at(file, place, min(20, stop - place))) is not None

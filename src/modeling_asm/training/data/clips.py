@@ -11,6 +11,7 @@ from datasets import Dataset, Features, IterableDataset
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ...audio.channels import Downmix
 from ...audio.files import AudioFileError
 from ...audio.statistics import FeatureStatistics, measure_recording
 from ...feature_extraction_asm import ASMFeatureExtractor
@@ -28,8 +29,10 @@ def measure_features(
     statistics, options = FeatureStatistics(), {**feature_extractor.to_dict(), "do_normalize": False}
     plain = ASMFeatureExtractor(**options)
     for row in tqdm(ClipRows(dataset), desc="Mean and standard deviation", unit="clip"):
-        cached = row.get("waveform")
-        measure_recording(row["audio"] if cached is None else cached, plain, statistics, channel)
+        if row.get("waveform") is not None:  # of one channel already
+            measure_recording(row["waveform"], plain, statistics)
+        else:
+            measure_recording(row["audio"], plain, statistics, channel)
     return statistics.result()
 
 
@@ -195,6 +198,7 @@ class ClipStream(torch.utils.data.IterableDataset):
     ):
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.seed, self.on_bad_audio, self.endless = seed, on_bad_audio, endless
+        self.warned = False  # of channels that cancel each other
 
     def rows(self) -> Iterator[dict]:
         """Yield the rows of one pass or, if endless, of one after another."""
@@ -228,11 +232,15 @@ class ClipStream(torch.utils.data.IterableDataset):
         rate, channel = self.transform.frontend.sampling_rate, self.transform.channel
         for index, row in batch:
             try:
-                waveform, number = decode_clip(row["audio"], rate, channel, index)
+                downmix = Downmix(repr(clip_name(row["audio"], index)), channel)
+                waveform, number = decode_clip(row["audio"], rate, downmix)
             except AudioFileError as error:
                 if self.on_bad_audio == "error":
                     raise AudioFileError(f"{error}{SKIP}") from error
                 continue
+            if not self.warned:
+                self.warned = downmix.cancels
+                downmix.warn()
             yield index, self.transform.cut({**row, "waveform": waveform, "seconds": number / rate}, rng), row["label"]
 
 

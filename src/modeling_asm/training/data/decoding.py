@@ -4,13 +4,16 @@ import functools
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Features, List, Value
 
-from ...audio.files import AudioFileError, stream_audio
+from ...audio.channels import Downmix
+from ...audio.files import AudioFileError, open_file, stream_mixed
 from ...audio.stretches import load_stretch
 
 
@@ -33,6 +36,7 @@ def decode_audio(
     keep: bool = True,
     num_proc: int | None = None,
     channel: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> tuple[Dataset, list[str]]:
     """Decode every clip once, so that a damaged file is found before training and not during it.
 
@@ -47,6 +51,7 @@ def decode_audio(
         keep: Whether to cache samples. Otherwise each epoch decodes again, and needs no disk space.
         num_proc: Number of decoding processes.
         channel: Number of a channel, from 0, to take instead of the mean of all.
+        say: What takes a line about clips whose channels cancel each other.
 
     Returns:
         The readable clips with the new columns `seconds` and, if cached, `waveform`, which is empty for long clips;
@@ -58,20 +63,21 @@ def decode_audio(
     """
 
     def decode(audios: list[dict], rows: list[int]) -> dict[str, list]:
-        columns: dict[str, list] = {"seconds": [], "problem": []} | ({"waveform": []} if keep else {})
+        columns: dict[str, list] = {"seconds": [], "problem": [], "cancels": []} | ({"waveform": []} if keep else {})
         for audio, row in zip(audios, rows):
-            waveform, number, problem = NOTHING, 0, ""
+            waveform, number, problem, downmix = NOTHING, 0, "", Downmix(repr(clip_name(audio, row)), channel)
             try:
-                waveform, number = decode_clip(audio, sampling_rate, channel, row)
+                waveform, number = decode_clip(audio, sampling_rate, downmix)
             except AudioFileError as error:
                 problem = str(error)
             columns["seconds"].append(number / sampling_rate)
             columns["problem"].append(problem)
+            columns["cancels"].append(downmix.cancels)
             if keep:
                 columns["waveform"].append(waveform)
         return columns
 
-    features = {"seconds": Value("float64"), "problem": Value("string")}
+    features = {"seconds": Value("float64"), "problem": Value("string"), "cancels": Value("bool")}
     features |= {"waveform": List(Value("float32"))} if keep else {}
     decoded = dataset.select_columns("audio").map(
         decode,
@@ -91,21 +97,21 @@ def decode_audio(
         raise AudioFileError(problems[0] + SKIP)
     if len(problems) == len(dataset):
         raise ValueError(f"None of the {len(problems)} audio files can be read. The first: {problems[0]}")
+    if cancelling := [row for row, cancels in enumerate(decoded["cancels"]) if cancels]:
+        first = clip_name(dataset[cancelling[0]]["audio"], cancelling[0])
+        say(f"{len(cancelling)} clips, such as {first!r}, have channels that cancel each other: use --channel 0")
     good = [row for row, problem in enumerate(decoded["problem"]) if not problem]
-    dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns("problem")], axis=1)
+    dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns(["problem", "cancels"])], axis=1)
     return dataset.select(good) if problems else dataset, problems
 
 
-def decode_clip(
-    audio: dict, sampling_rate: int, channel: int | None = None, row: int | None = None
-) -> tuple[np.ndarray, int]:
+def decode_clip(audio: dict, sampling_rate: int, downmix: Downmix) -> tuple[np.ndarray, int]:
     """Decode a clip to its end.
 
     Args:
         audio: Its value in the column `audio`.
         sampling_rate: Rate to resample to, in hertz.
-        channel: Number of a channel, from 0, to take instead of the mean of all.
-        row: Its number, for messages.
+        downmix: What mixes its channels, with its name.
 
     Returns:
         Its samples, which are left out if the clip is longer than a minute, and their number.
@@ -113,33 +119,36 @@ def decode_clip(
     Raises:
         AudioFileError: If it cannot be read.
     """
-    blocks, number = [], 0
-    for block in open_clip(audio, sampling_rate, channel, row):
-        number += block.size
-        if number <= LONGEST_KEPT * sampling_rate:
-            blocks.append(block)
-        else:
-            blocks = []
-    return (np.concatenate(blocks) if blocks and number <= LONGEST_KEPT * sampling_rate else NOTHING), number
+    blocks, number, most = [], 0, LONGEST_KEPT * sampling_rate
+    with open_clip(audio, downmix.name) as file:
+        for block in stream_mixed(file, sampling_rate, downmix.name, downmix):
+            number += block.size
+            blocks = [*blocks, block] if number <= most else []
+    return (np.concatenate(blocks) if blocks else NOTHING), number
 
 
-def open_clip(audio: dict, sampling_rate: int, channel: int | None = None, row: int | None = None):
-    """Yield the samples of a clip in blocks: see [`stream_audio`]."""
-    data, name = audio.get("bytes"), clip_name(audio, row)
-    source, name = (name, None) if data is None else (io.BytesIO(data), repr(name))
-    return stream_audio(source, sampling_rate, name, channel)
+def open_clip(audio: dict, name: str) -> BinaryIO:
+    """Open the file of a clip, or its content."""
+    if audio.get("bytes") is not None:
+        return io.BytesIO(audio["bytes"])
+    return open_file(audio["path"] or "", name)
 
 
 def decode_splits(
-    dataset: DatasetDict, further: Dataset | None, sampling_rate: int, on_bad_audio: str = "error", **options
+    dataset: DatasetDict,
+    further: Dataset | None,
+    sampling_rate: int,
+    on_bad_audio: str = "error",
+    say: Callable[[str], None] = print,
+    **options,
 ) -> tuple[DatasetDict, Dataset | None, list[str]]:
-    """Decode all splits and additional clips with [`decode_audio`], and print why clips were skipped."""
+    """Decode all splits and additional clips with [`decode_audio`], and say why clips were skipped."""
     decoded, problems = DatasetDict(), []
     for name, split in with_further(dataset, further).items():
-        decoded[name], skipped = decode_audio(split, sampling_rate, on_bad_audio, **options)
+        decoded[name], skipped = decode_audio(split, sampling_rate, on_bad_audio, say=say, **options)
         problems += skipped
     if problems:
-        print(f"Skipped {len(problems)} unreadable files:", *problems, sep="\n  ")
+        say("\n  ".join([f"Skipped {len(problems)} unreadable files:", *problems]))
     return decoded, decoded.pop(FURTHER, None), problems
 
 
@@ -149,7 +158,7 @@ def with_further(dataset: DatasetDict, further: Dataset | None) -> DatasetDict:
 
 def cache_file(dataset: Dataset, sampling_rate: int, channel: int | None = None) -> str:
     """Return the cache file of these clips. Its name changes when a file is replaced or modified."""
-    digest = hashlib.sha256(f"2 {sampling_rate} {channel}".encode())  # 2: what `decode_audio` writes has this form
+    digest = hashlib.sha256(f"3 {sampling_rate} {channel}".encode())  # 3: what `decode_audio` writes has this form
     for audio in dataset["audio"]:
         if audio.get("bytes") is not None:
             digest.update(audio["bytes"])

@@ -1,14 +1,16 @@
 """Labelled audio in folders, read as plain columns: splits, classes and other levels. No audio is decoded."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...audio.listing import Listing, list_recordings, sub_folders
 from .manifests import Columns, find_label_column, read_manifest, resolve_inside
+from .splits import SPLIT_NAMES
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")
-UNLISTED, OUTSIDE = "not in {}", "outside the folders of the classes"
+UNLISTED, OUTSIDE = "not in {}", "outside the folders"
 
 
 @dataclass
@@ -64,11 +66,11 @@ def read_folder(
             )
         splits = {"train": read_described(data_dir, audio_column, label_column, labelled)}
     elif folder_columns and labelled:
-        split = read_levels(data_dir, folder_columns)
+        split = read_levels(data_dir, folder_columns, data_dir)
         split.columns["label"] = split.columns[find_label_column(folder_columns, label_column, "--folder_columns")]
         splits = {"train": split}
     elif not labelled and not any(map(find_metadata, sub_folders(data_dir))):
-        splits = {"train": read_levels(data_dir, None)}
+        splits = {"train": read_levels(data_dir, None, data_dir)}
     else:
         splits = {}
         for name, folder in find_splits(data_dir).items():
@@ -86,7 +88,7 @@ def read_folder(
             if described:
                 splits[name] = read_described(folder, audio_column, label_column, labelled)
             else:
-                splits[name] = read_levels(folder, ["label"] if labelled else None)
+                splits[name] = read_levels(folder, ["label"] if labelled else None, data_dir)
     return apply_split_lists(splits, data_dir, split_lists) if split_lists else splits
 
 
@@ -100,7 +102,10 @@ def find_splits(data_dir: Path) -> dict[str, Path]:
     splits: dict[str, Path] = {}
     classes = []
     for folder in sub_folders(data_dir):
-        if find_metadata(folder) is None and list_recordings(folder, deep=False).files:
+        named = folder.name.lower() in SPLIT_NAMES and any(
+            list_recordings(child).files for child in sub_folders(folder)
+        )
+        if not named and find_metadata(folder) is None and list_recordings(folder, deep=False).files:
             classes.append(folder.name)
         elif find_metadata(folder) or list_recordings(folder).files:
             splits[folder.name] = folder
@@ -124,10 +129,10 @@ def read_described(folder: Path, audio_column: str, label_column: str | None, la
     """Read a folder with a metadata file. Recordings that it does not name are left out."""
     file = find_metadata(folder)
     columns = read_manifest(file, folder, audio_column, label_column, labelled)
-    listing, named = Listing([Path(path) for path in columns["audio"]]), set(columns["audio"])
+    listing, named = Listing([Path(path) for path in columns["audio"]]), set(map(os.path.normpath, columns["audio"]))
     found = list_recordings(folder)
     for path in found.files:
-        if str(path) not in named:
+        if os.path.normpath(path) not in named:
             listing.leave_out(UNLISTED.format(file.name), path)
     for reason, paths in found.left_out.items():
         for path in paths:
@@ -136,25 +141,28 @@ def read_described(folder: Path, audio_column: str, label_column: str | None, la
     return Split(columns, listing)
 
 
-def read_levels(folder: Path, levels: list[str] | None) -> Split:
+def read_levels(folder: Path, levels: list[str] | None, root: Path) -> Split:
     """Read nested sub-folders whose names are values of the columns `levels`; `None` reads files at any depth.
+
+    Args:
+        folder: The folder of a split.
+        levels: Names of the columns.
+        root: The folder of the data.
 
     Raises:
         ValueError: If a folder of the last level has no clips, or only folders of clips.
     """
     if levels is None:
-        listing = list_recordings(folder)
+        listing = list_recordings(folder, root=root)
         return Split({"audio": [str(file) for file in listing.files]}, listing)
     listing, rows = Listing(), [((), folder)]
     for _ in levels:
         for _, parent in rows:
-            outside = list_recordings(parent, deep=False)
-            for file in outside.files:
-                listing.leave_out(OUTSIDE, file)
-        rows = [((*names, child.name), child) for names, parent in rows for child in sub_folders(parent)]
+            listing.extend(list_outside(parent, root))
+        rows = [((*names, child.name), child) for names, parent in rows for child in sub_folders(parent, root)]
     columns: Columns = {name: [] for name in ("audio", *levels)}
     for names, parent in rows:
-        found = list_recordings(parent)
+        found = list_recordings(parent, root=root)
         if not found.files:
             raise ValueError(
                 f"The folder {str(parent)!r} has no clips. Remove it, or put the clips of a class into it."
@@ -169,6 +177,15 @@ def read_levels(folder: Path, levels: list[str] | None) -> Split:
         for level, name in zip(levels, names):
             columns[level] += [name] * len(found.files)
     return Split(columns, listing)
+
+
+def list_outside(folder: Path, root: Path) -> Listing:
+    """List what is beside the folders in a folder, all of which is left out."""
+    listing = list_recordings(folder, deep=False, root=root)
+    found, listing.files = listing.files, []
+    for file in found:
+        listing.leave_out(OUTSIDE, file)
+    return listing
 
 
 def apply_split_lists(splits: dict[str, Split], data_dir: Path, split_lists: dict[str, str]) -> dict[str, Split]:
@@ -186,7 +203,7 @@ def apply_split_lists(splits: dict[str, Split], data_dir: Path, split_lists: dic
             raise ValueError(
                 f"{str(file)!r} lists {len(missing)} files that are not in {str(data_dir)!r}: {missing[0]!r} first."
             )
-        chosen[split] = [index[str(Path(name))] for name in names]
+        chosen[split] = [index[str(Path(name))] for name in dict.fromkeys(names)]
     listed = {row for rows in chosen.values() for row in rows}
     chosen["train"] = [row for row in range(len(train.columns["audio"])) if row not in listed]
     for split, rows in chosen.items():

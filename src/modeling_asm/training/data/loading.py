@@ -23,10 +23,10 @@ from datasets import (
     load_from_disk,
 )
 
-from .folders import read_folder
+from .folders import list_outside, read_folder
 from .labels import encode_alike, encode_labels
 from .manifests import OWN_COLUMNS, find_label_column, read_manifest
-from .splits import SPLIT_NAMES
+from .splits import known_name
 
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what `save_to_disk` leaves
@@ -243,6 +243,9 @@ def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) 
         )
         for name, split in found.items():
             say(f"{name}: {split.listing.describe(Path(args.data_dir))}")
+        beside = list_outside(Path(args.data_dir), Path(args.data_dir))
+        if set(found) != {"train"} and beside.left_out:
+            say(f"Beside the splits: {beside.describe(Path(args.data_dir))}")
         splits = {name: split.columns for name, split in found.items()}
     dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})
     return dataset.cast_column("audio", Audio(decode=False))
@@ -253,6 +256,12 @@ def divide_rows(columns: dict[str, list], args: DataArguments) -> dict[str, dict
     if args.split_column not in columns:
         raise ValueError(f"{args.manifest!r} has no column {args.split_column!r}. It has: {', '.join(columns)}.")
     names = columns[args.split_column]
+    for row, name in enumerate(names, start=1):
+        if not str("" if name is None else name).strip():
+            raise ValueError(
+                f"{args.manifest!r} has no {args.split_column!r} for clip {row}. Add it, or remove the clip."
+            )
+    names = [str(name).strip() for name in names]
     return {
         split: {name: [value for value, own in zip(values, names) if own == split] for name, values in columns.items()}
         for split in dict.fromkeys(names)
@@ -309,7 +318,7 @@ def finish(dataset, args: DataArguments, labelled: bool, say: Callable[[str], No
 
 def name_splits(dataset):
     """Rename splits to `train`, `validation` and `test`, unless there are such already."""
-    names = {name: SPLIT_NAMES.get(name.lower(), name) for name in dataset}
+    names = {name: known_name(name) for name in dataset}
     taken, renamed = set(dataset), {}
     for name, split in dataset.items():
         free = names[name] not in taken - {name} and names[name] not in renamed

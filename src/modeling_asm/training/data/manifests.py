@@ -1,7 +1,9 @@
 """Labelled audio in manifests: CSV and JSON-lines files with one row per clip, read as plain columns."""
 
+import collections
 import csv
 import json
+import os
 from pathlib import Path
 
 
@@ -45,10 +47,16 @@ def read_manifest(
     label_column = find_label_column(found, label_column, str(file)) if labelled else None
     for line, row in enumerate(rows, start=2 if file.suffix == ".csv" else 1):
         for column in (audio_column, label_column) if labelled else (audio_column,):
-            if row.get(column) in (None, "", []):
+            if row.get(column) in (None, []) or not str(row[column]).strip():
                 raise ValueError(f"{str(file)!r} has no {column!r} in row {line}. Add it, or remove the row.")
     others = [name for name in found if name not in (*OWN_COLUMNS, audio_column, label_column)]
     columns = {"audio": [str(resolve_inside(data_dir, str(row[audio_column]), str(file))) for row in rows]}
+    counts = collections.Counter(map(os.path.normpath, columns["audio"]))
+    if twice := [path for path, number in counts.items() if number > 1]:
+        raise ValueError(
+            f"{str(file)!r} names {len(twice)} files more than once, {os.path.relpath(twice[0], data_dir)!r} first. "
+            "Keep one row of each; several labels may stand in one row, with --label_separator."
+        )
     if labelled:
         columns["label"] = [row[label_column] for row in rows]
     return columns | {name: [row.get(name) for row in rows] for name in others}
@@ -81,7 +89,7 @@ def parse_rows(file: Path) -> tuple[list[dict], list[str]]:
         return dict(pairs)
 
     rows = []
-    for line, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for line, text in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not text.strip():
             continue
         try:

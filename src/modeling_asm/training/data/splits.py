@@ -14,9 +14,11 @@ from ..tasks import label_names, task_of
 from .decoding import clip_name, digest_of, size_of
 
 
+NAMED = 10  # copies that a message names
 # Other names of splits, as an audiofolder of Hugging Face knows them.
-SPLIT_NAMES = {"training": "train", **dict.fromkeys(("valid", "val", "dev"), "validation")}
-SPLIT_NAMES |= dict.fromkeys(("testing", "eval", "evaluation"), "test")
+SPLIT_NAMES = {**dict.fromkeys(("train", "training"), "train")}
+SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+SPLIT_NAMES |= dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
 
 
 @dataclass
@@ -146,7 +148,12 @@ def choose_test(dataset: DatasetDict, args: SplitArguments) -> tuple[Dataset | N
 
 def find_split(dataset: DatasetDict, name: str | None) -> str | None:
     """Return the name of a split as the data has it: `dev` may have become `validation`."""
-    return name if name is None or name in dataset else SPLIT_NAMES.get(name.lower(), name)
+    return name if name is None or name in dataset else known_name(name)
+
+
+def known_name(split: str) -> str:
+    """Return `train`, `validation` or `test` for other names of them, in any case, and other names as they are."""
+    return SPLIT_NAMES.get(split.lower(), split)
 
 
 def hold_out(dataset: DatasetDict, column: str, values: list[str]) -> tuple[Dataset, Dataset]:
@@ -212,7 +219,9 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
         group: collections.Counter(itertools.chain.from_iterable(map(classes.__getitem__, rows)))
         for group, rows in members.items()
     }
-    total = sum(counts.values(), collections.Counter())
+    total: collections.Counter = collections.Counter()
+    for number in counts.values():
+        total.update(number)
     taken, chosen = collections.Counter(), []
     limits = [
         {index: math.floor(fraction * number) for index, number in total.items()},
@@ -220,12 +229,15 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
         {index: number - 1 for index, number in total.items()},
     ]
     for limit in limits:
-        for group in list(order):
+        left = []
+        for group in order:
             fits = all(taken[index] + number <= limit[index] for index, number in counts[group].items())
             if fits and (len(chosen) + len(members[group]) / 2 <= fraction * len(dataset) or not chosen):
                 chosen += members[group]
-                taken += counts[group]
-                order.remove(group)
+                taken.update(counts[group])
+            else:
+                left.append(group)
+        order = left
     rest = sorted(set(range(len(dataset))) - set(chosen))
     if not rest or not chosen:
         raise ValueError(
@@ -292,18 +304,22 @@ def check_further(further: Dataset, test: Dataset, args: SplitArguments):
 
 
 def check_copies(splits: DatasetDict):
-    """Raise `ValueError` if the same recording, by its content, is in two splits."""
+    """Raise `ValueError` if recordings, by their content, are in two splits; the message names the first of them."""
     first: dict[str, tuple[str, int]] = {}
-    for (split, index), digest in find_copies(splits).items():
-        other, row = first.setdefault(digest, (split, index))
-        if other != split:
-            names = [
-                clip_name(splits[name][number]["audio"], number) for name, number in ((split, index), (other, row))
-            ]
-            raise ValueError(
-                f"{names[0]!r} of {split} is the same recording as {names[1]!r} of {other}, so the score would not "
-                "measure new recordings. Remove one of them."
-            )
+    pairs = []
+    for clip, digest in find_copies(splits).items():
+        other = first.setdefault(digest, clip)
+        if other[0] != clip[0]:
+            pairs.append((clip, other))
+    if pairs:
+        lines = [
+            " and ".join(f"{clip_name(splits[name][row]['audio'], row)!r} of {name}" for name, row in pair)
+            for pair in pairs[:NAMED]
+        ]
+        raise ValueError(
+            f"{len(pairs)} recordings are in two splits, so the score would not measure new ones: {'; '.join(lines)}"
+            f"{'; ...' if len(pairs) > NAMED else ''}. Remove them from one split."
+        )
 
 
 def find_copies(splits: DatasetDict) -> dict[tuple[str, int], str]:
@@ -319,7 +335,7 @@ def find_copies(splits: DatasetDict) -> dict[tuple[str, int], str]:
         (name, index): digest_of(audio)
         for name, split in splits.items()
         for index, audio in enumerate(split["audio"])
-        if sizes[name, index] >= 0 and alike[sizes[name, index]] > 1
+        if sizes[name, index] > 0 and alike[sizes[name, index]] > 1
     }
     counts = collections.Counter(digests.values())
     return {clip: digest for clip, digest in digests.items() if counts[digest] > 1}
@@ -330,13 +346,16 @@ def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args
     uses = [f"{len(splits['train'])} clips to train on"]
     if "dev" in splits:
         own = test_name == "test" and "validation" in dataset
-        source = "validation" if own else f"{args.dev_fraction:.0%} of {args.train_split}"
+        source = "validation" if own else f"{args.dev_fraction:.0%} of the rest"
         uses.append(f"{len(splits['dev'])} that choose the best epoch ({source})")
     uses.append(f"{len(splits['test'])} that are reported ({test_name})")
     lines = [f"{', '.join(uses)}."]
     used = {find_split(dataset, args.train_split), test_name, "validation" if "dev" in splits and own else None}
     if args.hold_out is None and (unused := [name for name in dataset if name not in used]):
         lines.append(f"Not used: {', '.join(f'{name} ({len(dataset[name])} clips)' for name in unused)}.")
+    counts = collections.Counter(find_copies(splits).values())
+    if copies := sum(counts.values()) - len(counts):
+        lines.append(f"{copies} of them are copies of others.")
     if alone := single_clips(splits):
         lines.append(f"Classes with a single clip, which is trained on and never reported: {', '.join(alone)}.")
     return " ".join(lines)

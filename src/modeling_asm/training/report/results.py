@@ -37,6 +37,7 @@ def describe_data(
         clips: Number of clips in each split.
         problems: Messages about the clips that were skipped.
     """
+    channel = {} if args.channel is None else {"channel": args.channel}
     return {
         "name": args.name,
         "dataset_name": args.hub_name,
@@ -46,6 +47,7 @@ def describe_data(
         "clips": clips,
         "skipped_files": [without_folder(problem, args.root) for problem in problems or []],
         "labels": label_names(features),
+        **channel,
     }
 
 
