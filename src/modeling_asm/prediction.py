@@ -149,7 +149,7 @@ class ClipReader(IterableDataset):
         blocks = open_audio(audio, self.frontend.sampling_rate, self.channel)
         if self.window_shift is not None:
             for _, _, window in read_windows(blocks, self.frontend.feature_extractor, self.window_shift):
-                yield {"input_values": window}
+                yield {"input_values": window.clone()}  # not the frames around it, which travel with a view
         else:
             for waveform in read_pieces(blocks, self.frontend.window_samples):
                 yield {name: value[0] for name, value in self.frontend.extract([waveform]).items()}
@@ -202,7 +202,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
     reader = ClipReader(clips, frontend, shift, args, process, done, data_args.channel)
     loader = DataLoader(reader, batch_size=None, num_workers=args.num_workers)
 
-    blocks: dict[int, tuple[list[dict], list[torch.Tensor]]] = {}
+    blocks: dict[int, tuple[list[dict], list[list[float]]]] = {}
     start, number = time.perf_counter(), 0
     share = f"Classifying, 1 of {process[1]} processes" if process[1] > 1 else "Classifying"
     with tqdm(
@@ -251,22 +251,22 @@ def digest_model(model: PreTrainedModel, feature_extractor) -> str:
 
 
 @torch.inference_mode()
-def classify(accelerator: Accelerator, model, windows: list[tuple]) -> torch.Tensor:
-    """Return the logits of the windows of a batch, of shape `(num_windows, num_labels)`."""
+def classify(accelerator: Accelerator, model, windows: list[tuple]) -> list[list[float]]:
+    """Return the logits of each window of a batch: hours of small tensors would fragment the memory."""
     inputs = [window for window, _ in windows if window is not None]
     if not inputs:
-        return torch.zeros(0, model.config.num_labels)
+        return []
     batch = {name: torch.stack([window[name] for window in inputs]).to(accelerator.device) for name in inputs[0]}
     with accelerator.autocast():
-        return model(**batch).logits.float().cpu()
+        return model(**batch).logits.float().tolist()
 
 
-def finish_clip(clip: dict, logits: list[torch.Tensor], config, labels: list[str]) -> dict:
+def finish_clip(clip: dict, logits: list[list[float]], config, labels: list[str]) -> dict:
     """Return the row of a clip: its scores, or its error."""
     empty = {"label": None, "score": None, "scores": None}
     if clip["error"] is not None:
         return clip | empty
-    scores = score_clip(torch.stack(logits), config)
+    scores = score_clip(torch.tensor(logits), config)
     if not scores.isfinite().all():
         return clip | empty | {"error": f"The scores of {clip['file']!r} are not finite. Check its samples."}
     best = scores.argmax().item()
