@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -53,12 +54,12 @@ def test_a_split_is_chosen_or_the_only_one():
 def test_scores_of_a_clip(config, problem_type, expected):
     config.problem_type = problem_type
     clip = {"row": 0, "file": "a.wav", "error": None}
-    row = finish_clip(clip, [torch.zeros(3), torch.zeros(3)], config, ["bird", "cat", "dog"])
+    row = finish_clip(clip, [[0.0] * 3, [0.0] * 3], config, ["bird", "cat", "dog"])
     assert row["scores"] == pytest.approx(expected)
 
 
 def test_scores_that_are_not_finite_are_an_error(config):
-    row = finish_clip({"file": "a.wav", "error": None}, [torch.full((3,), torch.nan)], config, ["a", "b", "c"])
+    row = finish_clip({"file": "a.wav", "error": None}, [[math.nan] * 3], config, ["a", "b", "c"])
     assert row.keys() == {"file", "error", "label", "score", "scores"}
     assert row["label"] is row["score"] is row["scores"] is None
     assert "The scores of 'a.wav' are not finite" in row["error"]
