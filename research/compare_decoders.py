@@ -181,7 +181,7 @@ def compare_cuts(path: Path, cuts: int, endless: bool) -> dict:
     for _ in range(cuts):
         piece = content[: draw.randrange(len(content))]
         parts, error = decode(piece)
-        if error:
+        if error or not parts:  # without samples, which is an error, too
             counts["refused"] += 1
             continue
         found = sum(len(part) for part, _ in parts)

@@ -73,7 +73,9 @@ def demux(container, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
     for packet in container.demux(container.streams.audio[0]):
         if packet.is_corrupt:
             raise ValueError("a packet after it is damaged")
-        for frame in packet.decode():
+        with contextlib.nullcontext() if packet.size else errors():  # the last one empties the decoder: it has no sound
+            frames = packet.decode()
+        for frame in frames:
             for converted in planar.resample(frame):
                 seconds += converted.samples / converted.sample_rate
                 yield converted.to_ndarray().T, converted.sample_rate
