@@ -115,14 +115,20 @@ def fill_up(waveform: Tensor, num_samples: int, padding_mode: str) -> Tensor:
     return period.repeat(-(-num_samples // len(period)))[:num_samples]
 
 
-def check_finite(batch: Tensor):
-    """Raise `ValueError` if a sample of `(batch_size, num_samples)` is not finite."""
+def check_finite(batch: Tensor, name: str | None = None, first: int = 0):
+    """Raise `ValueError` if a sample is not finite.
+
+    Args:
+        batch: Samples, `(batch_size, num_samples)`.
+        name: What they are, for the message; by default, the number of the clip.
+        first: Number of the first sample.
+    """
     if batch.sum().isfinite():  # fast; a sum can overflow although all samples are finite
         return
     finite = torch.isfinite(batch)
     if not finite.all():
         index, sample = (~finite).nonzero()[0].tolist()
         raise ValueError(
-            f"Clip {index} has the value {batch[index, sample].item()} at sample {sample}, expected finite samples. "
-            "Repair the recording, or replace such samples: `numpy.nan_to_num(waveform)`."
+            f"{name or f'Clip {index}'} has the value {batch[index, sample].item()} at sample {first + sample}, "
+            "expected finite samples. Repair the recording, or replace such samples: `numpy.nan_to_num(waveform)`."
         )
