@@ -165,7 +165,7 @@ ENDLESS = (
     "sox.paf",
     "sox.pvf",
 )
-ENDLESS += ("sox_8000.amr-nb", "aac.aac", "twolame.mp2")
+ENDLESS += ("sox_8000.amr-nb", "aac.aac", "twolame.mp2", "lame_16000.mp3", "lame_8000.mp3")
 # What FFmpeg does not decode, or not to its end: the source is the reference.
 LIKE_SOURCE = ("lame_free.mp3", "sox.voc")
 # The same, written to a pipe, where the program cannot complete the header: the whole file, and the command.

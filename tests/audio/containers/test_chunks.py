@@ -215,3 +215,10 @@ def test_gsm_in_aiff():
 
 def test_a_size_that_does_not_fit():
     assert as_size(2**33) == b"\xff" * 4
+
+
+@pytest.mark.parametrize("size", [0, 2**32 - 1])
+def test_mp3_in_a_file_that_was_never_closed(size):
+    """Its frames are not those of another file."""
+    content = read("mp3.wav")
+    np.testing.assert_array_equal(samples_of(resize(content, "WAV", size)), samples_of(content))

@@ -205,3 +205,10 @@ def test_junk_in_front_of_a_large_tag():
     content = read("lame_bare.mp3")
     np.testing.assert_array_equal(samples_of(junk + content + TRAILERS["zeros"]), samples_of(content))
     assert len(samples_of(tag + content)) == len(samples_of(content))
+
+
+def test_a_tag_that_is_cut_off():
+    """Another file started there."""
+    content = read("lame.mp3")
+    assert fault_of(content + TAGS["two"]) is None
+    assert fault_of(content + TAGS["large"][:500]) == "a tag after it is cut off"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from .mpeg import find_mpeg, skip_tags, starts_another
-from .parts import Foreign, Part, is_padding, missing_samples, patch, read_at
+from .parts import Foreign, Part, is_padding, missing_samples, patch, read_at, starts_file
 
 
 # Sizes that stand for an unknown one: none, about the largest 32-bit numbers, and about the largest 64-bit ones.
@@ -206,18 +206,20 @@ def find_end(file: BinaryIO, samples: Chunk, stop: int, form: Form) -> tuple[int
     if place > end and form.read(file, place, stop) is None:
         place = end  # without padding
     while place < stop:
-        if starts_another(file, place, stop):
+        if starts_file(file, place, stop) or (not unknown and starts_another(file, place, stop)):
             return end, place, None
+        if unknown:
+            return stop, None, None
         if (after := skip_tags(file, place, stop)) > place and read_at(file, place, 1) != b"\0":
             place = after
             continue
-        if not unknown and TEXT.fullmatch(read_at(file, place, min(64, stop - place))):
+        if TEXT.fullmatch(read_at(file, place, min(64, stop - place))):
             break
         if chunk := form.read(file, place, stop):
             place = form.after(chunk)
             if place - 1 > stop:  # its padding may be missing, but no more
                 return end if chunk.name in KNOWN else stop, None, None
-        elif not unknown and is_padding(file, place, stop):
+        elif is_padding(file, place, stop):
             break
         else:
             return stop, None, None

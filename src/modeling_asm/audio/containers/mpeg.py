@@ -160,6 +160,9 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
             if streams and starts_file(file, place, stop):
                 following = place
                 break
+            if streams and place + size_of_id3(read_at(file, place, 10)) > stop:
+                fault = "a tag after it is cut off"
+                break
             after = skip_tags(file, place, stop)
             tags += after - place
             only_zeros = not any(read_at(file, place, min(after - place, ID3V1)))
