@@ -211,4 +211,6 @@ def test_a_tag_that_is_cut_off():
     """Another file started there."""
     content = read("lame.mp3")
     assert fault_of(content + TAGS["two"]) is None
-    assert fault_of(content + TAGS["large"][:500]) == "a tag after it is cut off"
+    for first in (content, content + TRAILERS["id3v1"]):
+        for rest in (TAGS["large"][:500], TAGS["two"] + content[:200]):
+            assert fault_of(first + rest) == "what follows it is cut off"

@@ -22,6 +22,7 @@ BITRATES = {
 SAMPLING_RATES = (44100, 48000, 32000)  # hertz, of MPEG-1; half of them in MPEG-2, and a quarter in MPEG-2.5
 COUNTS = (b"Xing", b"Info")  # names of the frame that tells how many follow it, as decoders know it
 VBRI = 36  # where that of Fraunhofer's encoder starts
+CUT_OFF = "what follows it is cut off"
 LEADING = 2**16  # bytes of junk before the first frame
 LARGEST_FRAME, LARGEST_FREE = 2881, 2**13  # bytes
 
@@ -151,7 +152,7 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
     """
     frames, streams, place = Frames(file, stop), [], start
     fault = following = None
-    junk, tags = False, 0  # whether junk is in front; bytes of tags
+    junk, tags, tagged = False, 0, start  # whether junk is in front; bytes of tags, and where the last one ends
     while place < stop:
         frame = frames.at(place)
         if frame and (not streams or frame.kind != streams[-1].kind):
@@ -160,10 +161,10 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
             if streams and starts_file(file, place, stop):
                 following = place
                 break
-            if streams and place + size_of_id3(read_at(file, place, 10)) > stop:
-                fault = "a tag after it is cut off"
-                break
             after = skip_tags(file, place, stop)
+            if streams and after > stop:
+                fault = CUT_OFF
+                break
             tags += after - place
             only_zeros = not any(read_at(file, place, min(after - place, ID3V1)))
             if streams and place < after < stop and only_zeros and not starts_anew(file, after, frames):
@@ -175,10 +176,12 @@ def find_mpeg(file: BinaryIO, start: int, stop: int) -> list[Part]:
                 fault = f"{stop - place} bytes after it are damaged"
             if after is None or fault:
                 break
-            place = after
+            place = tagged = after
             continue
-        if place + frame.length > stop:
-            break  # the last one, cut off
+        if place + frame.length > stop:  # the last one is cut off
+            if streams and place == tagged:
+                fault = CUT_OFF
+            break
         counter = read_counter(read_at(file, place, frame.length), frame)
         if counter or not streams or frame.kind != streams[-1].kind:
             streams.append(Stream(frame.kind, frame.samples))
@@ -232,7 +235,7 @@ def size_of_id3(head: bytes) -> int:
 
 
 def skip_tags(file: BinaryIO, place: int, stop: int) -> int:
-    """Return where the tags (ID3v2, ID3v1, APE, Lyrics3) and zeros that start at a place end."""
+    """Return where the tags (ID3v2, ID3v1, APE, Lyrics3) and zeros that start at a place end; after `stop`, if cut."""
     while place < stop:
         head, before = read_at(file, place, min(32, stop - place)), place
         if size := size_of_id3(head):
@@ -253,4 +256,4 @@ def skip_tags(file: BinaryIO, place: int, stop: int) -> int:
             place += len(zeros) - len(zeros.lstrip(b"\0"))
         if place == before:
             break
-    return min(place, stop)
+    return place
