@@ -158,10 +158,11 @@ def test_what_is_no_mpeg_audio():
         find_mpeg(io.BytesIO(bytes(1000)), 0, 1000)
 
 
-@given(samples=st.binary(min_size=3000, max_size=6000), seed=st.integers(0, 100))
-def test_quiet_samples_are_no_frames(samples, seed):
+@given(seed=st.integers(0, 100))
+def test_quiet_samples_are_no_frames(seed):
     """As 16-bit numbers, those just below zero look like headers."""
-    quiet = np.random.default_rng(seed).integers(-30, 5, 20_000).astype("<i2").tobytes()
+    rng = np.random.default_rng(seed)
+    samples, quiet = rng.bytes(5000), rng.integers(-30, 5, 20_000).astype("<i2").tobytes()
     for content in (quiet, samples, samples + quiet):
         with pytest.raises(ValueError, match="no MPEG audio frames"):
             find_mpeg(io.BytesIO(content), 0, len(content))
