@@ -1,21 +1,10 @@
-import csv
 import json
 
 import pytest
+from files import touch, write_csv
 from recordings import noise, write
 
 from modeling_asm.training.data import folders
-
-
-def touch(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"not decoded here")
-
-
-def write_csv(file, *rows):
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
 
 
 def read_folder(*arguments, **options) -> dict:

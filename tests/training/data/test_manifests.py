@@ -1,23 +1,12 @@
-import csv
 import json
 import os
 
 import pytest
+from files import touch, write_csv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_asm.training.data.manifests import read_manifest, resolve_inside
-
-
-def touch(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"not decoded here")
-
-
-def write_csv(file, *rows):
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
 
 
 def test_a_manifest_elsewhere(tmp_path):

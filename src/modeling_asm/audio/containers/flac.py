@@ -126,7 +126,7 @@ def find_last_frame(tail: bytes, block_size: int) -> Frame | None:
 
 
 def end_of_frame(last: bytes) -> int | None:
-    """Return where a frame ends, if nothing but padding, a tag or another file follows it, or `None`."""
+    """Return where a frame ends, if nothing but padding or a tag follows it, or `None`."""
     checksum = 0  # that of a frame and its checksum is zero
     for index, byte in enumerate(last):
         before, checksum = checksum, CRC16[checksum >> 8 ^ byte] ^ (checksum << 8 & 0xFFFF)

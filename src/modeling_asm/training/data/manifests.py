@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 LABEL_COLUMNS = ("label", "labels")  # default names of the label column
-OWN_COLUMNS = ("audio", "label", "waveform", "seconds", "digest")  # reserved names of columns
+OWN_COLUMNS = ("audio", "label", "waveform", "seconds")  # reserved names of columns
 
 Columns = dict[str, list]
 
