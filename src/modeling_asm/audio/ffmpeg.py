@@ -21,47 +21,48 @@ def decode_foreign(file: BinaryIO, foreign: Foreign) -> Iterator[tuple[np.ndarra
     """
     try:
         import av
+        import av.logging
     except ImportError as error:
         raise ValueError(f"{foreign.name} needs PyAV: `pip install av`. Without it, {READABLE} can be read") from error
-    try:
-        with errors() as messages:  # those about the header are about more than sound
-            container = av.open(file, format=foreign.demuxer)
-    except av.FFmpegError as error:
-        raise ValueError(messages[0] if messages else error.strerror) from error
+    with strict(av) as messages:
+        container = av.open(file, format=foreign.demuxer)
+        messages.clear()  # those about the header are about more than sound
     with container:
         blocks = demux(container, foreign)
         while True:
-            try:
-                with errors() as messages:
-                    block = next(blocks, None)
-            except av.FFmpegError as error:
-                raise ValueError(messages[0] if messages else error.strerror) from error
-            if messages:  # of what FFmpeg left out
-                raise ValueError(messages[0])
+            with strict(av):
+                block = next(blocks, None)
             if block is None:
                 return
             yield block
 
 
 @contextlib.contextmanager
-def errors() -> Iterator[list[str]]:
-    """Collect what FFmpeg logs as errors, which it does not always raise, in words that follow a colon."""
-    from av import logging
+def strict(av) -> Iterator[list]:
+    """Raise what FFmpeg logs as errors, of which it does not always raise one, in words that follow a colon.
 
-    level, skip, messages = logging.get_level(), logging.get_skip_repeated(), []
-    logging.set_level(logging.WARNING)
-    logging.set_skip_repeated(False)
+    Yields:
+        What it logged so far: severity, place and text.
+
+    Raises:
+        ValueError: If it raises an error, or has left something out.
+    """
+    level, skip, error = av.logging.get_level(), av.logging.get_skip_repeated(), None
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)
     try:
-        with logging.Capture() as logs:
-            yield messages
+        with av.logging.Capture() as logs:
+            yield logs
+    except av.FFmpegError as caught:
+        error = caught
     finally:
-        logging.set_level(level)
-        logging.set_skip_repeated(skip)
-        messages += [
-            f"FFmpeg says '{text.strip().rstrip('.')}'"
-            for severity, _, text in logs
-            if (severity <= logging.ERROR or "corrupt" in text) and HARMLESS not in text
-        ]
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip)
+    for severity, _, text in logs:
+        if (severity <= av.logging.ERROR or "corrupt" in text) and HARMLESS not in text:
+            raise ValueError(f"FFmpeg says '{text.strip().rstrip('.')}'") from error
+    if error is not None:
+        raise ValueError(error.strerror) from error
 
 
 def demux(container, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
