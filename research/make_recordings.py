@@ -20,6 +20,7 @@ import soundfile
 
 
 FFMPEG = "ffmpeg -v error -nostdin -y -bitexact -i {wav} -bitexact "
+COPY = "ffmpeg -v error -nostdin -y "
 SOX = "sox -R -D {wav} "
 
 
@@ -96,6 +97,7 @@ ENCODED = [
     ("flac.flac", "FLAC", "FLAC", "flac -s -f -o {out} {wav}"),
     ("sox.flac", "FLAC", "FLAC", SOX + "{out}"),
     ("tagged.flac", "FLAC", "FLAC", "flac -s -f --tag=TITLE=fLaC --padding=9000 -o {out} {wav}"),
+    ("from_aiff.flac", "FLAC", "FLAC", "flac -s -f --keep-foreign-metadata -o {out} {folder}/pcm16.aiff"),
     ("mono24_16000.flac", "FLAC", "FLAC", FFMPEG + "-ar 16000 -ac 1 -sample_fmt s32 {out}"),
     ("flac.oga", "FLAC", "Ogg", "flac -s -f --ogg -o {out} {wav}"),
     ("ffmpeg_flac.oga", "FLAC", "Ogg", FFMPEG + "-c:a flac -f ogg {out}"),
@@ -134,6 +136,7 @@ ENCODED = [
     ("aac.m4a", "AAC", "MPEG-4", FFMPEG + "{out}"),
     ("aac_front.m4a", "AAC", "MPEG-4", FFMPEG + "-movflags +faststart {out}"),
     ("aac_pieces.mp4", "AAC", "MPEG-4", FFMPEG + "-movflags frag_keyframe+empty_moov -frag_duration 500000 {out}"),
+    ("eight.m4a", "AAC", "MPEG-4", FFMPEG + "-ac 8 {out}"),
     ("alac.m4a", "ALAC", "MPEG-4", FFMPEG + "-c:a alac {out}"),
     ("aac.mov", "AAC", "QuickTime", FFMPEG + "-c:a aac {out}"),
     ("aac.aac", "AAC", "ADTS", FFMPEG + "{out}"),
@@ -146,8 +149,9 @@ ENCODED = [
     ("flac.mka", "FLAC", "Matroska", FFMPEG + "-c:a flac {out}"),
     ("wavpack.wv", "WavPack", "none", "wavpack -q -y {wav} -o {out}"),
     ("ffmpeg.wv", "WavPack", "none", FFMPEG + "{out}"),
+    ("eight.wv", "WavPack", "none", FFMPEG + "-ac 8 {out}"),
     ("sox_8000.amr-nb", "AMR-NB", "AMR", SOX + "-r 8000 -c 1 {out}"),
-    ("copied_8000.3gp", "AMR-NB", "3GP", "ffmpeg -v error -y -i {folder}/sox_8000.amr-nb -c copy {out}"),
+    ("copied_8000.3gp", "AMR-NB", "3GP", COPY + "-i {folder}/sox_8000.amr-nb -c copy {out}"),
     ("ac3.ac3", "AC-3", "none", FFMPEG + "{out}"),
     ("tta.tta", "True Audio", "none", FFMPEG + "{out}"),
     ("g722.g722", "G.722", "none", FFMPEG + "{out}"),
@@ -194,6 +198,9 @@ PIPED = {
     "wma2.wma": FFMPEG + "-f asf pipe:1",
     "mp3.mka": FFMPEG + "-c:a libmp3lame -f matroska pipe:1",
 }
+# The same, cut by FFmpeg at a second without being decoded; what comes before in the same page or frame may stay.
+COPIED = ("oggenc.ogg", "ffmpeg.ogg", "opusenc.opus", "ffmpeg.opus", "flac.oga", "flac.flac", "pcm16.wav", "lame.mp3")
+COPIED += ("aac.m4a", "alac.m4a", "aac.aac", "wma2.wma", "opus.webm", "mp3.mka", "wavpack.wv")
 JOINED = [
     ("oggenc.ogg", "oggenc.ogg"),
     ("oggenc.ogg", "mono_16000.ogg"),
@@ -275,6 +282,10 @@ def make_recordings(folder: Path, seconds: float) -> list[Recording]:
         other = replace(recordings[whole], name=f"piped_{whole}", fault="written to a pipe", endless=True)
         encode(command, folder / other.name, sources)
         recordings[other.name] = other
+    for whole in COPIED:
+        name = f"copied_{whole}"
+        encode(COPY + f"-ss 1 -i {{folder}}/{whole} -c copy {{out}}", folder / name, sources)
+        recordings[name] = replace(recordings[whole], name=name, fault="cut at 1 s, not decoded", holds=(name,))
     for first, second in JOINED:
         same = first == second
         fault = "two joined" if same else f"joined with {recordings[second].format}, {second}"

@@ -25,7 +25,7 @@ NEED_PYAV |= {
     "ffmpeg.wv",
 }
 NEED_PYAV |= {"sox_8000.amr-nb", "copied_8000.3gp", "speexenc_16000.spx", "ffmpeg_16000.spx", "ima.caf"}
-NEED_PYAV |= {"piped_wma2.wma"}
+NEED_PYAV |= {"piped_wma2.wma", "eight.m4a", "eight.wv"}
 
 
 def read(name: str) -> bytes:

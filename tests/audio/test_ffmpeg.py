@@ -11,7 +11,7 @@ from modeling_asm.audio.containers import Foreign
 from modeling_asm.audio.ffmpeg import decode_foreign
 
 
-LOSSLESS = {"wavpack.wv", "ffmpeg.wv", "flac.mka"}
+LOSSLESS = {"wavpack.wv", "ffmpeg.wv", "flac.mka", "eight.wv"}
 av = pytest.importorskip("av")
 
 
@@ -26,6 +26,14 @@ def test_a_whole_file(name):
     frequencies = [np.abs(np.fft.rfft(piece, 8000)).argmax() for piece in np.array_split(waveform, 6)[1:5]]
     assert frequencies == sorted(frequencies)
     assert 200 < frequencies[0] < frequencies[-1] < 2100
+
+
+@pytest.mark.parametrize("name", ["eight.m4a", "eight.wv"])
+def test_more_channels_than_planes_in_a_frame(name):
+    samples = samples_of(read(name))
+    assert samples.shape[1] == 8
+    assert np.abs(samples[:, :2]).max() > 0.1  # the source's two
+    assert not np.abs(samples[:, 2:]).max() > 0.1
 
 
 @pytest.mark.parametrize("name", sorted(NEED_PYAV - {"sox_8000.amr-nb", "ima.caf"}))

@@ -71,14 +71,14 @@ def demux(container, foreign: Foreign) -> Iterator[tuple[np.ndarray, int]]:
 
     if (count := len(container.streams.audio)) != 1:
         raise ValueError(f"it has {count} streams of sound, expected one; extract one with FFmpeg")
-    planar, seconds = av.AudioResampler(format="fltp"), 0.0
+    resampler, seconds = av.AudioResampler(format="flt"), 0.0  # planes of more than seven channels crash PyAV
     for packet in container.demux(container.streams.audio[0]):
         if packet.is_corrupt:
             raise ValueError("a packet after it is damaged")
         for frame in packet.decode():
-            for converted in planar.resample(frame):
+            for converted in resampler.resample(frame):
                 seconds += converted.samples / converted.sample_rate
-                yield converted.to_ndarray().T, converted.sample_rate
+                yield converted.to_ndarray().reshape(-1, converted.layout.nb_channels), converted.sample_rate
     announced = (container.duration or 0) / av.time_base if foreign.timed and len(container.streams) == 1 else 0.0
     if seconds < announced - SHORTFALL or (announced > 0 and not seconds):
         raise ValueError(f"its header announces {announced:.2f} s")

@@ -134,12 +134,12 @@ def test_a_large_file_is_rf64():
 
 
 def test_a_file_over_four_gib(tmp_path):
-    """A recorder's 32-bit size overflowed: the file holds 4 GiB and a little more, nearly all of it a hole."""
-    content, _ = plain("WAV", 10)
+    """A recorder's 32-bit size overflowed: the file holds 4 GiB and a little more, a hole after its start."""
+    content, _ = plain("WAV")
     size = 2**32 + 1000
     with open(tmp_path / "long.wav", "wb") as file:
-        file.write(resize(content[: content.index(b"data") + 8], "WAV", size % 2**32))
-        file.truncate(len(content) - 20 + size)
+        file.write(resize(content, "WAV", size % 2**32))
+        file.truncate(content.index(b"data") + 8 + size)
         file.seek(-2, io.SEEK_END)
         file.write(b"\x00\x40")
     with open(tmp_path / "long.wav", "rb") as file:

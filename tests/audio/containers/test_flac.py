@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recordings import RECORDINGS, decode, fault_of, noise, parts_of, read, samples_of, write
 
 from modeling_asm.audio import AudioFileError
+from modeling_asm.audio.containers import flac
 from modeling_asm.audio.containers.flac import (
     CRC8,
     CRC16,
@@ -88,6 +89,17 @@ def test_what_follows_the_last_frame(rest):
     content = write(noise(9000), kind="FLAC")
     for total in (9000, 0):
         assert len(samples_of(set_total(content, total) + rest)) == 9000
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_frames_larger_than_usual(channels, monkeypatch):
+    """The last frame is sought among as many bytes as frames may have, by the header or by their samples."""
+    monkeypatch.setattr(flac, "TAIL", 2**8)
+    content = write(noise(30_000, channels), kind="FLAC", subtype="PCM_24")
+    unknown = content[:15] + bytes(3) + content[18:]  # the size of the largest frame
+    for whole in (content, unknown, set_total(content, 0)):
+        assert fault_of(whole) is None
+        assert len(samples_of(whole)) == 30_000
 
 
 def test_a_name_in_the_metadata_is_no_second_file():

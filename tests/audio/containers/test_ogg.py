@@ -4,10 +4,11 @@ import zlib
 
 import numpy as np
 import pytest
-from recordings import RECORDINGS, decode, fault_of, parts_of, read, samples_of
+from recordings import RECORDINGS, decode, fault_of, noise, parts_of, read, samples_of, write
 
 from modeling_asm.audio import AudioFileError
-from modeling_asm.audio.containers.ogg import REVERSED, read_page
+from modeling_asm.audio.containers.ogg import REVERSED, length_of_opus, read_page, with_position
+from modeling_asm.audio.stretches import load_stretch
 
 
 OGG = sorted(name for name in RECORDINGS if name.endswith((".ogg", ".oga", ".opus")))
@@ -57,6 +58,42 @@ def test_a_cut_file(name):
 def test_a_file_that_ends_with_a_page():
     content = read("ffmpeg.ogg")
     assert fault_of(content[: -len(pages_of(content)[-1])]) == "its last page is missing"
+
+
+def move(content: bytes, samples: int) -> bytes:
+    """Count samples from a later place, as FFmpeg does after a cut without decoding."""
+    pages = [io.BytesIO(page) for page in pages_of(content)]
+    headers = [read_page(page, 0, len(page.getbuffer())) for page in pages]
+    return b"".join(
+        with_position(page, header, header.position - samples * (header.position > 0))
+        for page, header in zip(pages, headers)
+    )
+
+
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 44100), ("VORBIS", 8000), ("OPUS", 48000), ("OPUS", 16000)])
+def test_positions_that_count_from_a_cut(subtype, rate):
+    """All that the pages hold is read, also from a place in the middle."""
+    whole = write(noise(5 * rate), rate, "OGG", subtype)
+    moved, samples = move(whole, 10_000 if rate > 8000 else 3_000), samples_of(whole)
+    assert moved != whole
+    assert fault_of(moved) is None
+    np.testing.assert_array_equal(samples_of(moved), samples)
+    stretch = load_stretch("x", 3 * rate, 1000, rate, moved)
+    np.testing.assert_allclose(stretch, samples[3 * rate :][:1000, 0], atol=0.02 if subtype == "OPUS" else 1e-6)
+
+
+def test_positions_of_one_page_cut_the_end():
+    whole = write(noise(2000), 44100, "OGG", "VORBIS")
+    assert len(samples_of(move(whole, 500))) == 1500
+
+
+@pytest.mark.parametrize(
+    ("packet", "samples"),
+    [(b"\x08", 960), (b"\x78\0", 960), (b"\x80", 120), (b"\xf9\0", 1920), (b"\xfb\x03", 2880), (b"\xfb", 0)],
+)
+def test_the_length_of_a_packet_of_opus(packet, samples):
+    """SILK 20 ms; hybrid 20 ms; CELT 2.5 ms; twice 20 ms; three times; none."""
+    assert length_of_opus(packet) == samples
 
 
 def test_a_missing_page():

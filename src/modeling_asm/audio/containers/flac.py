@@ -12,13 +12,17 @@ from typing import BinaryIO, NamedTuple
 from .parts import Part, PartReader, patch, read_at
 
 
-# The name of the format and the header of STREAMINFO (34 bytes); or another file.
-START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|(RIFF|RF64)....WAVE(fmt |bext|JUNK|ds64)|FORM....AIF[FC]", re.DOTALL)
+# The name of the format and the header of STREAMINFO (34 bytes); or another file, with the name of its first chunk:
+# FLAC keeps the header of a file that it was made from in its metadata, without that.
+START = re.compile(
+    rb"fLaC[\x00\x80]\x00\x00\x22|(RIFF|RF64)....WAVE(fmt |bext|JUNK|ds64)|FORM....AIF[FC][A-Z]{4}", re.DOTALL
+)
 HEADER = 42  # bytes of these
 TOTAL = 18  # where 8 bytes start: 20 bits of rate, 3 of channels, 5 of width, 36 of the number of samples
 UNKNOWN = 2**36
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
-TAIL = 2**18  # bytes: more than two frames of the usual size
+TAIL = 2**18  # bytes at the end, at least, among which the last frame is sought
+WIDEST = 32  # bytes of a sample of eight channels
 # Samples of a frame by the code in its header; with 6 and 7, the size follows the number, in 8 and 16 bits.
 BLOCK_SIZES = {1: 192} | {code: 576 << code - 2 for code in range(2, 6)} | {code: 1 << code for code in range(8, 16)}
 READ = 2**20  # bytes
@@ -68,10 +72,11 @@ def count_samples(file: BinaryIO, pieces: list[bytes | range]) -> Part:
     largest = int.from_bytes(header[15:18], "big")  # bytes of a frame; 0 if it is not known
     packed, block_size = int.from_bytes(header[TOTAL : TOTAL + 8], "big"), int.from_bytes(header[10:12], "big")
     declared, fault = packed % UNKNOWN, None
-    tail = read_at(stream, max(stream.size - TAIL, 0), TAIL)
+    size = max(TAIL, 2 * (largest or block_size * WIDEST))
+    tail = read_at(stream, max(stream.size - size, 0), size)
     last = find_last_frame(tail, block_size)
     if last is None:  # for the decoder to refuse, unless what it needs is in front
-        return Part(pieces, OTHER if stream.size > TAIL else None)
+        return Part(pieces, OTHER if stream.size > size else None)
     # A piece that was cut from the middle of a recording keeps the numbers of its frames, and its total.
     place = find_first_frame(stream)
     first = parse_header(read_at(stream, place, LONGEST_HEADER), 0, block_size)

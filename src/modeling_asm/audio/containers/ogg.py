@@ -3,15 +3,19 @@
 The format: RFC 3533.
 """
 
+import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
+
+import soundfile
 
 from .flac import count_samples
 from .foreign import SPEEX
 from .mpeg import starts_another
-from .parts import Part, is_padding, read_at
+from .parts import Part, PartReader, is_padding, read_at
 
 
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -22,16 +26,21 @@ FLAC_HEADER = 9  # bytes before "fLaC" in the first packet: https://xiph.org/fla
 CODECS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC", b"Speex   ": "Speex"}
 NO_SOUND = (b"fishead\0", b"fisbone\0", b"\x80theora", b"\x80kate", b"BBCD\0", b"\x01video", b"\x01text", b"CMML")
 MISSING = "pages are missing or damaged after it"
+MOST = 2**20  # samples of a page: 255 packets of up to 4096
 
 
 @dataclass
 class Page:
-    """A page: where it starts, where its body does, where it ends, and what its header says."""
+    """A page: where it starts, where its body does, where it ends, and what its header says.
+
+    Its position is the number of samples up to its end.
+    """
 
     start: int
     body: int
     stop: int
     flags: int
+    position: int
     serial: int
     number: int
 
@@ -73,6 +82,8 @@ class Link:
             first = read_at(file, self.pieces[0].start, len(self.pieces[0]))[FLAC_HEADER:]
             part = count_samples(file, [first, *self.pieces[1:]])
             return Part(part.pieces, fault or part.fault)
+        if self.name in ("Vorbis", "Opus") and fault is None:
+            return Part(count_from_the_start(file, self.pieces, self.name == "Opus"))
         return Part(list(self.pieces), fault, foreign=SPEEX if self.name == "Speex" else None)
 
 
@@ -119,19 +130,86 @@ def find_ogg(file: BinaryIO, start: int, stop: int) -> list[Part]:
     return parts
 
 
+def count_from_the_start(file: BinaryIO, pieces: list[range], opus: bool) -> list[bytes | range]:
+    """Return the pieces of a Vorbis or Opus stream, with positions that include what is left in front of a cut.
+
+    FFmpeg cuts a stream without decoding it, and counts from the cut, although the page in front of it is there:
+    libsndfile then stops as much too early, or refuses the file. Whole streams are returned as they are.
+    """
+    stream, start = PartReader(file, Part(list(pieces))), []
+    for page in read_pages(stream):
+        start.append(with_position(stream, page, MOST if page.position > 0 else page.position))
+        if page.position > 0:
+            break
+    if page.stop == stream.size:  # it may count fewer samples than its packets have, which cuts the end
+        return list(pieces)
+    if opus:
+        number = sum(map(length_of_opus, read_packets(stream, page)))
+    else:
+        with soundfile.SoundFile(io.BytesIO(b"".join(start))) as sound:
+            number = len(sound.read(MOST))
+    more = number - page.position
+    if more <= 0:
+        return list(pieces)
+    return [with_position(stream, page, page.position + more * (page.position > 0)) for page in read_pages(stream)]
+
+
+def length_of_opus(packet: bytes) -> int:
+    """Return the number of samples of a packet of Opus, at 48 kHz: RFC 6716, section 3.1."""
+    configuration = packet[0] >> 3
+    if configuration < 12:
+        size = (480, 960, 1920, 2880)[configuration % 4]
+    elif configuration < 16:
+        size = (480, 960)[configuration % 2]
+    else:
+        size = (120, 240, 480, 960)[configuration % 4]
+    return size * (1, 2, 2, packet[1] & 63 if len(packet) > 1 else 0)[packet[0] & 3]
+
+
+def read_packets(stream: PartReader, page: Page) -> Iterator[bytes]:
+    """Yield the packets of a page that end in it and have content."""
+    segments, place, length = read_at(stream, page.start + HEADER, page.body - page.start - HEADER), page.body, 0
+    for size in segments:
+        length += size
+        if size < 255:
+            if length:
+                yield read_at(stream, place, length)
+            place, length = place + length, 0
+
+
+def with_position(stream: PartReader, page: Page, position: int) -> bytes:
+    """Return a page with another position."""
+    content = read_at(stream, page.start, page.stop - page.start)
+    content = content[:6] + position.to_bytes(8, "little", signed=True) + content[14:22] + bytes(4) + content[26:]
+    return content[:22] + checksum_of(content).to_bytes(4, "little") + content[26:]
+
+
+def read_pages(stream: PartReader) -> Iterator[Page]:
+    """Yield the pages of a stream that has been read before."""
+    place = 0
+    while place < stream.size and (page := read_page(stream, place, stream.size)):
+        yield page
+        place = page.stop
+
+
 def read_page(file: BinaryIO, place: int, stop: int) -> Page | None:
     """Return the page that starts at a place, or `None` if there is none or its checksum is wrong."""
     header = read_at(file, place, min(HEADER + 255, stop - place))
     if header[:5] != b"OggS\0" or len(header) < HEADER:
         return None
-    flags, serial, number, checksum, segments = struct.unpack("<5xB8xIIIB", header[:HEADER])
+    flags, position, serial, number, checksum, segments = struct.unpack("<5xBqIIIB", header[:HEADER])
     body = place + HEADER + segments
     end = body + sum(header[HEADER : HEADER + segments])
     if end > stop or len(header) < HEADER + segments:
         return None
     content = header[:22] + bytes(4) + header[26 : HEADER + segments] + read_at(file, body, end - body)
-    # zlib's checksum has the same polynomial, but reads bits from the other end and inverts its start and its result.
-    result = zlib.crc32(content.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    if int(f"{result:032b}"[::-1], 2) != checksum:
-        return None
-    return Page(place, body, end, flags, serial, number)
+    return Page(place, body, end, flags, position, serial, number) if checksum_of(content) == checksum else None
+
+
+def checksum_of(page: bytes) -> int:
+    """Return the checksum of a page, whose own is 0.
+
+    zlib's has the same polynomial, but reads bits from the other end and inverts its start and its result.
+    """
+    result = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{result:032b}"[::-1], 2)
