@@ -235,7 +235,7 @@ def test_blocks_are_shared_without_gap_or_overlap(processes, workers, streamed):
     for process in range(processes):
         source = clips.to_iterable_dataset() if streamed else clips
         reader = ClipReader(source, None, None, args, (process, processes), done)
-        mine = [block for worker in range(workers) for block in reader.blocks(worker, workers)]
+        mine = [(block, list(rows)) for worker in range(workers) for block, rows in reader.blocks(worker, workers)]
         assert reader.num_clips() == (None if streamed else sum(len(rows) for _, rows in mine))
         taken += mine
         numbers += [row["row"] for _, rows in mine for row in rows]

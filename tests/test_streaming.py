@@ -92,7 +92,8 @@ def test_from_pretrained(checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hop": 0}, "`hop` must be above 0 seconds, got 0"),
+        ({"hop": 0}, "`hop` must be above 0 seconds and finite, got 0"),
+        ({"hop": float("inf")}, "`hop` must be above 0 seconds and finite, got inf"),
         ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
         ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.*, got 'tanh'"),
         ({"dtype": "float64"}, r"`dtype` must be one of \('int16', 'int32', 'uint8', 'float32'\), got 'float64'"),
@@ -179,6 +180,31 @@ def test_the_layout_of_the_first_chunk_is_that_of_all(model, feature_extractor):
     expected = ASMStreamingClassifier(model, feature_extractor).push(STEREO)
     pieces = [STEREO[:100], STEREO[100:102], STEREO[102:103], STEREO[103:]]
     assert [answer for piece in pieces for answer in classifier.push(piece)] == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (STEREO[:8000], STEREO[:8000].T, r"\(2, 8000\), expected \(num_samples, 2\)"),
+        (STEREO[:8000].T, STEREO[:8000], r"\(8000, 2\), expected \(2, num_samples\)"),
+        (STEREO[:8000], np.zeros((8000, 3), np.float32), r"\(8000, 3\), expected \(num_samples, 2\)"),
+        (STEREO[:8000], WAVEFORM[:8000], r"\(8000,\), expected \(num_samples, 2\)"),
+        (WAVEFORM[:8000], STEREO[:8000], r"\(8000, 2\), expected \(num_samples,\)"),
+    ],
+    ids=["turned", "turned back", "one more", "mono", "stereo"],
+)
+def test_chunks_do_not_change_their_layout(model, feature_extractor, first, second, expected):
+    classifier = ASMStreamingClassifier(model, feature_extractor)
+    classifier.push(first)
+    with pytest.raises(ValueError, match=rf"The chunk has shape {expected}, as those before it"):
+        classifier.push(second)
+
+
+def test_a_refused_chunk_decides_nothing(model, feature_extractor):
+    classifier = ASMStreamingClassifier(model, feature_extractor)
+    with pytest.raises(TypeError):
+        classifier.push(np.zeros((2, 8000), np.int64))
+    assert classifier.push(STEREO) == ASMStreamingClassifier(model, feature_extractor).push(STEREO)
 
 
 def test_a_stream_whose_channels_cancel(model, feature_extractor, caplog):

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -106,10 +106,11 @@ class ClipReader(IterableDataset):
         for block, rows in self.blocks(number, workers):
             windows = self.read(rows, first=block * self.args.rows_per_file)
             while batch := list(itertools.islice(windows, self.args.batch_size)):
-                yield {"block": block, "rows": len(rows), "windows": batch}
+                yield {"block": block, "windows": batch, "ended": False}
+            yield {"block": block, "windows": [], "ended": True}
 
-    def blocks(self, worker: int, workers: int) -> Iterator[tuple[int, list[dict]]]:
-        """Yield the blocks of a worker, with their rows."""
+    def blocks(self, worker: int, workers: int) -> Iterator[tuple[int, Iterator[dict]]]:
+        """Yield the blocks of a worker, with their rows, which are read one by one: they may hold whole files."""
         size, (process, processes) = self.args.rows_per_file, self.process
 
         def mine(block: int) -> bool:
@@ -117,11 +118,13 @@ class ClipReader(IterableDataset):
 
         if isinstance(self.clips, Dataset):
             for block in filter(mine, range(-(-len(self.clips) // size))):
-                yield block, columns_to_rows(self.clips[block * size : (block + 1) * size])
+                rows = range(block * size, min((block + 1) * size, len(self.clips)))
+                yield block, map(self.clips.__getitem__, rows)
         else:
-            for block, columns in enumerate(self.clips.iter(size)):
+            rows = itertools.chain.from_iterable(map(columns_to_rows, self.clips.iter(1)))
+            for block, numbered in itertools.groupby(enumerate(rows), lambda row: row[0] // size):
                 if mine(block):
-                    yield block, columns_to_rows(columns)
+                    yield block, (row for _, row in numbered)
 
     def num_clips(self) -> int | None:
         """Return the number of clips of this process; `None` for a stream."""
@@ -133,7 +136,7 @@ class ClipReader(IterableDataset):
         ]
         return sum(min(size, len(self.clips) - start) for start in starts)
 
-    def read(self, rows: list[dict], first: int) -> Iterator[tuple[dict | None, dict | None]]:
+    def read(self, rows: Iterable[dict], first: int) -> Iterator[tuple[dict | None, dict | None]]:
         """Yield the windows of each clip, and then `None` and the clip, with its error if it cannot be read."""
         for number, row in enumerate(rows, start=first):
             clip = {"row": number, "file": clip_name(row["audio"], number), "error": None}
@@ -219,7 +222,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
                     pending.clear()
             number += len(rows) - before
             progress.update(len(rows) - before)
-            if len(rows) == batch["rows"]:
+            if batch["ended"]:
                 with saving(f"block {batch['block']}"):
                     write_block(folder, batch["block"], blocks.pop(batch["block"])[0])
     number = accelerator.reduce(torch.tensor(number, device=accelerator.device)).item()  # waits for all processes

@@ -1,5 +1,7 @@
 """Classify a stream: push chunks of any size, and get the scores of each hop."""
 
+import math
+
 import numpy as np
 import soxr
 import torch
@@ -64,8 +66,8 @@ class ASMStreamingClassifier:
         channel: int | None = None,
     ):
         low, high = SAMPLING_RATES
-        if not hop > 0:
-            raise ValueError(f"`hop` must be above 0 seconds, got {hop}.")
+        if not 0 < hop < math.inf:
+            raise ValueError(f"`hop` must be above 0 seconds and finite, got {hop}.")
         if sampling_rate is not None and not low <= sampling_rate <= high:
             raise ValueError(f"`sampling_rate` must be between {low} and {high} Hz, got {sampling_rate}.")
         if dtype is not None and dtype not in CHUNK_TYPES:
@@ -93,7 +95,8 @@ class ASMStreamingClassifier:
     def reset(self):
         """Forget all samples, and start again at 0 s."""
         rate = self.feature_extractor.sampling_rate
-        self.downmix, self.channels_first, self.warned = Downmix("The stream", self.channel), None, False
+        self.downmix, self.warned = Downmix("The stream", self.channel), False
+        self.channels_first, self.layout = None, None  # of the chunks before
         self.frames = FrameStream(self.feature_extractor)
         hop = max(round(self.hop * rate / self.frames.shift), 1)
         self.windows = WindowStream(self.feature_extractor.max_length, hop)
@@ -114,17 +117,23 @@ class ASMStreamingClassifier:
             dictionaries with `label` and `score`.
 
         Raises:
-            ValueError: If the chunk has another shape, or one that can mean two things, or a sample is not finite. The
-                chunk is then discarded.
+            ValueError: If the chunk has another shape, or other axes or channels than those before it, or a shape that
+                can mean two things, or if a sample is not finite. The chunk is then discarded.
             TypeError: If the chunk does not consist of samples, or of others than declared. It is then discarded.
         """
         chunk = self._typed(chunk)
         if chunk.numel() == 0:
             return []
-        if chunk.ndim == 2 and self.channels_first is None:
-            self.channels_first = holds_channels_first(tuple(chunk.shape), "The chunk", self.channels)
-        samples = self.downmix(as_channels(chunk, "The chunk", self.channels, self.channels_first))
-        samples = torch.from_numpy(samples)
+        shape, first = tuple(chunk.shape), self.channels_first
+        if chunk.ndim == 2 and first is None:
+            first = holds_channels_first(shape, "The chunk", self.channels)
+        layout = "(num_samples,)"
+        if chunk.ndim == 2:
+            layout = f"({shape[0]}, num_samples)" if first else f"(num_samples, {shape[1]})"
+        if self.layout not in (None, layout):
+            raise ValueError(f"The chunk has shape {shape}, expected {self.layout}, as those before it.")
+        samples = torch.from_numpy(self.downmix(as_channels(chunk, "The chunk", self.channels, first)))
+        self.channels_first, self.layout = first, layout
         if self.downmix.samples > self.sampling_rate and not self.warned:  # what one second says
             self.warned = self.downmix.cancels
             self.downmix.warn()

@@ -424,6 +424,24 @@ def test_speakers_that_changed_places(run, tones, tmp_path):
     assert "other settings (clips " in run("train", *base).error
 
 
+def test_clips_of_a_stream_that_cannot_be_read_are_in_the_results(run, tones, tmp_path):
+    rows = [
+        {"audio": {"path": name, "bytes": (tones / name).read_bytes()}, "label": label} for name, label in all_tones()
+    ]
+    clips = Dataset.from_list(rows).shuffle(seed=0)
+    damaged = clips.select(range(28, 40)).map(
+        lambda row, index: row if index else row | {"audio": {"path": "bad.wav", "bytes": b"RIFF"}}, with_indices=True
+    )
+    for name, part in (("train", clips.select(range(28))), ("test", damaged)):
+        part.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
+    base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--max_steps", 2, "--on_bad_audio", "skip")
+    outcome = run("train", *base, "--labels", "high", "low", *QUICK, *ROUGH, "--output_dir", tmp_path / "model")
+    assert outcome.error is None
+    data = results_of(tmp_path / "model")["data"]
+    assert data["skipped_files"] == ["1 clips of test, which cannot be read"]
+    assert data["clips"]["test"] == 11
+
+
 def test_a_stream_that_is_interrupted(run, tones, tmp_path, monkeypatch):
     """In its third pass: 28 clips, 15 steps of 5; the weights are those of an undisturbed run."""
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # or it waits after each pass
@@ -514,8 +532,8 @@ def test_every_file_is_told_and_every_split_used(run, tones, tmp_path):
     assert outcome.error is None
     for line in (
         "dev: 6 files found, 6 used",
-        "train: 31 files found, 28 used; left out: 2 without sound ('train/low/Thumbs.db', 'train/low/take.TextGrid'), "
-        "1 broken links ('train/low/gone.wav')",
+        "train: 31 files found, 28 used; left out: 2 not known as recordings ('train/low/Thumbs.db', "
+        "'train/low/take.TextGrid'), 1 broken links ('train/low/gone.wav')",
         "28 clips to train on, 6 that choose the best epoch (validation), 6 that are reported (test).",
         "Not used: more (3 clips). Classes with a single clip, which is trained on and never reported: mid.",
     ):

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from benchmark_memory import COMMANDS, SETS, format_results, make_clips, measure, memory_of
+from datasets import load_from_disk
 from recordings import samples_of
 
 
@@ -25,6 +26,13 @@ def test_clips_of_two_classes(tmp_path, kind):
     assert samples_of(files[0].read_bytes()).shape == (32000, 2)
 
 
+def test_clips_of_a_saved_data_set(tmp_path):
+    make_clips(tmp_path / "saved", "saved WAV", 3, 2, 1)
+    clips = load_from_disk(str(tmp_path / "saved"))
+    assert clips["label"][:] == ["loud", "quiet", "quiet"]
+    assert samples_of(clips[1]["audio"]["bytes"]).shape == (32000, 1)
+
+
 def test_a_command_that_fails(tmp_path):
     with pytest.raises(RuntimeError, match=r"no_such_module failed: .*No module named"):
         measure(["no_such_module"], tmp_path)
@@ -34,6 +42,7 @@ def test_a_command_that_fails(tmp_path):
 
 def test_the_table():
     rows = [{"clips": title, "command": name, "megabytes": 5} for title, *_ in SETS for name in COMMANDS]
-    lines = format_results({"alone": dict.fromkeys(COMMANDS, 300), "memory": rows}).splitlines()
+    lines = format_results({"alone": dict.fromkeys(COMMANDS, 300), "memory": rows[1:]}).splitlines()
+    assert lines[2] == "| 8 of 1 second, WAV | - | 5 | 5 | 5 |"
     assert lines[0] == "| clips | `asm-stats` | `asm-train` | `asm-train, nothing kept` | `asm-predict` |"
     assert len(lines) == 2 + len(SETS)

@@ -9,8 +9,9 @@ from .containers import is_recording
 # Names that promise a recording, so that a damaged one is an error. What has another name is judged by its content.
 ENDINGS = {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".flac", ".oga"}
 ENDINGS |= {".ogg", ".opus", ".spx", ".mp3", ".mp2", ".m4a", ".aac", ".wma", ".webm", ".mka", ".wv", ".amr", ".3gp"}
-ENDINGS |= {".sph", ".nist", ".voc", ".avr", ".8svx", ".sf", ".paf", ".pvf"}
-HIDDEN, DANGLING, LOOP, OTHER = "hidden", "broken links", "links to a folder of the same data", "without sound"
+ENDINGS |= {".sph", ".nist", ".voc", ".avr", ".8svx", ".sf", ".paf", ".pvf", ".htk", ".ac3", ".tta", ".ape", ".gsm"}
+HIDDEN, DANGLING, OTHER = "hidden", "broken links", "not known as recordings"
+HIDDEN_FOLDERS, LOOPS = "hidden folders", "links to a folder of the same data"
 NAMED = 3  # names that a line shows of each reason
 
 
@@ -38,7 +39,7 @@ class Listing:
 
     def describe(self, root: Path) -> str:
         """Say how many files were found, used, and left out and why, with names below a folder."""
-        missing = sum(map(len, self.left_out.values()))
+        missing = sum(len(paths) for reason, paths in self.left_out.items() if reason not in (HIDDEN_FOLDERS, LOOPS))
         line = f"{len(self.files) + missing} files found, {len(self.files)} used"
         reasons = []
         for reason, paths in self.left_out.items():
@@ -80,10 +81,10 @@ def list_into(listing: Listing, folder: Path, deep: bool, entered: list[Path]):
     """
     for child in sorted(folder.iterdir()):
         if is_hidden(child):
-            listing.leave_out(HIDDEN, child)
+            listing.leave_out(HIDDEN_FOLDERS if child.is_dir() else HIDDEN, child)
         elif child.is_dir():
             if child.is_symlink() and leads_back(child, entered):
-                listing.leave_out(LOOP, child)
+                listing.leave_out(LOOPS, child)
             elif deep:
                 if child.is_symlink():
                     entered.append(child.resolve())

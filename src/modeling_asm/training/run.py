@@ -72,6 +72,8 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
     features, references, logits = clips.features, output.label_ids, output.predictions
     sizes = {name: len(split) for name, split in splits.items() if isinstance(split, Dataset)}
     sizes["test"] = len(references)
+    if isinstance(inputs["test"], ClipStream) and (number := inputs["test"].skipped.value):
+        problems = [*problems, f"{number} clips of {test_name}, which cannot be read"]
     data = describe_data(args.data, features, test_name, sizes, problems)
     if isinstance(splits["test"], Dataset) and not args.experiment.evaluate_only:
         data |= describe_groups(splits["test"], args.split) | describe_further(further, args.split)
@@ -201,9 +203,11 @@ def prepare_stream(args: Arguments, dataset: IterableDatasetDict):
         if size > STREAMED_BYTES:
             break
     first = Dataset.from_list(first, features=train.features)
-    clips, _ = decode_audio(
+    clips, problems = decode_audio(
         first, sampling_rate_of(args.model), args.experiment.on_bad_audio, keep=False, channel=args.data.channel
     )
+    if problems:
+        print(f"{len(problems)} of the first {len(first)} clips cannot be read, such as: {problems[0]}")
     return splits, clips, test_name
 
 

@@ -13,7 +13,14 @@ from modeling_asm import ASMFeatureExtractor
 from modeling_asm.audio import AudioFileError, load_audio
 from modeling_asm.fbank import fbank
 from modeling_asm.training.augmentation import Augmentation
-from modeling_asm.training.data.clips import ClipDataset, ClipStream, ClipTransform, collate_clips, measure_features
+from modeling_asm.training.data.clips import (
+    ClipDataset,
+    ClipRows,
+    ClipStream,
+    ClipTransform,
+    collate_clips,
+    measure_features,
+)
 from modeling_asm.training.data.decoding import decode_audio
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.frontend import Frontend
@@ -257,8 +264,37 @@ def test_a_stream_gives_what_the_data_set_gives(tones, dataset, feature_extracto
     (tones / "low" / "05.wav").write_text("not audio")
     with pytest.raises(AudioFileError, match="--on_bad_audio skip"):
         list(ClipStream(stream, transform, 16, 0, "error"))
-    good = list(ClipStream(stream, transform, 16, 0, "skip"))
-    assert [int(row["index"]) for row in good] == [row for row in range(40) if row != 25]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_clips_of_a_stream_that_cannot_be_read_are_told_and_counted(tones, dataset, feature_extractor, workers, caplog):
+    for name in ("05", "11"):
+        (tones / "low" / f"{name}.wav").write_text("not audio")
+    transform = ClipTransform(Frontend(feature_extractor, 0.1), dataset.features)
+    stream = ClipStream(dataset.to_iterable_dataset(), transform, 16, 0, "skip")
+    good = list(DataLoader(stream, batch_size=None, num_workers=workers))
+    assert sorted(int(row["index"]) for row in good) == [row for row in range(40) if row not in (25, 31)]
+    assert stream.skipped.value == 2
+    if workers == 0:
+        assert [message for message in caplog.messages if message.startswith("Skipped: Cannot decode")]
+
+
+def test_files_of_a_data_set_are_read_one_by_one(tones):
+    """The content of all files of a batch would not fit into memory."""
+    content = (tones / "low" / "00.wav").read_bytes()
+    nameless = Dataset.from_dict({"audio": [{"bytes": content, "path": None}] * 5, "label": [0] * 5})
+    decoded = decode_audio(nameless, 16000, keep=False)[0]
+    clips, reached = ClipRows(decoded), []
+
+    class Files:
+        def __getitem__(self, index):
+            reached.append(index)
+            return nameless[index]
+
+    clips.audio = Files()
+    rows = clips.read([3, 1, 2])
+    assert next(rows)["audio"]["bytes"] == content
+    assert reached == [3]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

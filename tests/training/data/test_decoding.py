@@ -4,6 +4,8 @@ import soundfile
 from datasets import Dataset, DatasetDict
 
 from modeling_asm.audio import AudioFileError, load_audio
+from modeling_asm.audio.files import open_file
+from modeling_asm.training.data import decoding
 from modeling_asm.training.data.decoding import (
     NOTHING,
     cache_file,
@@ -61,6 +63,27 @@ def test_an_unreadable_file_is_named_or_skipped(tones, dataset):
     assert len(good) == 39
     assert len(problems) == 1
     assert "05.wav" in problems[0]
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_what_could_not_be_read_is_tried_again(tones, dataset, monkeypatch, processes):
+    """After PyAV is installed, a disk is back, or rights are given, none of which changes the file."""
+    many = Dataset.from_dict({"audio": list(dataset["audio"]) * 5})
+    gone = str(tones / "low" / "05.wav")
+
+    def refuse(path, name):
+        if path == gone:
+            raise AudioFileError(f"Cannot read {name}.")
+        return open_file(path, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "open_file", refuse)
+        for _ in range(2):
+            good, problems = decode_audio(many, 16000, "skip", num_proc=processes)
+            assert (len(good), len(problems)) == (195, 5)
+    good, problems = decode_audio(many, 16000, "skip", num_proc=processes)
+    assert (len(good), problems) == (200, [])
+    assert len(good[25]["waveform"]) == 3200
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_every_file_of_a_class_is_used_or_told(tmp_path):
         ("dog", "dog/day 2/deep/3.wav"),
     ]
     assert described(tmp_path) == {
-        "train": "8 files found, 4 used; left out: 1 outside the folders ('0.wav'), 1 without sound "
+        "train": "7 files found, 4 used; left out: 1 outside the folders ('0.wav'), 1 not known as recordings "
         "('cat/Thumbs.db'), 1 broken links ('cat/gone.wav'), 1 links to a folder of the same data ('cat/loop')"
     }
 
@@ -157,8 +157,8 @@ def test_recordings_that_the_metadata_does_not_name(tmp_path):
     touch(tmp_path, "1.wav", "2.wav", "deep/3.wav", "notes.txt")
     write_csv(tmp_path / "metadata.csv", ("file_name", "label"), ("1.wav", "dog"))
     assert described(tmp_path) == {
-        "train": "4 files found, 1 used; left out: 2 not in metadata.csv ('2.wav', 'deep/3.wav'), 1 without sound "
-        "('notes.txt')"
+        "train": "4 files found, 1 used; left out: 2 not in metadata.csv ('2.wav', 'deep/3.wav'), "
+        "1 not known as recordings ('notes.txt')"
     }
 
 
@@ -167,8 +167,29 @@ def test_what_is_told_of_lists(tmp_path):
     (tmp_path / "test.txt").write_text("yes/2.wav\n")
     assert described(tmp_path, split_lists={"test": "test.txt"}) == {
         "test": "1 files found, 1 used",
-        "train": "4 files found, 2 used; left out: 2 without sound ('test.txt', 'no/2.xyz')",
+        "train": "4 files found, 2 used; left out: 2 not known as recordings ('test.txt', 'no/2.xyz')",
     }
+
+
+def test_a_list_of_train_leaves_the_rest_out(tmp_path):
+    touch(tmp_path, "yes/1.wav", "yes/2.wav", "no/1.wav", "no/2.wav")
+    (tmp_path / "test.txt").write_text("yes/2.wav\n./yes/2.wav\n", encoding="utf-8-sig")
+    (tmp_path / "train.txt").write_text("yes/1.wav\nno/1.wav\n")
+    lists = {"test": "test.txt", "training": "train.txt"}
+    assert described(tmp_path, split_lists=lists) == {
+        "test": "1 files found, 1 used",
+        "training": "5 files found, 2 used; left out: 2 not known as recordings ('test.txt', 'train.txt'), "
+        "1 in no list ('no/2.wav')",
+    }
+
+
+@pytest.mark.parametrize("names", [("test", "train"), ("training",), ("test",)])
+def test_lists_do_not_divide_what_is_divided(tmp_path, names):
+    touch(tmp_path, *(f"{name}/{label}/1.wav" for name in names for label in ("yes", "no")))
+    (tmp_path / "test.txt").write_text(f"{names[0]}/yes/1.wav\n")
+    message = rf"--split_lists divides the clips of one folder, but .* has splits already: {names[0]}.*\. Leave it out"
+    with pytest.raises(ValueError, match=message):
+        read_folder(tmp_path, split_lists={"test": "test.txt"})
 
 
 def test_links_between_classes_do_not_double_clips(tmp_path):
@@ -176,7 +197,7 @@ def test_links_between_classes_do_not_double_clips(tmp_path):
     for name, target in (("a/x", "b"), ("b/y", "a"), ("c/z", "a")):
         (tmp_path / name).symlink_to(tmp_path / target)
     assert described(tmp_path) == {
-        "train": "6 files found, 3 used; left out: 3 links to a folder of the same data ('a/x', 'b/y', 'c/z')"
+        "train": "3 files found, 3 used; left out: 3 links to a folder of the same data ('a/x', 'b/y', 'c/z')"
     }
 
 
@@ -184,8 +205,8 @@ def test_what_is_beside_the_classes_is_told(tmp_path):
     touch(tmp_path, "train/a/1.wav", "train/b/1.wav", "train/0.wav", "train/notes.txt", "train/.hidden/x.wav")
     (tmp_path / "train" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     assert described(tmp_path)["train"] == (
-        "6 files found, 2 used; left out: 1 hidden ('train/.hidden'), 1 broken links ('train/gone.wav'), "
-        "1 without sound ('train/notes.txt'), 1 outside the folders ('train/0.wav')"
+        "5 files found, 2 used; left out: 1 hidden folders ('train/.hidden'), 1 broken links ('train/gone.wav'), "
+        "1 not known as recordings ('train/notes.txt'), 1 outside the folders ('train/0.wav')"
     )
 
 

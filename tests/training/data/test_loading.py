@@ -9,7 +9,13 @@ import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
-from modeling_asm.training.data.loading import DataArguments, load_audio_dataset, load_further_clips, name_splits
+from modeling_asm.training.data.loading import (
+    DataArguments,
+    load_audio_dataset,
+    load_further_clips,
+    name_splits,
+    silent,
+)
 from modeling_asm.training.tasks import TASKS, label_names, task_of
 
 
@@ -346,7 +352,7 @@ def test_a_line_about_each_split(tones, capsys):
     (tones / "low" / "desktop.ini").write_text("[x]")
     said = []
     load_audio_dataset(DataArguments(str(tones)), say=said.append)
-    assert said == ["train: 41 files found, 40 used; left out: 1 without sound ('low/desktop.ini')"]
+    assert said == ["train: 41 files found, 40 used; left out: 1 not known as recordings ('low/desktop.ini')"]
     assert capsys.readouterr().out == ""
     load_audio_dataset(DataArguments(str(tones)))
     assert capsys.readouterr().out == said[0] + "\n"
@@ -366,7 +372,34 @@ def test_a_line_about_a_manifest(tones, tmp_path):
     said = []
     args = DataArguments(str(tones), manifest=str(tmp_path / "clips.csv"), split_column="split")
     assert set(load_audio_dataset(args, say=said.append)) == {"train", "validation"}
-    assert said == [f"train: 2 clips in {args.manifest!r}", f"dev: 1 clips in {args.manifest!r}"]
+    name = repr(args.manifest)
+    assert said == [f"train: 2 clips found in {name}, 2 used", f"dev: 1 clips found in {name}, 1 used"]
+
+
+def test_a_line_about_a_saved_data_set(tones, tmp_path):
+    load_audio_dataset(DataArguments(str(tones)), say=silent).save_to_disk(tmp_path / "saved")
+    said = []
+    load_audio_dataset(DataArguments(str(tmp_path / "saved")), say=said.append)
+    assert said == ["train: 40 clips found in 'saved', 40 used"]
+
+
+@pytest.mark.parametrize("names", [["train"], ["train", "test"], ["test"]])
+def test_what_lies_beside_splits_is_told(tones, tmp_path, names):
+    for name in names:
+        shutil.copytree(tones, tmp_path / "data" / name)
+    shutil.copy(tones / "low" / "00.wav", tmp_path / "data" / "stray.wav")
+    said = []
+    load_audio_dataset(DataArguments(str(tmp_path / "data")), say=said.append)
+    assert len(said) == len(names) + 1
+    assert said[-1] == "Beside the splits: 1 files found, 0 used; left out: 1 outside the folders ('stray.wav')"
+
+
+def test_what_lies_beside_classes_is_told_once(tones):
+    shutil.copy(tones / "low" / "00.wav", tones / "stray.wav")
+    (tones / "test.txt").write_text("low/00.wav\n")
+    said = []
+    load_audio_dataset(DataArguments(str(tones), split_lists=["test=test.txt"]), say=said.append)
+    assert sum(line.count("stray.wav") for line in said) == 1
 
 
 def test_a_name_that_is_not_utf8_is_named(tones):

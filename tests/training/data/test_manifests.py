@@ -56,18 +56,57 @@ def test_json_with_one_name_twice_or_none(tmp_path):
     with pytest.raises(ValueError, match="two columns 'label'"):
         read_manifest(tmp_path / "list.jsonl")
     (tmp_path / "list.jsonl").write_text('{"file_name": "1.wav", "label": "a"}\nno json\n')
-    with pytest.raises(ValueError, match="no JSON object in row 2"):
+    with pytest.raises(ValueError, match="no JSON object in line 2"):
         read_manifest(tmp_path / "list.jsonl")
     (tmp_path / "list.jsonl").write_text("5\n")
-    with pytest.raises(ValueError, match="no JSON object in row 1: 5"):
+    with pytest.raises(ValueError, match="no JSON object in line 1: 5"):
         read_manifest(tmp_path / "list.jsonl")
 
 
 @pytest.mark.parametrize(("row", "column"), [(("1.wav", ""), "label"), (("", "a"), "file_name"), (("1.wav",), "label")])
 def test_a_gap_names_the_row(tmp_path, row, column):
     write_csv(tmp_path / "list.csv", ("file_name", "label"), ("2.wav", "b"), row)
-    with pytest.raises(ValueError, match=rf"list\.csv' has no '{column}' in row 3"):
+    with pytest.raises(ValueError, match=rf"list\.csv' has no '{column}' in line 3"):
         read_manifest(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_lines_are_counted_as_an_editor_does(tmp_path, name):
+    if name.endswith(".csv"):
+        text = 'file_name,label\n\n"1\n.wav",a\n\n2.wav,\n'
+    else:
+        text = '\n{"file_name": "1.wav", "label": "a"}\n\n\n{"file_name": "2.wav"}\n'
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=r"has no 'label' in line (6|5)\. Add it, or remove the line") as error:
+        read_manifest(tmp_path / name)
+    assert f"line {6 if name.endswith('.csv') else 5}" in str(error.value)
+
+
+def test_a_value_too_many(tmp_path):
+    (tmp_path / "list.csv").write_text("file_name,label\n1.wav,cat,dog\n")
+    message = r"list\.csv' has 3 values in line 2, and 2 columns\. Put a value that has a comma in quotation marks"
+    with pytest.raises(ValueError, match=message):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_a_clip_without_any_of_several_labels(tmp_path):
+    (tmp_path / "list.jsonl").write_text(
+        '{"file_name": "1.wav", "labels": ["a", "b"]}\n{"file_name": "2.wav", "labels": []}\n'
+    )
+    assert read_manifest(tmp_path / "list.jsonl")["label"] == [["a", "b"], []]
+
+
+def test_links_that_lead_elsewhere(tmp_path):
+    """As in the cache of huggingface_hub: the files of a snapshot are links to those of all snapshots."""
+    touch(tmp_path, "blobs/1", "blobs/2")
+    (tmp_path / "snapshot").mkdir()
+    for name, blob in (("1.wav", "1"), ("metadata.csv", "2")):
+        (tmp_path / "snapshot" / name).symlink_to(tmp_path / "blobs" / blob)
+    write_csv(tmp_path / "blobs" / "2", ("file_name", "label"), ("1.wav", "a"))
+    assert read_manifest(tmp_path / "snapshot" / "metadata.csv")["audio"] == [str(tmp_path / "snapshot" / "1.wav")]
+    write_csv(tmp_path / "blobs" / "2", ("file_name", "label"), ("../blobs/1", "a"))
+    with pytest.raises(ValueError, match=r"names '\.\./blobs/1', which is outside its folder"):
+        read_manifest(tmp_path / "snapshot" / "metadata.csv")
 
 
 def test_what_is_not_there(tmp_path):
@@ -80,7 +119,7 @@ def test_what_is_not_there(tmp_path):
 
 def test_a_damaged_csv(tmp_path):
     (tmp_path / "clips.csv").write_text('file_name,label\n1.wav,"yes\n')
-    with pytest.raises(ValueError, match=r"clips\.csv' is not valid CSV after row 1: unexpected end of data"):
+    with pytest.raises(ValueError, match=r"clips\.csv' is not valid CSV after line 1: unexpected end of data"):
         read_manifest(tmp_path / "clips.csv")
 
 
@@ -121,7 +160,7 @@ def test_a_file_that_is_named_twice(tmp_path):
 
 def test_a_label_of_spaces_is_a_gap(tmp_path):
     write_csv(tmp_path / "list.csv", ("file_name", "label"), ("1.wav", "  "))
-    with pytest.raises(ValueError, match=r"has no 'label' in row 2"):
+    with pytest.raises(ValueError, match=r"has no 'label' in line 2"):
         read_manifest(tmp_path / "list.csv")
 
 

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from datasets import Dataset, Features, IterableDataset
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from ...audio.channels import Downmix
 from ...audio.files import AudioFileError
@@ -20,6 +22,9 @@ from ..frontend import Frontend
 from ..tasks import label_names, task_of
 from .decoding import SKIP, clip_name, decode_clip, read_stretch
 from .labels import balancing_probabilities
+
+
+logger = logging.get_logger(__name__)
 
 
 def measure_features(
@@ -55,9 +60,10 @@ class ClipTransform:
     label_smoothing: float = 0.0
     channel: int | None = None
 
-    def __call__(self, rows: list[dict], rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, rows: Iterable[dict], rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the model's inputs and `labels`: class indices, class probabilities, or numbers."""
-        return self.extract([self.cut(row, rng) for row in rows], [row["label"] for row in rows], rng)
+        waveforms, labels = zip(*((self.cut(row, rng), row["label"]) for row in rows))
+        return self.extract(list(waveforms), list(labels), rng)
 
     def extract(self, waveforms: list[np.ndarray], labels: list, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the same for clips that were cut."""
@@ -115,15 +121,13 @@ class ClipRows(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
-        return self.__getitems__([index])[0]
+        return next(self.read([index]))
 
-    def __getitems__(self, indices: list[int]) -> list[dict]:
-        """Return several rows. Of cached clips, the content of the file is not read."""
-        rows = columns_to_rows(self.rows[indices])
-        for row, index in zip(rows, indices):
-            if not len(row.get("waveform", ())):
-                row["waveform"], row["audio"] = None, self.audio[index]["audio"]
-        return rows
+    def read(self, indices: list[int]) -> Iterator[dict]:
+        """Yield several rows. The content of a file is read when its row is reached, unless its samples are cached."""
+        for row, index in zip(columns_to_rows(self.rows[indices]), indices):
+            uncached = not len(row.get("waveform", ()))
+            yield row | {"waveform": None, "audio": self.audio[index]["audio"]} if uncached else row
 
 
 class ClipDataset(torch.utils.data.Dataset):
@@ -168,7 +172,7 @@ class ClipDataset(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.seed, self.epoch, *indices])
         if self.order is not None:
             indices = self.order[indices].tolist()
-        return self.transform(self.rows.__getitems__(indices), rng) | {"index": torch.tensor(indices)}
+        return self.transform(self.rows.read(indices), rng) | {"index": torch.tensor(indices)}
 
 
 class ClipStream(torch.utils.data.IterableDataset):
@@ -183,7 +187,7 @@ class ClipStream(torch.utils.data.IterableDataset):
         transform: What turns clips into inputs.
         batch_size: Number of clips that are augmented and mixed together.
         seed: Seed of the augmentation.
-        on_bad_audio: `"error"` raises at a clip that cannot be read; `"skip"` omits it.
+        on_bad_audio: `"error"` raises at a clip that cannot be read; `"skip"` warns, and omits it.
         endless: Whether the stream restarts at its end.
     """
 
@@ -199,6 +203,7 @@ class ClipStream(torch.utils.data.IterableDataset):
         self.dataset, self.transform, self.batch_size = dataset, transform, batch_size
         self.seed, self.on_bad_audio, self.endless = seed, on_bad_audio, endless
         self.warned = False  # of channels that cancel each other
+        self.skipped = multiprocessing.Value("q", 0)  # clips that cannot be read, in all workers and epochs
 
     def rows(self) -> Iterator[dict]:
         """Yield the rows of one pass or, if endless, of one after another."""
@@ -209,8 +214,9 @@ class ClipStream(torch.utils.data.IterableDataset):
 
     def file_names(self, indices: list[int]) -> list[str]:
         """Return the names of the clips with these values of `index`; the stream is read again up to them."""
-        rows = list(itertools.islice(self.rows(), min(indices), max(indices) + 1))
-        return [clip_name(rows[index - min(indices)]["audio"], index) for index in indices]
+        rows = enumerate(itertools.islice(self.rows(), max(indices) + 1))
+        names = {index: clip_name(row["audio"], index) for index, row in rows if index in indices}
+        return [names[index] for index in indices]
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = torch.utils.data.get_worker_info()
@@ -231,12 +237,15 @@ class ClipStream(torch.utils.data.IterableDataset):
         """
         rate, channel = self.transform.frontend.sampling_rate, self.transform.channel
         for index, row in batch:
+            downmix = Downmix(repr(clip_name(row["audio"], index)), channel)
             try:
-                downmix = Downmix(repr(clip_name(row["audio"], index)), channel)
                 waveform, number = decode_clip(row["audio"], rate, downmix)
             except AudioFileError as error:
                 if self.on_bad_audio == "error":
                     raise AudioFileError(f"{error}{SKIP}") from error
+                logger.warning(f"Skipped: {error}")
+                with self.skipped.get_lock():
+                    self.skipped.value += 1
                 continue
             if not self.warned:
                 self.warned = downmix.cancels

@@ -18,7 +18,7 @@ from ...audio.stretches import load_stretch
 
 
 LONGEST_KEPT = 60  # seconds of a clip whose samples are cached
-BATCH = 16  # clips that are decoded and written together
+BATCH = 16  # clips that are decoded and written together, unless their files are in the data set
 NOTHING = np.zeros(0, np.float32)
 FURTHER = "--train_also"  # key of additional training clips; no split has this name
 SKIP = " Use --on_bad_audio skip to skip such files."
@@ -42,7 +42,8 @@ def decode_audio(
 
     The samples of clips of up to a minute are cached on disk, in the cache of datasets, under a name derived from the
     names, sizes and modification times of the files. Later runs, and the other processes of a run, read them from
-    there. Of longer clips, training decodes what it needs. Memory does not grow with the length or the number of clips.
+    there, and try again what could not be read. Of longer clips, training decodes what it needs. Memory does not grow
+    with the length or the number of clips.
 
     Args:
         dataset: Clips with a column `audio`.
@@ -79,19 +80,30 @@ def decode_audio(
 
     features = {"seconds": Value("float64"), "problem": Value("string"), "cancels": Value("bool")}
     features |= {"waveform": List(Value("float32"))} if keep else {}
-    decoded = dataset.select_columns("audio").map(
-        decode,
-        batched=True,
-        batch_size=BATCH,
-        writer_batch_size=BATCH,
-        with_indices=True,
-        input_columns="audio",
-        remove_columns="audio",
-        features=Features(features),
-        num_proc=num_proc if num_proc and len(dataset) > 64 * num_proc else None,
-        cache_file_name=cache_file(dataset, sampling_rate, channel) if keep else None,
-        desc="Decoding",
-    )
+    file = cache_file(dataset, sampling_rate, channel) if keep else None
+
+    def decode_all() -> Dataset:
+        return dataset.select_columns("audio").map(
+            decode,
+            batched=True,
+            batch_size=1 if holds_files(dataset) else BATCH,
+            writer_batch_size=BATCH,
+            with_indices=True,
+            input_columns="audio",
+            remove_columns="audio",
+            features=Features(features),
+            num_proc=num_proc if num_proc and len(dataset) > 64 * num_proc else None,
+            cache_file_name=file,
+            desc="Decoding",
+        )
+
+    known = list(Path(file).parent.glob(f"{Path(file).stem}*")) if file else []  # one for each process that wrote it
+    decoded = decode_all()
+    bad = [row for row, problem in enumerate(decoded["problem"]) if problem]
+    if known and not all(decode([dataset[row]["audio"]], [row])["problem"][0] for row in bad):
+        for part in known:  # something could not be read then, and can be now
+            part.unlink()
+        decoded = decode_all()
     problems = [problem for problem in decoded["problem"] if problem]
     if problems and on_bad_audio == "error":
         raise AudioFileError(problems[0] + SKIP)
@@ -103,6 +115,11 @@ def decode_audio(
     good = [row for row, problem in enumerate(decoded["problem"]) if not problem]
     dataset = datasets.concatenate_datasets([dataset, decoded.remove_columns(["problem", "cancels"])], axis=1)
     return dataset.select(good) if problems else dataset, problems
+
+
+def holds_files(dataset: Dataset) -> bool:
+    """Return whether the content of the files is in the data set, rather than their names."""
+    return len(dataset) > 0 and dataset[0]["audio"].get("bytes") is not None
 
 
 def decode_clip(audio: dict, sampling_rate: int, downmix: Downmix) -> tuple[np.ndarray, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...audio.listing import Listing, list_recordings, sub_folders
 from .manifests import Columns, find_label_column, read_manifest, resolve_inside
-from .splits import SPLIT_NAMES
+from .splits import SPLIT_NAMES, known_name
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -20,10 +20,12 @@ class Split:
     Args:
         columns: `audio` (paths), `label` and others.
         listing: The same files, and those that are left out.
+        folder: The folder that was searched.
     """
 
     columns: Columns
     listing: Listing
+    folder: Path
 
 
 def read_folder(
@@ -46,14 +48,14 @@ def read_folder(
         folder_columns: Meaning of each level of sub-folders, such as `["speaker", "label"]`; by default `["label"]`.
             If it is given, no sub-folder is a split.
         split_lists: For each split, a text file in `data_dir` that lists its clips, one path per line. Clips that are
-            in no list belong to `train`.
+            in no list belong to `train` or, if there is a list of `train`, are left out.
         labelled: Whether the clips have labels. Without labels, and if no sub-folder has metadata, all files at any
             depth are clips of `train`.
 
     Raises:
         FileNotFoundError: If there is no such folder or list.
-        ValueError: If the metadata lacks a column or a value or names a file outside the folder, or if splits and
-            classes are mixed.
+        ValueError: If the metadata lacks a column or a value or names a file outside the folder, if splits and
+            classes are mixed, or if lists divide what is divided already.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
@@ -138,7 +140,7 @@ def read_described(folder: Path, audio_column: str, label_column: str | None, la
         for path in paths:
             if path != file:
                 listing.leave_out(reason, path)
-    return Split(columns, listing)
+    return Split(columns, listing, folder)
 
 
 def read_levels(folder: Path, levels: list[str] | None, root: Path) -> Split:
@@ -154,7 +156,7 @@ def read_levels(folder: Path, levels: list[str] | None, root: Path) -> Split:
     """
     if levels is None:
         listing = list_recordings(folder, root=root)
-        return Split({"audio": [str(file) for file in listing.files]}, listing)
+        return Split({"audio": [str(file) for file in listing.files]}, listing, folder)
     listing, rows = Listing(), [((), folder)]
     for _ in levels:
         for _, parent in rows:
@@ -176,7 +178,7 @@ def read_levels(folder: Path, levels: list[str] | None, root: Path) -> Split:
         columns["audio"] += map(str, found.files)
         for level, name in zip(levels, names):
             columns[level] += [name] * len(found.files)
-    return Split(columns, listing)
+    return Split(columns, listing, folder)
 
 
 def list_outside(folder: Path, root: Path) -> Listing:
@@ -189,25 +191,37 @@ def list_outside(folder: Path, root: Path) -> Listing:
 
 
 def apply_split_lists(splits: dict[str, Split], data_dir: Path, split_lists: dict[str, str]) -> dict[str, Split]:
-    """Move the clips that text files list from `train` into their own splits."""
-    train = splits.pop("train")
+    """Move the clips that text files list into their own splits. Without a list of `train`, the rest is `train`."""
+    if list(splits) != ["train"]:
+        raise ValueError(
+            f"--split_lists divides the clips of one folder, but {str(data_dir)!r} has splits already: "
+            f"{', '.join(splits)}. Leave it out."
+        )
+    train, listing = splits["train"], splits["train"].listing
     index = {str(Path(path).relative_to(data_dir)): row for row, path in enumerate(train.columns["audio"])}
     chosen: dict[str, list[int]] = {}
     for split, name in split_lists.items():
         file = resolve_inside(data_dir, name, "--split_lists")
         if not file.is_file():
             raise FileNotFoundError(f"There is no list {str(file)!r} for the split {split!r}.")
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         missing = [name for name in names if str(Path(name)) not in index]
         if missing:
             raise ValueError(
                 f"{str(file)!r} lists {len(missing)} files that are not in {str(data_dir)!r}: {missing[0]!r} first."
             )
-        chosen[split] = [index[str(Path(name))] for name in dict.fromkeys(names)]
+        chosen[split] = list(dict.fromkeys(index[str(Path(name))] for name in names))
     listed = {row for rows in chosen.values() for row in rows}
-    chosen["train"] = [row for row in range(len(train.columns["audio"])) if row not in listed]
+    rest = [row for row in range(len(index)) if row not in listed]
+    own = next((split for split in chosen if known_name(split) == "train"), None)
+    if own is None:
+        chosen["train"] = rest
+    else:
+        for row in rest:
+            listing.leave_out("in no list", Path(train.columns["audio"][row]))
+    divided = {}
     for split, rows in chosen.items():
         columns = {column: [values[row] for row in rows] for column, values in train.columns.items()}
-        left_out = train.listing.left_out if split == "train" else {}
-        splits[split] = Split(columns, Listing([Path(path) for path in columns["audio"]], left_out))
-    return splits
+        left_out = listing.left_out if split == (own or "train") else {}
+        divided[split] = Split(columns, Listing([Path(path) for path in columns["audio"]], left_out), train.folder)
+    return divided

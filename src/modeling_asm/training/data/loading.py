@@ -166,6 +166,9 @@ def load_audio_dataset(
         dataset = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
     else:
         return finish(load_files(args, labelled, say), args, labelled, say)
+    for name, split in dataset.items():
+        if isinstance(split, Dataset):
+            say(f"{name}: {len(split)} clips found in {args.name!r}, {len(split)} used")
     return finish(rename(dataset, args, labelled), args, labelled, say)
 
 
@@ -233,7 +236,7 @@ def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) 
         columns = read_manifest(args.manifest, args.data_dir, audio_column, args.label_column, labelled)
         splits = {"train": columns} if args.split_column is None else divide_rows(columns, args)
         for name, rows in splits.items():
-            say(f"{name}: {len(rows['audio'])} clips in {args.manifest!r}")
+            say(f"{name}: {len(rows['audio'])} clips found in {args.manifest!r}, {len(rows['audio'])} used")
     else:
         lists = dict(pair.split("=", 1) for pair in args.split_lists if "=" in pair)
         if len(lists) != len(args.split_lists):
@@ -244,7 +247,7 @@ def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) 
         for name, split in found.items():
             say(f"{name}: {split.listing.describe(Path(args.data_dir))}")
         beside = list_outside(Path(args.data_dir), Path(args.data_dir))
-        if set(found) != {"train"} and beside.left_out:
+        if beside.left_out and Path(args.data_dir) not in [split.folder for split in found.values()]:
             say(f"Beside the splits: {beside.describe(Path(args.data_dir))}")
         splits = {name: split.columns for name, split in found.items()}
     dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})

@@ -38,17 +38,17 @@ def read_manifest(
     if not file.is_file():
         raise FileNotFoundError(f"There is no manifest {str(file)!r}.")
     data_dir = Path(data_dir) if data_dir is not None else file.parent
-    rows, found = read_rows(file)
+    rows, lines, found = read_rows(file)
     if audio_column not in found:
         raise ValueError(
             f"{str(file)!r} has no column {audio_column!r}. It has: {', '.join(found) or 'none'}. Rename a column, or "
             "set --audio_column to the one with the files."
         )
     label_column = find_label_column(found, label_column, str(file)) if labelled else None
-    for line, row in enumerate(rows, start=2 if file.suffix == ".csv" else 1):
+    for line, row in zip(lines, rows):
         for column in (audio_column, label_column) if labelled else (audio_column,):
-            if row.get(column) in (None, []) or not str(row[column]).strip():
-                raise ValueError(f"{str(file)!r} has no {column!r} in row {line}. Add it, or remove the row.")
+            if row.get(column) is None or not str(row[column]).strip():
+                raise ValueError(f"{str(file)!r} has no {column!r} in line {line}. Add it, or remove the line.")
     others = [name for name in found if name not in (*OWN_COLUMNS, audio_column, label_column)]
     columns = {"audio": [str(resolve_inside(data_dir, str(row[audio_column]), str(file))) for row in rows]}
     counts = collections.Counter(map(os.path.normpath, columns["audio"]))
@@ -62,15 +62,16 @@ def read_manifest(
     return columns | {name: [row.get(name) for row in rows] for name in others}
 
 
-def read_rows(file: Path) -> tuple[list[dict], list[str]]:
-    """Return the rows of a CSV or JSON-lines file, and the names of its columns."""
+def read_rows(file: Path) -> tuple[list[dict], list[int], list[str]]:
+    """Return the rows of a CSV or JSON-lines file, the line in which each ends, and the names of the columns."""
     try:
         return parse_rows(file)
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(file)!r} is not UTF-8: {error}. Save it as UTF-8.") from error
 
 
-def parse_rows(file: Path) -> tuple[list[dict], list[str]]:
+def parse_rows(file: Path) -> tuple[list[dict], list[int], list[str]]:
+    rows, lines = [], []
     if file.suffix == ".csv":
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="", strict=True)
@@ -78,9 +79,17 @@ def parse_rows(file: Path) -> tuple[list[dict], list[str]]:
                 found = list(reader.fieldnames or [])
                 check_separator(found, file)
                 check_unique(found, file)
-                return list(reader), found
+                for row in reader:
+                    if None in row:
+                        raise ValueError(
+                            f"{str(file)!r} has {len(found) + len(row[None])} values in line {reader.line_num}, and "
+                            f"{len(found)} columns. Put a value that has a comma in quotation marks."
+                        )
+                    rows.append(row)
+                    lines.append(reader.line_num)
+                return rows, lines, found
             except csv.Error as error:
-                raise ValueError(f"{str(file)!r} is not valid CSV after row {reader.line_num}: {error}.") from error
+                raise ValueError(f"{str(file)!r} is not valid CSV after line {reader.line_num}: {error}.") from error
     if file.suffix not in (".jsonl", ".json"):
         raise ValueError(f"{str(file)!r} is not a manifest: its name must end in .csv or .jsonl.")
 
@@ -88,17 +97,17 @@ def parse_rows(file: Path) -> tuple[list[dict], list[str]]:
         check_unique([name for name, _ in pairs], file)
         return dict(pairs)
 
-    rows = []
     for line, text in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not text.strip():
             continue
         try:
             rows.append(json.loads(text, object_pairs_hook=unique))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{str(file)!r} has no JSON object in row {line}: {error}.") from error
+            raise ValueError(f"{str(file)!r} has no JSON object in line {line}: {error}.") from error
         if not isinstance(rows[-1], dict):
-            raise ValueError(f"{str(file)!r} has no JSON object in row {line}: {text.strip()}.")
-    return rows, list(dict.fromkeys(name for row in rows for name in row))
+            raise ValueError(f"{str(file)!r} has no JSON object in line {line}: {text.strip()}.")
+        lines.append(line)
+    return rows, lines, list(dict.fromkeys(name for row in rows for name in row))
 
 
 def check_separator(columns: list[str], file: Path):
@@ -132,11 +141,15 @@ def find_label_column(columns: list[str], label_column: str | None, source: str)
 
 
 def resolve_inside(folder: Path, file_name: str, source: str) -> Path:
-    """Join a folder and a name from a file, and check that the result stays in the folder."""
+    """Join a folder and a name from a file, and check that the result stays in the folder.
+
+    A link in it may lead elsewhere, as those of the cache of huggingface_hub do.
+    """
     path = folder / file_name
     slashes = file_name.replace("\\", "/")
     if slashes != file_name and not path.exists():
         raise ValueError(f"{source!r} names {file_name!r}, a path of Windows. Write it with slashes: {slashes!r}.")
-    if not path.resolve().is_relative_to(folder.resolve()):
+    inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    if not inside and not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{source!r} names {file_name!r}, which is outside its folder. Only files inside are read.")
     return path
