@@ -93,6 +93,7 @@ def test_from_pretrained(checkpoint):
     ("arguments", "message"),
     [
         ({"hop": 0}, "`hop` must be above 0 seconds and finite, got 0"),
+        ({"hop": "x"}, "`hop` must be above 0 seconds and finite, got 'x'"),
         ({"hop": float("inf")}, "`hop` must be above 0 seconds and finite, got inf"),
         ({"top_k": 0}, "`top_k` must be a positive integer, or `None` for all labels, got 0"),
         ({"function_to_apply": "tanh"}, "`function_to_apply` must be one of .*'sigmoid'.*, got 'tanh'"),
@@ -200,6 +201,13 @@ def test_chunks_do_not_change_their_layout(model, feature_extractor, first, seco
         classifier.push(second)
 
 
+def test_a_hop_beyond_the_window_is_warned_of(model, feature_extractor, caplog):
+    ASMStreamingClassifier(model, feature_extractor, hop=feature_extractor.max_length / 100)
+    assert not caplog.messages
+    ASMStreamingClassifier(model, feature_extractor, hop=5)
+    assert "what lies between two windows is not heard" in caplog.text
+
+
 def test_a_refused_chunk_decides_nothing(model, feature_extractor):
     classifier = ASMStreamingClassifier(model, feature_extractor)
     with pytest.raises(TypeError):
@@ -211,7 +219,7 @@ def test_a_stream_whose_channels_cancel(model, feature_extractor, caplog):
     classifier = ASMStreamingClassifier(model, feature_extractor)
     classifier.push(np.stack([WAVEFORM, -WAVEFORM]))
     classifier.finish()
-    assert "The mean of the channels of The stream is" in caplog.text
+    assert "The stream has channels that cancel each other: their mean is silent" in caplog.text
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

@@ -30,7 +30,7 @@ LAYERS = [
     "training.metrics training.tasks training.augmentation training.arguments training.frontend training.run_folder "
     "training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "
-    "training.data.decoding training.data.splits "
+    "training.data.decoding training.data.copies training.data.splits "
     "training.data.clips training.data",
     "training.models training.teachers training.training_arguments training.trainer training.settings",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "

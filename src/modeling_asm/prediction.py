@@ -167,7 +167,7 @@ def predict(args: PredictArguments, data_args: DataArguments):
 
     Raises:
         OSError: If data or checkpoint do not exist.
-        ValueError: If arguments or data are invalid.
+        ValueError: If arguments or data are invalid, or no clip could be classified.
         CheckpointError: If a block cannot be saved.
     """
     accelerator = Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)
@@ -227,9 +227,10 @@ def predict(args: PredictArguments, data_args: DataArguments):
                     write_block(folder, batch["block"], blocks.pop(batch["block"])[0])
     number = accelerator.reduce(torch.tensor(number, device=accelerator.device)).item()  # waits for all processes
     seconds = time.perf_counter() - start
-    if accelerator.is_main_process:
-        finish(folder, args, data_args, labels, number / seconds)
+    good = not accelerator.is_main_process or finish(folder, args, data_args, labels, number / seconds)
     accelerator.wait_for_everyone()  # not `end_training`, after which gloo's threads may deadlock at exit
+    if not good:
+        raise ValueError("No clip could be classified: see errors.csv.")
 
 
 def choose_split(dataset, split: str | None, name: str):
@@ -295,8 +296,8 @@ def write_block(folder: Path, block: int, rows: list[dict]):
     os.replace(part, folder / f"rows-{block:06d}.parquet")
 
 
-def finish(folder: Path, args: PredictArguments, data_args: DataArguments, labels: list[str], speed: float):
-    """Write errors and summary of all files, and print the summary."""
+def finish(folder: Path, args: PredictArguments, data_args: DataArguments, labels: list[str], speed: float) -> bool:
+    """Write errors and summary of all files, print the summary, and return whether a clip was classified."""
     files = sorted(folder.glob("rows-*.parquet"))
     rows, counts, errors = 0, dict.fromkeys(labels, 0), []
     for file in files:
@@ -314,3 +315,6 @@ def finish(folder: Path, args: PredictArguments, data_args: DataArguments, label
     frequent = sorted(counts.items(), key=lambda item: -item[1])[:10]
     print("\n" + format_table([("label", "clips"), *frequent]))
     print(f"\n{rows} rows in {len(files)} files, {len(errors)} of them unreadable (errors.csv), {speed:.0f} clips/s.")
+    if errors:
+        print(f"The first of these is row {errors[0][0]}: {errors[0][2]}")
+    return len(errors) < rows

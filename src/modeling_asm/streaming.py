@@ -6,6 +6,7 @@ import numpy as np
 import soxr
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.utils import logging
 
 from .audio.channels import Downmix, as_channels, holds_channels_first
 from .audio.files import SAMPLING_RATES
@@ -15,6 +16,8 @@ from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import ASMAudioClassificationPipeline, Span, check_arguments
 from .waveforms import as_tensor
 
+
+logger = logging.get_logger(__name__)
 
 CHUNK_TYPES = ("int16", "int32", "uint8", "float32")
 
@@ -29,7 +32,8 @@ class ASMStreamingClassifier:
     Args:
         model: The model.
         feature_extractor: Its feature extractor.
-        hop: Distance between windows, in seconds, rounded to whole frames.
+        hop: Distance between windows, in seconds, rounded to whole frames. If it is longer than a window, what lies
+            between two windows is not heard, with a warning.
         sampling_rate: Samples per second of the chunks, in hertz; by default the feature extractor's. Other rates are
             resampled, which holds back some of the latest samples, more at lower rates.
         top_k: Number of labels to return, best first; `None` for all.
@@ -66,8 +70,13 @@ class ASMStreamingClassifier:
         channel: int | None = None,
     ):
         low, high = SAMPLING_RATES
-        if not 0 < hop < math.inf:
-            raise ValueError(f"`hop` must be above 0 seconds and finite, got {hop}.")
+        window = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
+        if not isinstance(hop, (int, float)) or not 0 < hop < math.inf:
+            raise ValueError(f"`hop` must be above 0 seconds and finite, got {hop!r}.")
+        if hop > window:
+            logger.warning(
+                f"`hop` is {hop} s, and the window {window:.3g} s: what lies between two windows is not heard."
+            )
         if sampling_rate is not None and not low <= sampling_rate <= high:
             raise ValueError(f"`sampling_rate` must be between {low} and {high} Hz, got {sampling_rate}.")
         if dtype is not None and dtype not in CHUNK_TYPES:

@@ -51,8 +51,16 @@ def test_channels_that_cancel(source, caplog):
     content = write(crossed, subtype="FLOAT") if source == "file" else crossed
     with caplog.at_level(logging.WARNING):
         (mixed,) = open_audio(content, 16000)
-    assert "dB quieter than they are: they cancel each other. Use one of them, with `--channel 0`" in caplog.text
+    assert "has channels that cancel each other: their mean is 36 dB quieter than they are. Use one" in caplog.text
     assert np.abs(mixed).max() < 0.01
+    caplog.clear()
+    downmix = Downmix("The stream")
+    downmix(np.stack([left, -left], 1).astype(np.float32))
+    downmix.warn()
+    assert caplog.messages == [
+        "The stream has channels that cancel each other: their mean is silent. Use one of them, with `--channel 0` or "
+        "`channel=0`."
+    ]
     caplog.clear()
     (first,) = open_audio(content, 16000, channel=0)
     np.testing.assert_allclose(first, left, atol=1e-6)

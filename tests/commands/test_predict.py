@@ -100,7 +100,7 @@ def test_a_manifest_and_refusals(run, tones, checkpoint, tmp_path):
     assert [row["file"][-11:] for row in read(tmp_path / "a")] == ["high/00.wav", "/low/00.wav"]
     (tones / "list.csv").write_text("file_name\n../../etc/passwd\n")
     outside = run("predict", *base, "--manifest", tones / "list.csv", "--output_dir", tmp_path / "b")
-    assert "is outside its folder" in outside.error
+    assert "which is outside '" in outside.error
     split = run("predict", *base, "--data_dir", tones, "--split", "test", "--output_dir", tmp_path / "c")
     assert "There is no split 'test'. The data has: train" in split.error
 

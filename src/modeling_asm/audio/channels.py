@@ -64,9 +64,10 @@ class Downmix:
     def warn(self):
         """Warn if the channels cancel each other."""
         if self.cancels:
+            quieter = "silent" if np.isinf(self.decibels) else f"{self.decibels:.0f} dB quieter than they are"
             logger.warning(
-                f"The mean of the channels of {self.name} is {self.decibels:.0f} dB quieter than they are: they cancel "
-                "each other. Use one of them, with `--channel 0` or `channel=0`."
+                f"{self.name} has channels that cancel each other: their mean is {quieter}. Use one of them, with "
+                "`--channel 0` or `channel=0`."
             )
 
 

@@ -22,6 +22,7 @@ class AudioFileError(ValueError):
 
 
 BLOCK_SAMPLES = 2**19  # samples of all channels that are decoded together: 2 MB
+STEP_SAMPLES = 2**10  # the same where a block is damaged, to tell its place
 # Hertz. Anything else in a header is damage, and resampling it would exhaust the memory.
 SAMPLING_RATES = (1000, 1_000_000)
 # Formats of libsndfile, by its names, whose files are checked for their end, or announce none.
@@ -63,9 +64,14 @@ def decode_blocks(source: BinaryIO, name: str, parts: list[Part] | None = None) 
         if reader.error is not None:
             raise AudioFileError(f"Cannot read {name}: {reader.error}") from reader.error
         if part.fault or error is not None:
-            why = part.fault or str(getattr(error, "error_string", error)).strip(".") or type(error).__name__
-            done = f"{name} can be decoded up to {seconds:.2f} s only" if seconds else f"Cannot decode {name}"
-            raise AudioFileError(f"{done}: {why}.{AGAIN if part.fault or seconds else ''}") from error
+            damaged = bool(part.fault or seconds or isinstance(error, soundfile.LibsndfileError))
+            why = part.fault or str(error).strip(".") or type(error).__name__
+            if isinstance(error, soundfile.LibsndfileError) and not part.fault:
+                why = f"libsndfile says '{error.error_string.removeprefix('Error : ').strip('.')}'"
+            done = f"{name} can be decoded up to {seconds:.2f} s only"
+            if not seconds:
+                done, why = f"Cannot decode {name}", why.removesuffix(" after it")
+            raise AudioFileError(f"{done}: {why}.{AGAIN if damaged else ''}") from error
 
 
 def check_rate(rate: int, name: str):
@@ -76,14 +82,30 @@ def check_rate(rate: int, name: str):
 
 
 def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield blocks of a part that libsndfile reads.
+    """Yield blocks of a part that libsndfile reads. A damaged block is read again in steps, up to the damage.
 
     Raises:
         ValueError: If it ends before its header says.
         RuntimeError: If libsndfile does not know it, or finds damage.
     """
+    file, decoded, first = io.BufferedReader(reader, BUFFER), 0, None
+    for size in (BLOCK_SAMPLES, STEP_SAMPLES):
+        try:
+            for block, rate in read_part(file, part, size, decoded):
+                decoded += len(block)
+                yield block, rate
+            return
+        except soundfile.LibsndfileError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def read_part(source: BinaryIO, part: Part, size: int, start: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks of so many samples, from a place on, which is reached by decoding."""
+    source.seek(0)
     try:
-        file = soundfile.SoundFile(io.BufferedReader(reader, BUFFER))
+        file = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
         if error.code == UNRECOGNISED:
             raise ValueError(f"its format is not known; {READABLE} can be read") from error
@@ -92,10 +114,11 @@ def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, in
         if file.format not in CHECKED:
             raise ValueError(f"the format {file.format} does not tell whether a file is whole; convert it to WAV")
         expected = file.frames if part.frames is None else part.frames
-        decoded, frames = 0, max(BLOCK_SAMPLES // file.channels, 1)
+        decoded, frames = 0, max(size // file.channels, 1)
         while len(block := file.read(frames, dtype="float32", always_2d=True)) > 0:
             decoded += len(block)
-            yield block, file.samplerate
+            if decoded > start:
+                yield block[start - decoded :], file.samplerate
         if decoded < expected:
             raise ValueError(f"its header announces {expected} samples, and {decoded} are there")
 

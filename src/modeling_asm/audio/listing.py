@@ -11,7 +11,8 @@ ENDINGS = {".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", "
 ENDINGS |= {".ogg", ".opus", ".spx", ".mp3", ".mp2", ".m4a", ".aac", ".wma", ".webm", ".mka", ".wv", ".amr", ".3gp"}
 ENDINGS |= {".sph", ".nist", ".voc", ".avr", ".8svx", ".sf", ".paf", ".pvf", ".htk", ".ac3", ".tta", ".ape", ".gsm"}
 HIDDEN, DANGLING, OTHER = "hidden", "broken links", "not known as recordings"
-HIDDEN_FOLDERS, LOOPS = "hidden folders", "links to a folder of the same data"
+HIDDEN_FOLDERS, LOOPS, MISSING = "hidden folders", "links to a folder of the same data", "missing"
+NO_FILES = (HIDDEN_FOLDERS, LOOPS, MISSING)  # which are not counted among the files that were found
 NAMED = 3  # names that a line shows of each reason
 
 
@@ -39,7 +40,7 @@ class Listing:
 
     def describe(self, root: Path) -> str:
         """Say how many files were found, used, and left out and why, with names below a folder."""
-        missing = sum(len(paths) for reason, paths in self.left_out.items() if reason not in (HIDDEN_FOLDERS, LOOPS))
+        missing = sum(len(paths) for reason, paths in self.left_out.items() if reason not in NO_FILES)
         line = f"{len(self.files) + missing} files found, {len(self.files)} used"
         reasons = []
         for reason, paths in self.left_out.items():

@@ -17,6 +17,7 @@ from ..audio.files import AudioFileError
 from ..audio.listing import list_recordings
 from ..audio.statistics import FeatureStatistics, measure_recording
 from ..feature_extraction_asm import ASMFeatureExtractor
+from ..training.run_folder import check_folder
 from .console import one_line, quiet_decoder
 
 
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--channel", type=int, help="Channel of each file, from 0 (default: the mean of all).")
     args = parser.parse_args(arguments)
     try:
+        if args.output_dir:
+            check_folder(args.output_dir)
         fields = {name: getattr(args, name) for name in ("num_mel_bins", "sampling_rate", "max_length")}
         extractor, statistics, failures = ASMFeatureExtractor(**fields, do_normalize=False), FeatureStatistics(), 0
         files = list_files(args.recordings)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 SETTINGS_FILE = "run.json"
 RESULTS_FILE = "results.json"
+NAMED = 3  # settings that a message names
 UNFINISHED = "unfinished-"  # prefix of what a killed run may leave half written or half deleted
 STATE_FILE = "trainer_state.json"
 
@@ -62,13 +63,15 @@ def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*")
         ValueError: If the folder has another run, or files that no run wrote.
     """
     folder, settings = Path(folder), json.loads(json.dumps(settings, default=str))
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / SETTINGS_FILE
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if changed and (finished_results(folder) is not None or any(folder.glob(progress))):
-            changes = ", ".join(f"{name} {before.get(name)!r} -> {settings.get(name)!r}" for name in changed)
+            changes = ", ".join(f"{name} {before.get(name)!r} -> {settings.get(name)!r}" for name in changed[:NAMED])
+            changes += f", and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             raise ValueError(
                 f"{str(folder)!r} holds a run with other settings ({changes}), and nothing is overwritten. Repeat its "
                 "command to continue it, or choose another --output_dir."
@@ -80,6 +83,12 @@ def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*")
             f"{str(folder)!r} already holds files, and nothing is overwritten. Choose another --output_dir."
         )
     write_whole(file, json.dumps(settings, indent=2) + "\n")
+
+
+def check_folder(folder: str | Path):
+    """Raise `ValueError` if something else than a folder has the name of `--output_dir`."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"--output_dir {str(folder)!r} is a file, expected a folder. Choose another name.")
 
 
 def finished_results(folder: str | Path) -> dict | None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from files import touch, write_csv
@@ -71,7 +72,7 @@ def test_official_lists(tmp_path):
         read_folder(tmp_path, split_lists=lists)
     with pytest.raises(FileNotFoundError, match=r"no list .*nowhere\.txt' for the split 'test'"):
         read_folder(tmp_path, split_lists={"test": "nowhere.txt"})
-    with pytest.raises(ValueError, match="outside its folder"):
+    with pytest.raises(ValueError, match="which is outside '"):
         read_folder(tmp_path, split_lists={"test": "../../etc/passwd"})
 
 
@@ -81,8 +82,12 @@ def test_without_labels_all_files_are_clips(tmp_path):
 
 
 def test_splits_without_labels(tmp_path):
-    touch(tmp_path, "train/1.wav", "test/deep/2.wav")
-    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 2
+    touch(tmp_path, "train/1.wav", "test/deep/2.wav", "notes.txt")
+    splits = read_folder(tmp_path, labelled=False)
+    assert {name: len(columns["audio"]) for name, columns in splits.items()} == {"test": 1, "train": 1}
+    touch(tmp_path, "other/3.wav")  # folders, some of which happen to have names of splits
+    assert len(read_folder(tmp_path, labelled=False)["train"]["audio"]) == 3
+    shutil.rmtree(tmp_path / "other")
     write_csv(tmp_path / "train" / "metadata.csv", ["file_name"], ["1.wav"])
     splits = read_folder(tmp_path, labelled=False)
     assert {name: [path.split("/")[-1] for path in columns["audio"]] for name, columns in splits.items()} == {
@@ -160,6 +165,12 @@ def test_recordings_that_the_metadata_does_not_name(tmp_path):
         "train": "4 files found, 1 used; left out: 2 not in metadata.csv ('2.wav', 'deep/3.wav'), "
         "1 not known as recordings ('notes.txt')"
     }
+
+
+def test_rows_without_a_file_are_told(tmp_path):
+    touch(tmp_path, "1.wav")
+    write_csv(tmp_path / "metadata.csv", ("file_name", "label"), ("1.wav", "dog"), ("2.wav", "dog"))
+    assert described(tmp_path) == {"train": "1 files found, 1 used; left out: 1 missing ('2.wav')"}
 
 
 def test_what_is_told_of_lists(tmp_path):

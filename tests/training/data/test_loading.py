@@ -376,6 +376,23 @@ def test_a_line_about_a_manifest(tones, tmp_path):
     assert said == [f"train: 2 clips found in {name}, 2 used", f"dev: 1 clips found in {name}, 1 used"]
 
 
+def test_a_column_that_could_divide_the_clips_is_told(tones, tmp_path):
+    rows = [["file_name", "label", "split"], ["high/00.wav", "a", "train"], ["low/00.wav", "b", "test"]]
+    for file in (tmp_path / "clips.csv", tones / "metadata.csv"):
+        with open(file, "w", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+    said = []
+    assert set(load_audio_dataset(DataArguments(str(tones), str(tmp_path / "clips.csv")), say=said.append)) == {"train"}
+    assert said[-1] == "The column 'split' does not divide the clips. To use it, add --split_column split."
+    load_audio_dataset(DataArguments(str(tones)), say=said.append)
+    assert "To use it, name the file: --manifest and --split_column." in said[-1]
+
+
+def test_a_channel_has_a_number(tones):
+    with pytest.raises(ValueError, match="--channel must be at least 0, got -2"):
+        DataArguments(str(tones), channel=-2)
+
+
 def test_a_line_about_a_saved_data_set(tones, tmp_path):
     load_audio_dataset(DataArguments(str(tones)), say=silent).save_to_disk(tmp_path / "saved")
     said = []

@@ -15,7 +15,6 @@ from modeling_asm.training.data.splits import (
     describe_further,
     describe_groups,
     describe_use,
-    find_copies,
     fold_names,
     hold_out,
     occurring,
@@ -322,7 +321,7 @@ def test_what_each_split_is_used_for(dataset):
     splits, name = choose_splits(dataset, args, 0)
     assert describe_use(dataset, splits, name, args) == (
         "8 clips to train on, 4 that choose the best epoch (validation), 2 that are reported (test). "
-        "Not used: extra (3 clips)."
+        "Neither trained on nor reported: extra (3 clips)."
     )
     del dataset["test"], dataset["extra"]
     splits, name = choose_splits(dataset, args, 0)
@@ -335,7 +334,9 @@ def test_copies_within_a_split_are_told(tmp_path):
     clips = of_classes([6, 6], tmp_path)
     (tmp_path / "1.wav").write_bytes((tmp_path / "0.wav").read_bytes())
     splits, name = choose_splits(DatasetDict(train=clips), SplitArguments(), 0)
-    assert "1 of them are copies of others." in describe_use(DatasetDict(train=clips), splits, name, SplitArguments())
+    assert "Files that are copies of others: 1." in describe_use(
+        DatasetDict(train=clips), splits, name, SplitArguments()
+    )
 
 
 def test_empty_files_are_no_copies(tmp_path):
@@ -387,11 +388,3 @@ def test_copies_stay_on_one_side(tmp_path, seed):
         (tmp_path / f"{name}.wav").write_bytes((tmp_path / "0.wav").read_bytes())
     splits, _ = choose_splits(DatasetDict(train=clips), SplitArguments(test_fraction=0.3), seed)
     assert sum(len(part) for part in splits.values()) == 12
-
-
-def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
-    clips = of_classes([2, 2], tmp_path)
-    for index in range(4):
-        (tmp_path / f"{index}.wav").write_bytes(bytes(index + 1))
-    monkeypatch.setattr("modeling_asm.training.data.splits.digest_of", None)
-    assert find_copies(DatasetDict(train=clips)) == {}

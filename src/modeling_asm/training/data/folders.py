@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...audio.listing import Listing, list_recordings, sub_folders
+from ...audio.listing import MISSING, Listing, list_recordings, sub_folders
 from .manifests import Columns, find_label_column, read_manifest, resolve_inside
 from .splits import SPLIT_NAMES, known_name
 
@@ -50,7 +50,7 @@ def read_folder(
         split_lists: For each split, a text file in `data_dir` that lists its clips, one path per line. Clips that are
             in no list belong to `train` or, if there is a list of `train`, are left out.
         labelled: Whether the clips have labels. Without labels, and if no sub-folder has metadata, all files at any
-            depth are clips of `train`.
+            depth are clips: of the splits, if the sub-folders have names of splits, or else of `train`.
 
     Raises:
         FileNotFoundError: If there is no such folder or list.
@@ -72,7 +72,10 @@ def read_folder(
         split.columns["label"] = split.columns[find_label_column(folder_columns, label_column, "--folder_columns")]
         splits = {"train": split}
     elif not labelled and not any(map(find_metadata, sub_folders(data_dir))):
-        splits = {"train": read_levels(data_dir, None, data_dir)}
+        folders = [folder for folder in sub_folders(data_dir) if list_recordings(folder).files]
+        named = bool(folders) and all(folder.name.lower() in SPLIT_NAMES for folder in folders)
+        found = {folder.name: folder for folder in folders} if named else {"train": data_dir}
+        splits = {name: read_levels(folder, None, data_dir) for name, folder in found.items()}
     else:
         splits = {}
         for name, folder in find_splits(data_dir).items():
@@ -117,7 +120,8 @@ def find_splits(data_dir: Path) -> dict[str, Path]:
             )
     if splits and classes:
         raise ValueError(
-            f"{str(data_dir)!r} mixes splits {sorted(splits)} and classes {classes}. Move the classes into a split."
+            f"{str(data_dir)!r} mixes splits {sorted(splits)} and classes {classes}. Move the classes into a split, or "
+            "describe each split in a metadata.csv."
         )
     if not splits and not classes:
         raise ValueError(
@@ -131,7 +135,12 @@ def read_described(folder: Path, audio_column: str, label_column: str | None, la
     """Read a folder with a metadata file. Recordings that it does not name are left out."""
     file = find_metadata(folder)
     columns = read_manifest(file, folder, audio_column, label_column, labelled)
-    listing, named = Listing([Path(path) for path in columns["audio"]]), set(map(os.path.normpath, columns["audio"]))
+    listing, named = Listing(), set(map(os.path.normpath, columns["audio"]))
+    for path in map(Path, columns["audio"]):
+        if path.exists():
+            listing.files.append(path)
+        else:
+            listing.leave_out(MISSING, path)
     found = list_recordings(folder)
     for path in found.files:
         if os.path.normpath(path) not in named:

@@ -73,7 +73,7 @@ class DataArguments:
     split_column: str | None = field(default=None, metadata={"help": "Column of the manifest with the split."})
     split_lists: list[str] = field(
         default_factory=list,
-        metadata={"help": "SPLIT=FILE: list of the clips of a split, such as test=testing_list.txt."},
+        metadata={"help": "SPLIT=FILE: list, in --data_dir, of the clips of a split, such as test=testing_list.txt."},
     )
     folder_columns: list[str] = field(
         default_factory=list, metadata={"help": "Meaning of each level of sub-folders, such as: speaker label."}
@@ -92,6 +92,10 @@ class DataArguments:
             "choices": ["single_label_classification", "multi_label_classification", "regression"],
         },
     )
+
+    def __post_init__(self):
+        if self.channel is not None and self.channel < 0:
+            raise ValueError(f"--channel must be at least 0, got {self.channel}.")
 
     @property
     def name(self) -> str:
@@ -237,6 +241,8 @@ def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) 
         splits = {"train": columns} if args.split_column is None else divide_rows(columns, args)
         for name, rows in splits.items():
             say(f"{name}: {len(rows['audio'])} clips found in {args.manifest!r}, {len(rows['audio'])} used")
+        if args.split_column is None and "split" in columns:
+            say("The column 'split' does not divide the clips. To use it, add --split_column split.")
     else:
         lists = dict(pair.split("=", 1) for pair in args.split_lists if "=" in pair)
         if len(lists) != len(args.split_lists):
@@ -250,6 +256,10 @@ def load_files(args: DataArguments, labelled: bool, say: Callable[[str], None]) 
         if beside.left_out and Path(args.data_dir) not in [split.folder for split in found.values()]:
             say(f"Beside the splits: {beside.describe(Path(args.data_dir))}")
         splits = {name: split.columns for name, split in found.items()}
+        if list(splits) == ["train"] and "split" in splits["train"]:
+            say(
+                "The column 'split' does not divide the clips. To use it, name the file: --manifest and --split_column."
+            )
     dataset = DatasetDict({name: as_dataset(columns, args.name) for name, columns in splits.items()})
     return dataset.cast_column("audio", Audio(decode=False))
 

@@ -76,7 +76,7 @@ def parse_rows(file: Path) -> tuple[list[dict], list[int], list[str]]:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="", strict=True)
             try:
-                found = list(reader.fieldnames or [])
+                reader.fieldnames = found = [name.strip() for name in reader.fieldnames or []]
                 check_separator(found, file)
                 check_unique(found, file)
                 for row in reader:
@@ -151,5 +151,7 @@ def resolve_inside(folder: Path, file_name: str, source: str) -> Path:
         raise ValueError(f"{source!r} names {file_name!r}, a path of Windows. Write it with slashes: {slashes!r}.")
     inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
     if not inside and not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{source!r} names {file_name!r}, which is outside its folder. Only files inside are read.")
+        raise ValueError(
+            f"{source!r} names {file_name!r}, which is outside {str(folder)!r}. Only files in that folder are read."
+        )
     return path

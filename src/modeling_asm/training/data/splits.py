@@ -11,10 +11,9 @@ from datasets import Dataset, DatasetDict, List, concatenate_datasets
 
 from ...targets import REGRESSION
 from ..tasks import label_names, task_of
-from .decoding import clip_name, digest_of, size_of
+from .copies import check_copies, describe_copies, find_copies
 
 
-NAMED = 10  # copies that a message names
 # Other names of splits, as an audiofolder of Hugging Face knows them.
 SPLIT_NAMES = {**dict.fromkeys(("train", "training"), "train")}
 SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
@@ -240,9 +239,11 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
         order = left
     rest = sorted(set(range(len(dataset))) - set(chosen))
     if not rest or not chosen:
+        groups = "" if column is None else f" in {len(members)} groups"
+        more = "Use more clips." if column is None else "Use more clips, or a column with more groups."
         raise ValueError(
-            f"Splitting off {fraction:.0%} of {len(dataset)} clips in {len(members)} groups leaves nothing of some "
-            "class to train on. Use more clips, or a column with more groups."
+            f"Splitting off {fraction:.0%} of {len(dataset)} clips{groups} leaves nothing of some class to train on. "
+            f"{more}"
         )
     return dataset.select(rest), dataset.select(sorted(chosen))
 
@@ -303,44 +304,6 @@ def check_further(further: Dataset, test: Dataset, args: SplitArguments):
     check_copies(DatasetDict({"test": test, "--train_also": further}))
 
 
-def check_copies(splits: DatasetDict):
-    """Raise `ValueError` if recordings, by their content, are in two splits; the message names the first of them."""
-    first: dict[str, tuple[str, int]] = {}
-    pairs = []
-    for clip, digest in find_copies(splits).items():
-        other = first.setdefault(digest, clip)
-        if other[0] != clip[0]:
-            pairs.append((clip, other))
-    if pairs:
-        lines = [
-            " and ".join(f"{clip_name(splits[name][row]['audio'], row)!r} of {name}" for name, row in pair)
-            for pair in pairs[:NAMED]
-        ]
-        raise ValueError(
-            f"{len(pairs)} recordings are in two splits, so the score would not measure new ones: {'; '.join(lines)}"
-            f"{'; ...' if len(pairs) > NAMED else ''}. Remove them from one split."
-        )
-
-
-def find_copies(splits: DatasetDict) -> dict[tuple[str, int], str]:
-    """Return a digest of each recording that is not the only one with its content, by split and row.
-
-    Only files of the same size are read.
-    """
-    sizes = {
-        (name, index): size for name, split in splits.items() for index, size in enumerate(map(size_of, split["audio"]))
-    }
-    alike = collections.Counter(sizes.values())
-    digests = {
-        (name, index): digest_of(audio)
-        for name, split in splits.items()
-        for index, audio in enumerate(split["audio"])
-        if sizes[name, index] > 0 and alike[sizes[name, index]] > 1
-    }
-    counts = collections.Counter(digests.values())
-    return {clip: digest for clip, digest in digests.items() if counts[digest] > 1}
-
-
 def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args: SplitArguments) -> str:
     """Say what each split is used for."""
     uses = [f"{len(splits['train'])} clips to train on"]
@@ -352,10 +315,9 @@ def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args
     lines = [f"{', '.join(uses)}."]
     used = {find_split(dataset, args.train_split), test_name, "validation" if "dev" in splits and own else None}
     if args.hold_out is None and (unused := [name for name in dataset if name not in used]):
-        lines.append(f"Not used: {', '.join(f'{name} ({len(dataset[name])} clips)' for name in unused)}.")
-    counts = collections.Counter(find_copies(splits).values())
-    if copies := sum(counts.values()) - len(counts):
-        lines.append(f"{copies} of them are copies of others.")
+        unused = ", ".join(f"{name} ({len(dataset[name])} clips)" for name in unused)
+        lines.append(f"Neither trained on nor reported: {unused}.")
+    lines += describe_copies(splits)
     if alone := single_clips(splits):
         lines.append(f"Classes with a single clip, which is trained on and never reported: {', '.join(alone)}.")
     return " ".join(lines)
