@@ -82,6 +82,16 @@ def test_positions_that_count_from_a_cut(subtype, rate):
     np.testing.assert_allclose(stretch, samples[3 * rate :][:1000, 0], atol=0.02 if subtype == "OPUS" else 1e-6)
 
 
+def test_a_header_of_vorbis_that_means_nothing():
+    """The checksums are right, so that only a decoder can tell."""
+    pages = make_page(b"\x01vorbis" + bytes(30), 2) + make_page(b"sound", 0, number=1) + make_page(b"x", 4, number=2)
+    moved = pages_of(pages)[0]
+    for page in pages_of(pages)[1:]:
+        moved += with_position(io.BytesIO(page), read_page(io.BytesIO(page), 0, len(page)), 100)
+    with pytest.raises(AudioFileError, match=r"^Cannot decode the file: "):
+        decode(moved)
+
+
 def test_positions_of_one_page_cut_the_end():
     whole = write(noise(2000), 44100, "OGG", "VORBIS")
     assert len(samples_of(move(whole, 500))) == 1500

@@ -27,6 +27,7 @@ CODECS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC", b"S
 NO_SOUND = (b"fishead\0", b"fisbone\0", b"\x80theora", b"\x80kate", b"BBCD\0", b"\x01video", b"\x01text", b"CMML")
 MISSING = "pages are missing or damaged after it"
 MOST = 2**20  # samples of a page: 255 packets of up to 4096
+BLOCK = 2**12
 
 
 @dataclass
@@ -146,8 +147,11 @@ def count_from_the_start(file: BinaryIO, pieces: list[range], opus: bool) -> lis
     if opus:
         number = sum(map(length_of_opus, read_packets(stream, page)))
     else:
-        with soundfile.SoundFile(io.BytesIO(b"".join(start))) as sound:
-            number = len(sound.read(MOST))
+        try:
+            with soundfile.SoundFile(io.BytesIO(b"".join(start))) as sound:
+                number = sum(map(len, sound.blocks(BLOCK, dtype="int16", always_2d=True, frames=MOST)))
+        except soundfile.LibsndfileError:  # which the decoder will meet, too
+            return list(pieces)
     more = number - page.position
     if more <= 0:
         return list(pieces)
