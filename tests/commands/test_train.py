@@ -535,7 +535,8 @@ def test_every_file_is_told_and_every_split_used(run, tones, tmp_path):
         "train: 31 files found, 28 used; left out: 2 not known as recordings ('train/low/Thumbs.db', "
         "'train/low/take.TextGrid'), 1 broken links ('train/low/gone.wav')",
         "28 clips to train on, 6 that choose the best epoch (validation), 6 that are reported (test).",
-        "Not used: more (3 clips). Classes with a single clip, which is trained on and never reported: mid.",
+        "Neither trained on nor reported: more (3 clips). Classes with a single clip, which is trained on and never "
+        "reported: mid.",
     ):
         assert line in outcome.stdout
     assert results_of(tmp_path / "model")["data"]["clips"] == {"train": 28, "dev": 6, "test": 6}
