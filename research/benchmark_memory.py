@@ -99,7 +99,7 @@ def make_clips(folder: Path, kind: str, number: int, seconds: int, channels: int
         with tempfile.TemporaryDirectory() as name:
             make_clips(Path(name), kind.removeprefix(SAVED), number, seconds, channels)
             rows = partial(read_rows, Path(name))
-            Dataset.from_generator(rows, writer_batch_size=1, cache_dir=name).save_to_disk(folder)
+            Dataset.from_generator(rows, writer_batch_size=1, cache_dir=name).save_to_disk(str(folder))
         return
     rng = np.random.default_rng(0)
     for index in range(number):

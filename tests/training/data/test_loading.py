@@ -394,7 +394,7 @@ def test_a_channel_has_a_number(tones):
 
 
 def test_a_line_about_a_saved_data_set(tones, tmp_path):
-    load_audio_dataset(DataArguments(str(tones)), say=silent).save_to_disk(tmp_path / "saved")
+    load_audio_dataset(DataArguments(str(tones)), say=silent).save_to_disk(str(tmp_path / "saved"))
     said = []
     load_audio_dataset(DataArguments(str(tmp_path / "saved")), say=said.append)
     assert said == ["train: 40 clips found in 'saved', 40 used"]
