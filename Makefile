@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BUILD ?= build
-JOBS ?= 3
+JOBS ?= 4
 EPOCHS ?= 25
 CLIPS ?= 156
 BASE ?= python3
