@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BUILD ?= build
-JOBS ?= 4
+JOBS ?= 3
 EPOCHS ?= 25
 CLIPS ?= 156
 BASE ?= python3
