@@ -202,7 +202,7 @@ def test_chunks_do_not_change_their_layout(model, feature_extractor, first, seco
 
 
 def test_a_hop_beyond_the_window_is_warned_of(model, feature_extractor, caplog):
-    ASMStreamingClassifier(model, feature_extractor, hop=feature_extractor.max_length / 100)
+    ASMStreamingClassifier(model, feature_extractor, hop=np.float32(feature_extractor.max_length / 100))
     assert not caplog.messages
     ASMStreamingClassifier(model, feature_extractor, hop=5)
     assert "what lies between two windows is not heard" in caplog.text

@@ -1,6 +1,7 @@
 """Classify a stream: push chunks of any size, and get the scores of each hop."""
 
 import math
+import numbers
 
 import numpy as np
 import soxr
@@ -71,7 +72,7 @@ class ASMStreamingClassifier:
     ):
         low, high = SAMPLING_RATES
         window = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
-        if not isinstance(hop, (int, float)) or not 0 < hop < math.inf:
+        if not isinstance(hop, numbers.Real) or not 0 < hop < math.inf:
             raise ValueError(f"`hop` must be above 0 seconds and finite, got {hop!r}.")
         if hop > window:
             logger.warning(

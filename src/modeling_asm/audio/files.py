@@ -97,8 +97,7 @@ def decode_part(reader: PartReader, part: Part) -> Iterator[tuple[np.ndarray, in
             return
         except soundfile.LibsndfileError as error:
             first = first or error
-    if first is not None:
-        raise first
+    raise first
 
 
 def read_part(source: BinaryIO, part: Part, size: int, start: int) -> Iterator[tuple[np.ndarray, int]]:
