@@ -4,7 +4,7 @@ import torch
 from modeling_asm import ASMConfig, ASMForAudioClassification, ASMModel
 from modeling_asm.configuration_asm import HIDDEN_ACTS
 from modeling_asm.measuring.cost import count_multiply_adds
-from modeling_asm.mixing import TOKEN_MIXING_CLASSES, ASMAconC, ASMChannelMixing
+from modeling_asm.mixing import TOKEN_MIXING_CLASSES, ASMAconC, ASMChannelMixing, ASMPooling, ASMTokenConvolution
 
 
 @pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
@@ -55,7 +55,7 @@ def test_acon_c_formula_and_random_start():
 def test_an_unknown_token_mixing(config):
     assert config.token_mixing == "mlp"
     config.token_mixing = "fourier"
-    with pytest.raises(ValueError, match=r"`token_mixing` must be one of \('mlp',\), got 'fourier'"):
+    with pytest.raises(ValueError, match=r"`token_mixing` must be one of \('mlp', 'conv'\), got 'fourier'"):
         ASMForAudioClassification(config)
 
 
@@ -98,3 +98,71 @@ def test_dropout_follows_each_of_the_two_linear_maps(config):
     mlp.dropout.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape[-1]))
     mlp(torch.randn(2, 12, config.hidden_size))
     assert sizes == [config.channels_mlp_dim, config.hidden_size]
+
+
+@pytest.fixture
+def convolved(config) -> ASMConfig:
+    """A grid of 3 by 4 tokens, mixed by a kernel of 3 by 3."""
+    config.token_mixing, config.token_kernel_size = "conv", (3, 3)
+    return config
+
+
+def test_a_token_convolution_is_that_of_each_channel_on_the_grid_and_the_mean(convolved):
+    """Against sums over the neighbours of each token, written out."""
+    mixing = ASMTokenConvolution(convolved)
+    torch.nn.init.normal_(mixing.mean_weight)
+    rows, columns = convolved.patch_grid
+    tokens = torch.randn(2, rows * columns, convolved.hidden_size)
+    grid = torch.nn.functional.pad(tokens.unflatten(1, (rows, columns)), (0, 0, 1, 1, 1, 1))
+    kernel = mixing.convolution.weight[:, 0]  # (hidden_size, 3, 3)
+    expected = mixing.convolution.bias + mixing.mean_weight * tokens.mean(1, keepdim=True)[:, None]
+    for row in range(3):
+        for column in range(3):
+            part = grid[:, row : row + rows, column : column + columns]
+            expected = expected + part * kernel[:, row, column]
+    torch.testing.assert_close(mixing(tokens), expected.flatten(1, 2), atol=1e-6, rtol=1e-5)
+
+
+def test_a_token_convolution_fits_a_window_of_any_length(convolved):
+    """Away from the ends, and without the mean over all tokens, a longer window has the same tokens."""
+    model = ASMModel(convolved).eval()
+    long = torch.randn(1, 64, convolved.num_mel_bins)
+    short_tokens = [model(long[:, start : start + 16]).last_hidden_state for start in (0, 16)]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    model.resize_spectrogram(max_length=64)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+    tokens = model(long).last_hidden_state.unflatten(1, (3, 16))
+    before = short_tokens[0].unflatten(1, (3, 4))
+    torch.testing.assert_close(tokens[:, :, 0], before[:, :, 0])  # beyond two layers' kernels from the cut
+    assert not torch.allclose(tokens[:, :, 3], before[:, :, 3], atol=1e-4)
+
+
+def test_all_that_a_token_convolution_has_is_trained(convolved, input_values):
+    model = ASMForAudioClassification(convolved)
+    assert all((layer.token_mixing.mean_weight == 0).all() for layer in model.audio_spectrogram_mixer.layers)
+    model(input_values, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("pooling", "pooling_dim", "size"), [("mean", None, 16), ("mean_std", None, 32),
+                                                              ("mean", 5, 5), ("mean_std", 5, 10)])  # fmt: skip
+def test_pooling(config, pooling, pooling_dim, size):
+    """Mean and population standard deviation, as numpy computes them."""
+    config.pooling, config.pooling_dim = pooling, pooling_dim
+    module, tokens = ASMPooling(config), torch.randn(2, 12, 16)
+    pooled = module(tokens)
+    assert pooled.shape == (2, size)
+    assert config.pooled_size == size
+    values = module.project(tokens).detach().numpy()
+    torch.testing.assert_close(pooled[:, : values.shape[2]].detach(), torch.from_numpy(values.mean(1)))
+    if pooling == "mean_std":
+        torch.testing.assert_close(
+            pooled[:, values.shape[2] :].detach(), torch.from_numpy(values.std(1)), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_pooling_equal_tokens_has_a_gradient(config):
+    config.pooling = "mean_std"
+    tokens = torch.ones(1, 12, 16, requires_grad=True)
+    ASMPooling(config)(tokens).sum().backward()
+    assert torch.isfinite(tokens.grad).all()

@@ -23,7 +23,7 @@ from .report.results import count_confusions, describe_data, describe_model, sco
 from .run_folder import finished_results, open_run
 from .settings import Arguments
 from .tasks import task_of
-from .teachers import find_teachers, load_teachers
+from .teachers.soft_labels import find_teachers, load_teachers
 from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
 

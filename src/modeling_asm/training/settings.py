@@ -7,7 +7,7 @@ from .augmentation import Augmentation
 from .data.loading import DataArguments
 from .data.splits import SplitArguments
 from .models import ModelArguments, checkpoint_name
-from .teachers import digest_teachers
+from .teachers.soft_labels import digest_teachers
 from .training_arguments import DECISIVE, AudioTrainingArguments
 
 

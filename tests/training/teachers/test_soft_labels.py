@@ -6,7 +6,7 @@ from modeling_asm import ASMFeatureExtractor
 from modeling_asm.training.data.decoding import decode_audio
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.models import ModelArguments, make_model
-from modeling_asm.training.teachers import digest_teachers, find_teachers, load_teachers
+from modeling_asm.training.teachers.soft_labels import digest_teachers, find_teachers, load_teachers
 
 
 @pytest.fixture

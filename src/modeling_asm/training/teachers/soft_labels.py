@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
-from ..loading import check_checkpoint
-from .models import checkpoint_name
-from .run_folder import SETTINGS_FILE, finished_results
+from ...loading import check_checkpoint
+from ..models import checkpoint_name
+from ..run_folder import SETTINGS_FILE, finished_results
 
 
 def find_teachers(names: list[str]) -> dict[str, str]:

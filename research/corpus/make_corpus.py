@@ -1,0 +1,177 @@
+"""Make a corpus of unlabelled audio from Debian packages, folders, data sets on the Hub and synthesisers.
+
+    python research/corpus/make_corpus.py --output_dir corpus --debs debs --never esc50 urbansound8k
+
+Needs `pip install python-debian`, and Debian or its tools for `apt-get download`; without them, `--debs` may hold the
+files. A run that was interrupted continues. What is left out is in `left_out.jsonl`, with the reason.
+"""
+
+import argparse
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from fingerprints import FingerprintIndex
+from items import Item, Prepared, prepare
+from packages import FONTS, SCORES, Package, PackageError, fetch, read_files, read_package, read_packages
+from sources import read_folder, read_hub
+from synthesis import SYNTHESISERS
+from tqdm.auto import tqdm
+
+from modeling_asm.training.distillation.pool import PoolWriter, hours_by_kind, read_recordings
+
+
+PACKAGES = Path(__file__).with_name("packages.yaml")
+
+
+class Preparer:
+    """Decodes and fingerprints recordings in other processes, a bounded number ahead, in their order."""
+
+    def __init__(self, executor: ProcessPoolExecutor, max_seconds: float, ahead: int):
+        self.executor, self.max_seconds, self.ahead = executor, max_seconds, ahead
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[tuple[Item, Prepared]]:
+        waiting: deque[tuple[Item, Future]] = deque()
+        for item in items:
+            waiting.append((item, self.executor.submit(prepare, item, self.max_seconds)))
+            if len(waiting) > self.ahead:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        for item, future in waiting:
+            yield item, future.result()
+
+
+def find_items(args: argparse.Namespace, done: set[str], never: bool) -> Iterator[tuple[str, Iterator[Item]]]:
+    """Yield the sources that are not done, each with its recordings; or those of which there must be nothing."""
+    packages = read_packages(args.packages) if args.packages else []
+    for package in packages:
+        if package.never == never and package.kind not in ("font", "score") and package.name not in done:
+            if path := fetch_or_warn(package, args.debs):
+                yield package.name, read_package(package, path)
+    for folder in args.never if never else []:
+        yield folder, read_folder(folder, "", "")
+    if never:
+        return
+    for kind, licence, folder in args.folder:
+        if folder not in done:
+            yield folder, read_folder(folder, kind, licence)
+    for kind, licence, name in args.hub:
+        if name not in done:
+            yield name, read_hub(name, kind, licence, args.clips_per_hub_set)
+    missing = [(name, float(hours)) for name, hours in args.synthesise if name not in done]
+    fonts, scores = read_instruments(packages, args) if missing else ([], [])
+    for name, hours in missing:
+        yield name, SYNTHESISERS[name].make(hours, args.seed, fonts, scores)
+
+
+def fetch_or_warn(package: Package, folder: str) -> Path | None:
+    """Fetch a package; if that is impossible, say so and go on with the others."""
+    try:
+        return fetch(package, Path(folder))
+    except PackageError as error:
+        tqdm.write(str(error))
+        return None
+
+
+def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple[list[Path], list[tuple[str, bytes]]]:
+    """Write the sound fonts of the packages beside them; return their paths, and the scores with their names."""
+    fonts, scores = [], []
+    for package in packages:
+        if package.kind in ("font", "score") and (path := fetch_or_warn(package, args.debs)):
+            for name, content in read_files(path, FONTS + SCORES):
+                if package.kind == "score":
+                    scores.append((f"{package.name}/{Path(name).name}", content))
+                else:
+                    fonts.append(Path(args.debs) / Path(name).name)
+                    fonts[-1].write_bytes(content)
+    return fonts, scores
+
+
+def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> FingerprintIndex:
+    """Fingerprint the recordings that the corpus must not have anything like; kept in a file for the next run."""
+    if path.is_file():
+        with np.load(path) as kept:
+            return FingerprintIndex(dict(kept))
+    pairs = {}
+    for name, items in find_items(args, set(), never=True):
+        for item, prepared in tqdm(prepare_all(items), desc=f"Fingerprinting {name}", unit="file"):
+            if prepared.pairs is not None:
+                pairs[item.name] = prepared.pairs
+    with open(path.with_name(f"unfinished-{path.name}"), "wb") as file:
+        np.savez(file, **pairs)
+    os.replace(file.name, path)
+    return FingerprintIndex(pairs)
+
+
+def add_source(writer: PoolWriter, name: str, prepared: Iterator[tuple[Item, Prepared]], index: FingerprintIndex):
+    """Write the recordings of a source that are new and like none that must not be there."""
+    for item, result in tqdm(prepared, desc=name, unit="file"):
+        reason = result.reason
+        if not reason and result.sha256 in writer.digests:
+            reason = "it is a copy of another recording"
+        if not reason and (match := index.find(result.pairs)).is_same:
+            reason = f"it sounds like {match.name} ({match.pairs} pairs of peaks, {match.share:.0%})"
+        if reason:
+            writer.leave_out(item.name, reason)
+        else:
+            fields = ("name", "source", "version", "licence", "kind")
+            writer.add(result.samples, sha256=result.sha256, **{field: getattr(item, field) for field in fields})
+
+
+def report(folder: Path) -> str:
+    """Return a table of hours by kind, and the number of recordings left out by reason."""
+    table = hours_by_kind(read_recordings(folder))
+    lines = ["| kind | recordings | sources | hours |", "| --- | --- | --- | --- |"]
+    lines += [f"| {kind} | {row['recordings']} | {row['sources']} | {row['hours']} |" for kind, row in table.items()]
+    left_out = folder / "left_out.jsonl"
+    rows = [json.loads(line) for line in left_out.read_text().splitlines()] if left_out.is_file() else []
+    reasons = Counter(row["reason"].partition("(")[0].partition(" like ")[0][:60] for row in rows)
+    return "\n".join([*lines, "", *(f"left out, {count}: {reason}" for reason, count in reasons.most_common(12))])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", required=True, help="Folder of the corpus.")
+    parser.add_argument("--packages", default=str(PACKAGES), help="List of Debian packages; empty for none.")
+    parser.add_argument("--debs", default="debs", help="Folder of their files, downloaded if they are not there.")
+    parser.add_argument(
+        "--folder", nargs=3, action="append", default=[], metavar=("KIND", "LICENCE", "FOLDER"), help="Add a folder."
+    )
+    parser.add_argument(
+        "--hub", nargs=3, action="append", default=[], metavar=("KIND", "LICENCE", "NAME"), help="Add a data set."
+    )
+    parser.add_argument("--clips_per_hub_set", type=int, default=10000, help="Clips to stream of each data set.")
+    parser.add_argument(
+        "--synthesise", nargs=2, action="append", default=[], metavar=("NAME", "HOURS"),
+        help=f"Add synthetic sound: {', '.join(SYNTHESISERS)}.",
+    )  # fmt: skip
+    parser.add_argument("--never", nargs="*", default=[], help="Folders of recordings that nothing may sound like.")
+    parser.add_argument("--max_seconds", type=float, default=90.0, help="Longer recordings are cut.")
+    parser.add_argument("--num_processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    folder = Path(args.output_dir)
+    writer, finished = PoolWriter(folder), folder / "finished_sources.txt"
+    done = set(finished.read_text().splitlines()) if finished.is_file() else set()
+    with ProcessPoolExecutor(args.num_processes) as executor:
+        prepare_all = Preparer(executor, args.max_seconds, 8 * args.num_processes)
+        index = index_never(args, prepare_all, folder / "never.npz")
+        for name, items in find_items(args, done, never=False):
+            try:
+                add_source(writer, name, prepare_all(item for item in items if item.name not in writer), index)
+            except PackageError as error:
+                tqdm.write(str(error))
+                continue
+            with open(finished, "a") as file:
+                file.write(f"{name}\n")
+    writer.close()
+    print(report(folder))
+
+
+if __name__ == "__main__":
+    main()

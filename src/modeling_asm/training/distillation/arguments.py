@@ -1,0 +1,76 @@
+"""The arguments of a distillation: what is learned, from whom, and how the student is trained."""
+
+from dataclasses import dataclass, field
+
+import torch
+import yaml
+from transformers import TrainingArguments
+
+from ..training_arguments import changed
+
+
+def mapping(description: str):
+    """Return a field for YAML or JSON with this help."""
+    return field(default="{}", metadata={"help": description})
+
+
+@dataclass
+class DistillationArguments:
+    """What is learned, from whom, and from which audio."""
+
+    pool: str = field(default="", metadata={"help": "Folder of the pool of audio: see research/corpus."})
+    bank: str = field(default="", metadata={"help": "Folder for the mixtures with what the teachers say of them."})
+    teachers: str = mapping("Teachers by name: their `type`, files and settings, and the `loss_weights` of their targets.")
+    model: str = mapping("Fields of the ASMConfig of the student.")
+    mixtures: str = mapping("Fields of MixtureSettings.")
+    augmentation: str = mapping("Fields of StudentAugmentation.")
+    start: str | None = field(default=None, metadata={"help": "Checkpoint to start from (default: random weights)."})
+    num_mixtures: int = field(default=100_000, metadata={"help": "Mixtures to learn from (default: %(default)s)."})
+    num_validation: int = field(default=2048, metadata={"help": "Mixtures of other sources, for the validation."})
+    validation_share: float = field(default=0.05, metadata={"help": "Share of the audio whose sources validate."})
+    average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
+    probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
+    probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
+    num_processes: int = field(default=2, metadata={"help": "Processes that fill the bank (default: %(default)s)."})
+
+    def __post_init__(self):
+        for name in ("pool", "bank"):
+            if not getattr(self, name):
+                raise ValueError(f"Set --{name}.")
+        for name in ("teachers", "model", "mixtures", "augmentation"):
+            value = yaml.safe_load(getattr(self, name))
+            if not isinstance(value, dict):
+                raise ValueError(f"--{name} is {getattr(self, name)!r}, expected names and values as YAML or JSON.")
+            setattr(self, name, value)
+        if not self.teachers:
+            raise ValueError("Set --teachers: a general encoder learns from at least one.")
+
+
+@dataclass
+class DistillationTrainingArguments(TrainingArguments):
+    """transformers' arguments with defaults for a student that learns from a bank."""
+
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for the encoder. The same command continues an interrupted run."}
+    )
+    learning_rate: float = changed("learning_rate", 2e-3)
+    weight_decay: float = changed("weight_decay", 0.05)
+    adam_beta2: float = changed("adam_beta2", 0.98)
+    warmup_steps: float = changed("warmup_steps", 300)
+    lr_scheduler_type: str = changed("lr_scheduler_type", "cosine")
+    per_device_train_batch_size: int = changed("per_device_train_batch_size", 64)
+    per_device_eval_batch_size: int = changed("per_device_eval_batch_size", 128)
+    bf16: bool = changed("bf16", True)
+    eval_strategy: str = changed("eval_strategy", "epoch")
+    save_strategy: str = changed("save_strategy", "steps")
+    save_steps: float = changed("save_steps", 500)
+    save_total_limit: int = changed("save_total_limit", 1)
+    logging_steps: float = changed("logging_steps", 100)
+    report_to: str = changed("report_to", "none")
+    remove_unused_columns: bool = changed("remove_unused_columns", False)
+    dataloader_pin_memory: bool = changed("dataloader_pin_memory", torch.cuda.is_available())
+
+    def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("Set --output_dir to the folder for the encoder.")
+        super().__post_init__()

@@ -1,0 +1,118 @@
+"""A student of several teachers: a classifier with a head for each of their targets, and the loss."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...modeling_asm import ASMForAudioClassification
+from ..teachers.targets import Target
+
+
+@dataclass
+class Statistics:
+    """Mean and standard deviation of each number of a target, over the mixtures of a bank.
+
+    Args:
+        mean: Float32 tensor of shape `(size,)`.
+        std: The same.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Statistics":
+        """Measure values of shape `(..., size)`."""
+        rows = values.flatten(0, -2).float()
+        return cls(rows.mean(0), rows.std(0).clamp(min=1e-3))
+
+
+class Student(nn.Module):
+    """A model that learns what teachers say of a sound.
+
+    Logits come from the classifier, other vectors of the whole window from a linear map of the pooled output, and what
+    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies. Everything is learned in units of the target's standard deviation over the bank.
+
+    Args:
+        model: The classifier; the labels of one of the targets are its own.
+        targets: The targets.
+        statistics: Their mean and deviation, by name.
+        weights: Weight of each in the loss, by name.
+        seconds_per_frame: Distance between the frames of the model's input.
+    """
+
+    def __init__(
+        self,
+        model: ASMForAudioClassification,
+        targets: list[Target],
+        statistics: dict[str, Statistics],
+        weights: dict[str, float],
+        seconds_per_frame: float,
+    ):
+        super().__init__()
+        self.model, self.targets, self.weights = model, targets, weights
+        config = model.config
+        width = {True: config.pooling_dim or config.hidden_size, False: config.pooled_size}
+        self.labelled = next(target.name for target in targets if target.labels)
+        self.heads = nn.ModuleDict({
+            key_of(target): nn.Linear(width[target.hop > 0], target.size)
+            for target in targets
+            if target.name != self.labelled
+        })  # fmt: skip
+        for target in targets:
+            self.register_buffer(f"mean_{key_of(target)}", statistics[target.name].mean)
+            self.register_buffer(f"std_{key_of(target)}", statistics[target.name].std)
+        self.seconds_per_frame = seconds_per_frame
+        self.matrices: dict[tuple, Tensor] = {}
+
+    def forward(self, input_values: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        Args:
+            input_values: Float tensor of shape `(batch_size, max_length, num_mel_bins)`.
+            targets: What the teachers say, by the names of the targets: `(batch_size, size)`, or `(batch_size, steps,
+                size)` along time.
+
+        Returns:
+            `loss`, the weighted sum, and the loss of each target by its name: mean squared errors, 1 for the mean.
+        """
+        encoded = self.model.base_model(input_values, return_dict=True)
+        tokens, losses = self.model.base_model.pooling.project(encoded.last_hidden_state), {}
+        for target in self.targets:
+            wanted, key = targets[target.name].float(), key_of(target)
+            wanted = (wanted - getattr(self, f"mean_{key}")) / getattr(self, f"std_{key}")
+            if target.hop:
+                given = self.heads[key](self.align(target, wanted.shape[1], tokens) @ tokens)
+            else:
+                head = self.model.classifier if target.name == self.labelled else self.heads[key]
+                given = head(encoded.pooler_output)
+            losses[target.name] = nn.functional.mse_loss(given.float(), wanted)
+        total = sum(self.weights.get(name, 1.0) * loss for name, loss in losses.items())
+        return {"loss": total, **losses}
+
+    def align(self, target: Target, steps: int, tokens: Tensor) -> Tensor:
+        """Return the matrix `(steps, num_patches)` that averages the tokens near each vector of a target."""
+        key = (target.name, steps, tokens.shape[1], tokens.device, tokens.dtype)
+        if key not in self.matrices:
+            config = self.model.config
+            hop = config.time_stride * self.seconds_per_frame
+            rows, columns = config.patch_grid
+            centres = torch.arange(columns) * hop + config.patch_shape[1] * self.seconds_per_frame / 2
+            times = target.first + torch.arange(steps) * target.hop
+            weights = (1 - (times[:, None] - centres).abs() / max(target.hop, hop)).clamp(min=1e-6)  # so that each vector has some tokens
+            matrix = (weights / weights.sum(1, keepdim=True) / rows).repeat(1, rows)
+            self.matrices[key] = matrix.to(tokens)
+        return self.matrices[key]
+
+
+def key_of(target: Target) -> str:
+    """Return the name of a target as that of a module."""
+    return target.name.replace(".", "_")
+
+
+@torch.no_grad()
+def fold_statistics(classifier: nn.Linear, statistics: Statistics):
+    """Let a classifier that was taught standardised logits give the logits themselves."""
+    classifier.weight.mul_(statistics.std[:, None])
+    classifier.bias.mul_(statistics.std).add_(statistics.mean)

@@ -1,0 +1,106 @@
+"""Load the teachers that a recipe names: files are found by path, or downloaded by address and checked."""
+
+import csv
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from ..models import checkpoint_name
+from . import efficientat, speech_embedding
+from .classifier import Classifier
+from .targets import Target, Teacher
+
+
+def load_efficientat(name: str, weights: str, labels: str | None = None) -> Teacher:
+    """Load mn04: AudioSet's logits, and embeddings each 320 ms.
+
+    Args:
+        name: Its name in the recipe.
+        weights: The safetensors file of its weights.
+        labels: AudioSet's `class_labels_indices.csv`, or any table with a column `display_name`.
+    """
+    network = efficientat.EfficientAT()
+    network.load_state_dict(load_file(weights))
+    network.eval().to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def label(waveforms: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(output.numpy() for output in network(torch.from_numpy(waveforms)))
+
+    hop = efficientat.STRIDE * efficientat.FRAME_SHIFT / efficientat.SAMPLING_RATE
+    targets = (
+        Target(f"{name}.logits", efficientat.NUM_LABELS, labels=True),
+        Target(f"{name}.embeddings", efficientat.EMBEDDING_SIZE, hop),
+    )
+    digest = digest_files([weights], {})
+    return Teacher(name, digest, efficientat.SAMPLING_RATE, targets, label, read_labels(labels) if labels else None)
+
+
+def load_speech_embedding(name: str, melspectrogram: str, embedding: str, stride: int = 1) -> Teacher:
+    """Load Google's speech embedding: see [`SpeechEmbedding`]."""
+    network = speech_embedding.SpeechEmbedding(melspectrogram, embedding, stride)
+    hop = speech_embedding.HOP_FRAMES * speech_embedding.FRAME_SECONDS
+    first = speech_embedding.WINDOW_FRAMES * speech_embedding.FRAME_SECONDS / 2
+    target = Target(f"{name}.embeddings", speech_embedding.EMBEDDING_SIZE, hop * stride, first)
+    digest = digest_files([melspectrogram, embedding], {"stride": stride})
+    return Teacher(name, digest, speech_embedding.SAMPLING_RATE, (target,), lambda waveforms: (network(waveforms),))
+
+
+def load_classifier(name: str, checkpoint: str, revision: str = "main") -> Teacher:
+    """Load any audio classifier of transformers: its logits, and the mean of its last hidden states."""
+    network = Classifier(checkpoint, revision)
+    labels, width = network.sizes
+    targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
+    files = sorted(str(path) for path in Path(checkpoint).glob("*.safetensors"))
+    digest = digest_files(files, {"checkpoint": checkpoint_name(checkpoint), "revision": revision})
+    return Teacher(name, digest, network.sampling_rate, targets, network, dict(network.model.config.id2label))
+
+
+def read_labels(path: str) -> dict[int, str]:
+    """Return the names of labels from the column `display_name` of a table, in its order."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {index: row["display_name"] for index, row in enumerate(csv.DictReader(file))}
+
+
+def digest_files(paths: list[str], settings: dict) -> str:
+    """Return a digest of files and settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in paths:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+LOADERS = {
+    "classifier": load_classifier,
+    "efficientat": load_efficientat,
+    "speech_embedding": load_speech_embedding,
+}
+
+
+def load_teachers(settings: dict[str, dict]) -> list[Teacher]:
+    """Load the teachers of a recipe.
+
+    Args:
+        settings: Their settings by name: `type`, one of [`LOADERS`], the arguments of its function, and `loss_weights`,
+            which are the student's.
+
+    Raises:
+        ValueError: If a type or a setting is unknown.
+        FileNotFoundError: If a file is missing.
+    """
+    teachers = []
+    for name, own in settings.items():
+        kind = own.get("type")
+        if kind not in LOADERS:
+            raise ValueError(f"The teacher {name!r} has the type {kind!r}, expected one of {sorted(LOADERS)}.")
+        chosen = {key: value for key, value in own.items() if key not in ("type", "loss_weights")}
+        known = inspect.signature(LOADERS[kind]).parameters
+        if unknown := sorted(set(chosen) - set(known)):
+            raise ValueError(f"The teacher {name!r} has no setting {unknown[0]!r}; {kind} has {sorted(set(known) - {'name'})}.")
+        teachers.append(LOADERS[kind](name, **chosen))
+    return teachers

@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from modeling_asm import ASMForAudioClassification
+from modeling_asm.training.distillation.student import Statistics, Student, fold_statistics
+from modeling_asm.training.teachers.targets import Target
+
+
+LOGITS = Target("loud.logits", 3, labels=True)
+STEPS = Target("loud.steps", 2, hop=0.04, first=0.02)
+WHOLE = Target("loud.embedding", 5)
+TARGETS = [LOGITS, STEPS, WHOLE]
+
+
+def make(config, targets=TARGETS, weights=None) -> Student:
+    statistics = {target.name: Statistics(torch.full((target.size,), 3.0), torch.full((target.size,), 2.0)) for target in targets}
+    return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01).eval()
+
+
+def batch(targets=TARGETS) -> dict:
+    shapes = {target.name: (4, 4, target.size) if target.hop else (4, target.size) for target in targets}
+    return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+
+def test_the_loss_is_the_weighted_sum_of_standardised_squared_errors(config, input_values):
+    student, targets = make(config, weights={"loud.steps": 0.5, "loud.embedding": 2.0}), batch()
+    losses = student(input_values, targets)
+    encoded = student.model.audio_spectrogram_mixer(input_values)
+    expected = ((student.model.classifier(encoded.pooler_output) - (targets["loud.logits"] - 3) / 2) ** 2).mean()
+    torch.testing.assert_close(losses["loud.logits"], expected)
+    whole = student.heads["loud_embedding"](encoded.pooler_output)
+    torch.testing.assert_close(losses["loud.embedding"], ((whole - (targets["loud.embedding"] - 3) / 2) ** 2).mean())
+    total = losses["loud.logits"] + 0.5 * losses["loud.steps"] + 2 * losses["loud.embedding"]
+    torch.testing.assert_close(losses["loss"], total)
+
+
+def test_tokens_are_averaged_where_the_teachers_vector_lies(config, input_values):
+    """Tokens of 4 frames, so of .04 s, as far apart as the teacher's vectors and with the same centres: one each."""
+    student, targets = make(config), batch()
+    tokens = student.model.audio_spectrogram_mixer(input_values).last_hidden_state.unflatten(1, (3, 4)).mean(1)
+    expected = ((student.heads["loud_steps"](tokens) - (targets["loud.steps"] - 3) / 2) ** 2).mean()
+    torch.testing.assert_close(student(input_values, targets)["loud.steps"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_slow_teacher_gets_the_mean_of_the_tokens_around():
+    """Centres of the tokens: .02, .06, .10, .14 s; weights fall linearly to 0 at one hop of the teacher."""
+    from modeling_asm import ASMConfig
+
+    config = ASMConfig(hidden_size=8, num_hidden_layers=1, patch_size=(8, 4), frequency_stride=8, time_stride=4,
+                       max_length=16, num_mel_bins=8, num_labels=3)  # fmt: skip
+    slow = Target("slow.steps", 2, hop=0.08, first=0.06)
+    matrix = make(config, [LOGITS, slow]).align(slow, 1, torch.zeros(1, 4, 8))
+    torch.testing.assert_close(matrix, torch.tensor([[0.25, 0.5, 0.25, 0.0]]), atol=1e-5, rtol=0)
+
+
+def test_everything_learns(config, input_values):
+    config.pooling, config.pooling_dim = "mean_std", 6
+    student = make(config).train()
+    student(input_values, batch())["loss"].backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_statistics():
+    values = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [7.0, 5.0]]])
+    statistics = Statistics.of(values)
+    torch.testing.assert_close(statistics.mean, torch.tensor([4.0, 5.0]))
+    assert statistics.std[0] == pytest.approx(values[..., 0].std().item())
+    assert statistics.std[1] == pytest.approx(1e-3)  # a number that never changes
+
+
+def test_a_folded_classifier_gives_the_teachers_logits():
+    classifier, pooled = torch.nn.Linear(4, 3), torch.randn(2, 4)
+    statistics = Statistics(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.5, 1.0]))
+    expected = classifier(pooled) * statistics.std + statistics.mean
+    fold_statistics(classifier, statistics)
+    torch.testing.assert_close(classifier(pooled), expected)
