@@ -71,7 +71,7 @@ class Average(torch.nn.Module):
         mean = hidden_states.mean(1, keepdim=True).expand_as(hidden_states)
         return self.fc1(torch.cat([hidden_states, mean], -1))
 
-    def resize(self, matrix, density):
+    def resize(self, config, matrix, density):
         self.resized = True
 
 

@@ -33,16 +33,18 @@ LAYERS = [
     "training.data.decoding training.data.copies training.data.splits "
     "training.data.clips training.data",
     "training.models training.teachers.targets training.teachers.efficientat training.teachers.speech_embedding "
-    "training.teachers.soft_labels training.teachers.load training.teachers training.training_arguments "
-    "training.trainer training.settings",
+    "training.teachers.soft_labels training.teachers.classifier training.teachers.load training.teachers "
+    "training.training_arguments training.trainer training.settings",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
-    "training.distillation.pool training.distillation.mixtures training.distillation.bank training.distillation.batches "
-    "training.distillation.student training.distillation.trainer training.distillation.probe "
-    "training.distillation.arguments training.distillation.run training.distillation",
+    "training.distillation.pool training.distillation.mixtures training.distillation.bank "
+    "training.distillation.batches training.distillation.student training.distillation.muon "
+    "training.distillation.trainer training.distillation.probe training.distillation.arguments "
+    "training.distillation.encoder "
+    "training.distillation.run training.distillation",
     "training.run training.experiments prediction",
-    "commands.console commands.classify commands.convert commands.distil commands.explain commands.export commands.predict "
-    "commands.stats commands.train commands",
+    "commands.console commands.classify commands.convert commands.distil commands.explain commands.export "
+    "commands.predict commands.stats commands.train commands",
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 

@@ -9,7 +9,7 @@ from debian.copyright import Copyright, NotMachineReadableError
 
 # Licences that allow what is done here: to learn from the audio, and to publish the weights with credits.
 ALLOWED = re.compile(
-    r"(A?L?GPL|GNU|GFDL|CC-?BY|CC-?0|CC-?ZERO|MIT|Expat|BSD|ISC|ZLIB|PD$|PD-|public.?domain|Apache|Artistic|WTFPL|OFL|"
+    r"(A?L?GPL|GNU|GFDL|CC-?(SA-?)?BY|CC-?0|CC-?ZERO|MIT|Expat|BSD|ISC|ZLIB|PD$|PD-|public.?domain|Apache|Artistic|WTFPL|OFL|"
     r"SIL|Free.?Art|LAL|MPL|Beerware|permissive|Unlicense|X11|EPL|CeCILL|Sampling-?Plus|Creative.?Commons.?(Zero|BY))",
     re.IGNORECASE,
 )

@@ -9,6 +9,7 @@ files. A run that was interrupted continues. What is left out is in `left_out.js
 import argparse
 import json
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,7 +23,7 @@ from sources import read_folder, read_hub
 from synthesis import SYNTHESISERS
 from tqdm.auto import tqdm
 
-from modeling_asm.training.distillation.pool import PoolWriter, hours_by_kind, read_recordings
+from modeling_asm.training.distillation.pool import LEFT_OUT_FILE, PoolWriter, hours_by_kind, read_recordings
 
 
 PACKAGES = Path(__file__).with_name("packages.yaml")
@@ -49,9 +50,9 @@ def find_items(args: argparse.Namespace, done: set[str], never: bool) -> Iterato
     """Yield the sources that are not done, each with its recordings; or those of which there must be nothing."""
     packages = read_packages(args.packages) if args.packages else []
     for package in packages:
-        if package.never == never and package.kind not in ("font", "score") and package.name not in done:
-            if path := fetch_or_warn(package, args.debs):
-                yield package.name, read_package(package, path)
+        wanted = package.never == never and package.kind not in ("font", "score") and package.name not in done
+        if wanted and (path := fetch_or_warn(package, args.debs)):
+            yield package.name, read_package(package, path)
     for folder in args.never if never else []:
         yield folder, read_folder(folder, "", "")
     if never:
@@ -127,7 +128,7 @@ def report(folder: Path) -> str:
     table = hours_by_kind(read_recordings(folder))
     lines = ["| kind | recordings | sources | hours |", "| --- | --- | --- | --- |"]
     lines += [f"| {kind} | {row['recordings']} | {row['sources']} | {row['hours']} |" for kind, row in table.items()]
-    left_out = folder / "left_out.jsonl"
+    left_out = folder / LEFT_OUT_FILE
     rows = [json.loads(line) for line in left_out.read_text().splitlines()] if left_out.is_file() else []
     reasons = Counter(row["reason"].partition("(")[0].partition(" like ")[0][:60] for row in rows)
     return "\n".join([*lines, "", *(f"left out, {count}: {reason}" for reason, count in reasons.most_common(12))])
@@ -154,7 +155,20 @@ def main():
     parser.add_argument("--num_processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    try:
+        make_corpus(args)
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(str(error))
 
+
+def make_corpus(args: argparse.Namespace):
+    """Make or continue a corpus, and print what it has.
+
+    Raises:
+        ValueError: If nothing was found.
+    """
+    if unknown := [name for name, _ in args.synthesise if name not in SYNTHESISERS]:
+        raise ValueError(f"There is no synthesiser {unknown[0]!r}, expected one of {', '.join(SYNTHESISERS)}.")
     folder = Path(args.output_dir)
     writer, finished = PoolWriter(folder), folder / "finished_sources.txt"
     done = set(finished.read_text().splitlines()) if finished.is_file() else set()
@@ -170,6 +184,10 @@ def main():
             with open(finished, "a") as file:
                 file.write(f"{name}\n")
     writer.close()
+    if not writer.names:
+        raise ValueError(
+            f"The corpus in {str(folder)!r} has no recording: see {folder / LEFT_OUT_FILE} for the reasons."
+        )
     print(report(folder))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from licences import Licences, is_allowed
 FONTS, SCORES = (".sf2", ".sf3"), (".mid", ".midi")
 AUDIO = (".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3", ".aiff", ".aif", ".au", ".voc")
 ARCHIVES = (".zip", ".pk3", ".wz", ".pk4")
-MUSIC, SPEECH = re.compile(r"music|songs?/|/mus/|soundtrack", re.I), re.compile(r"/(voices?|speech|taunts?|talk)\b", re.I)
+MUSIC, SPEECH = (
+    re.compile(r"music|songs?/|/mus/|soundtrack", re.I),
+    re.compile(r"/(voices?|speech|taunts?|talk)\b", re.I),
+)
 
 
 class PackageError(ValueError):
@@ -69,6 +73,10 @@ def fetch(package: Package, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / package.file_name
     if not path.is_file():
+        if shutil.which("apt-get") is None:
+            raise PackageError(
+                f"{package.file_name} is not in {str(folder)!r}, and there is no apt-get to download it."
+            )
         command = ["apt-get", "download", "-qq", f"{package.name}={package.version}"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if not path.is_file():

@@ -33,5 +33,5 @@ def read_hub(name: str, kind: str, licence: str, limit: int) -> Iterator[Item]:
     for number, row in enumerate(split.take(limit)):
         audio = row[column]
         content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"])
-        yield Item(f"{name}/{number:07d}", repository, split.info.version and str(split.info.version) or "", licence,
+        yield Item(f"{name}/{number:07d}", repository, (split.info.version and str(split.info.version)) or "", licence,
                    kind, content)  # fmt: skip

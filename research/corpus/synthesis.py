@@ -18,14 +18,14 @@ from modeling_asm.audio import load_audio
 from modeling_asm.training.distillation.pool import POOL_RATE
 
 
-ONSETS = "b c d f g h j k l m n p r s t v w z br cl dr fl gr pl sk sp st tr ch sh th".split()
-NUCLEI, CODAS = "a e i o u ai ee oo ou ia".split(), " n r s l t m k nd st".split(" ")
-ENGLISH = (
-    "dog cat bird horse house tree river mountain water fire happy sad open close left right stop start hello music "
-    "door window number seven zero nine apple banana coffee yellow purple orange computer telephone morning evening "
-    "please thank because through people nothing something always never under over again child mother father friend "
-    "play turn light kitchen weather today tomorrow station garden winter summer question answer visual learn follow"
-).split()
+ONSETS = "b c d f g h j k l m n p r s t v w z br cl dr fl gr pl sk sp st tr ch sh th".split()  # noqa: SIM905
+NUCLEI, CODAS = "a e i o u ai ee oo ou ia".split(), " n r s l t m k nd st".split(" ")  # noqa: SIM905
+ENGLISH = """
+dog cat bird horse house tree river mountain water fire happy sad open close left right stop start hello music door
+window number seven zero nine apple banana coffee yellow purple orange computer telephone morning evening please thank
+because through people nothing something always never under over again child mother father friend play turn light
+kitchen weather today tomorrow station garden winter summer question answer visual learn follow
+""".split()  # noqa: SIM905
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 SECONDS = 30.0  # the longest piece of music
 MOST_FAILURES = 0.1  # of the recordings that were made
@@ -68,8 +68,8 @@ def espeak_voices(program: str) -> tuple[list[str], list[str]]:
         for kind in ("", "=variant")
     }
     languages = [line.split()[1] for line in table[""].splitlines()[1:]]
-    speaks = lambda language: subprocess.run([program, "-q", "-v", language, "1"], check=False, capture_output=True)
-    languages = [language for language in languages if speaks(language).returncode == 0]
+    tries = {name: subprocess.run([program, "-q", "-v", name, "1"], check=False) for name in languages}
+    languages = [name for name in languages if tries[name].returncode == 0]
     return languages, [line.split()[4].removeprefix("!v/") for line in table["=variant"].splitlines()[1:]]
 
 
@@ -120,7 +120,10 @@ def play(rng: np.random.Generator, folder: Path, fonts: list[Path], write: Calla
 def make_texture(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """Noise of a colour, in a band, in bursts; chirps; hum; clicks; or tones."""
     size = round(POOL_RATE * rng.uniform(3, 10))
-    time, kind = np.arange(size) / POOL_RATE, rng.choice(["noise", "band", "bursts", "chirps", "hum", "clicks", "tones"])
+    time, kind = (
+        np.arange(size) / POOL_RATE,
+        rng.choice(["noise", "band", "bursts", "chirps", "hum", "clicks", "tones"]),
+    )
     if kind == "hum":
         base = rng.uniform(40, 400)
         wave = sum(rng.random() / n * np.sin(2 * np.pi * base * n * time + rng.uniform(0, 6)) for n in range(1, 20))
@@ -128,7 +131,9 @@ def make_texture(rng: np.random.Generator) -> tuple[str, np.ndarray]:
         rate, low, high = rng.uniform(0.5, 8), *np.sort(rng.uniform(100, 8000, 2))
         wave = np.sin(2 * np.pi * np.cumsum(low + (high - low) * (time * rate % 1)) / POOL_RATE)
     elif kind == "tones":
-        wave = sum(np.sin(2 * np.pi * f * time) * (rng.random() > 0.3) for f in rng.uniform(80, 6000, rng.integers(1, 5)))
+        wave = sum(
+            np.sin(2 * np.pi * f * time) * (rng.random() > 0.3) for f in rng.uniform(80, 6000, rng.integers(1, 5))
+        )
         wave = wave * (np.sin(2 * np.pi * rng.uniform(0.3, 12) * time) > rng.uniform(-1, 0.5))
     elif kind == "clicks":
         wave = np.zeros(size)
@@ -178,7 +183,9 @@ class Synthesiser:
                 yield Item(name, self.name, "", self.licence, self.kind, waveform)
 
 
-def start_scores(rng: np.random.Generator, folder: Path, fonts: list[Path], scores: list[tuple[str, bytes]]) -> Callable:
+def start_scores(
+    rng: np.random.Generator, folder: Path, fonts: list[Path], scores: list[tuple[str, bytes]]
+) -> Callable:
     """Music by FluidSynth from MIDI files."""
     if not scores:
         raise FileNotFoundError("There is no MIDI file: keep the packages of MIDI files in the list.")
@@ -191,8 +198,12 @@ SYNTHESISERS = {
         Synthesiser("espeak-ng", "speech", "GPL-3+", lambda rng, folder, *_: speak(rng, folder)),
         Synthesiser("flite", "speech", "BSD-like", lambda rng, folder, *_: speak_english(rng, folder)),
         Synthesiser("midi", "music", "GPL-2+ and MIT", start_scores),
-        Synthesiser("phrases", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_phrase)),
-        Synthesiser("drums", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_drums)),
+        Synthesiser(
+            "phrases", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_phrase)
+        ),
+        Synthesiser(
+            "drums", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_drums)
+        ),
         Synthesiser("textures", "textures", "CC0", lambda rng, *_: lambda: make_texture(rng)),
     )
 }

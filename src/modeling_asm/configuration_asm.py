@@ -66,9 +66,9 @@ class ASMConfig(PreTrainedConfig):
     Args:
         hidden_size: Width of a token, in channels.
         num_hidden_layers: Number of Mixer layers.
-        token_mixing: How a layer mixes tokens: `"mlp"`, the paper's token-mixing MLP, or `"conv"`, a convolution of each
-            channel and the mean over all tokens. The latter has the same weights at every place, so that a window of
-            any length keeps them.
+        token_mixing: How a layer mixes tokens: `"mlp"`, the paper's token-mixing MLP, or `"conv"`, a convolution of
+            each channel and the mean over all tokens. The latter has the same weights at every place, so that a window
+            of any length keeps them.
         tokens_mlp_dim: Hidden width of the token-mixing MLP.
         token_kernel_size: Size of the kernel of `"conv"`, odd: tokens along frequency, and along time.
         channels_mlp_dim: Hidden width of the channel-mixing MLP.
@@ -237,8 +237,8 @@ class ASMConfig(PreTrainedConfig):
         strides = self.stem_time_strides
         if strides and (len(strides) != len(self.stem_channels) or min(strides) < 1):
             raise ValueError(
-                f"`stem_time_strides` must be a positive integer for each of the {len(self.stem_channels)} convolutions "
-                f"of `stem_channels`, got {strides}."
+                f"`stem_time_strides` must be a positive integer for each of the {len(self.stem_channels)} "
+                f"convolutions of `stem_channels`, got {strides}."
             )
         sides = (self.max_length, self.patch_shape[1], self.time_stride)
         for name, size in zip(("max_length", "patch_size", "time_stride"), sides):

@@ -30,11 +30,11 @@ class ASMEmbedding(nn.Module):
         super().__init__()
         self.model, self.feature_extractor = model, feature_extractor
         self.sample_rate = feature_extractor.sampling_rate
-        self.scene_embedding_size = self.timestamp_embedding_size = model.config.hidden_size
+        self.scene_embedding_size = self.timestamp_embedding_size = model.config.pooled_size
 
     @torch.no_grad()
     def forward(self, windows: list[Tensor]) -> Tensor:
-        """Embed windows of shape `(max_length, num_mel_bins)`; return `(num_windows, hidden_size)`."""
+        """Embed windows of shape `(max_length, num_mel_bins)`; return `(num_windows, pooled_size)`."""
         return run_in_blocks(lambda block: self.model(block).pooler_output.float(), windows)
 
 

@@ -16,6 +16,7 @@ from .configuration_asm import ASMConfig
 
 VARIANCE_FLOOR = 1e-6  # of the tokens of a window, so that the deviation of equal tokens has a gradient
 
+
 class ASMAconC(nn.Module):
     """Acon-C (https://arxiv.org/abs/2009.04759): `(p1 - p2) x sigmoid(beta (p1 - p2) x) + p2 x`, learned per unit.
 
@@ -73,7 +74,7 @@ class ASMTokenMixing(ASMMLP):
 
     @torch.no_grad()
     def resize(self, config: ASMConfig, matrix: Tensor, density: float):
-        """Fit the weights to another grid of tokens, that of `config`. The others are what [`resize_tokens`] returns."""
+        """Fit the weights to the grid of tokens of `config`. The others are what [`resize_tokens`] returns."""
         matrix = matrix.to(self.fc1.weight)
         resized = {
             (self.fc1, "weight"): self.fc1.weight @ matrix.T / density,
@@ -88,8 +89,8 @@ class ASMTokenMixing(ASMMLP):
 class ASMTokenConvolution(nn.Module):
     """A convolution of each channel over the grid of tokens, and the mean over all tokens: it fits any length.
 
-    A depthwise convolution mixes tokens in ConvMixer, too (https://arxiv.org/abs/2201.09792). The mean lets a token know
-    of those beyond the kernel; its weights start at 0.
+    A depthwise convolution mixes tokens in ConvMixer, too (https://arxiv.org/abs/2201.09792). The mean lets a token
+    know of those beyond the kernel; its weights start at 0.
     """
 
     def __init__(self, config: ASMConfig):
@@ -116,8 +117,8 @@ class ASMTokenConvolution(nn.Module):
 class ASMPooling(nn.Module):
     """From the tokens of a window to one vector: their mean and, with `"mean_std"`, their standard deviation.
 
-    With `config.pooling_dim`, each token is first mapped to so many channels, with the activation of the layers, so that
-    the mean is that of detectors and not of the tokens themselves.
+    With `config.pooling_dim`, each token is first mapped to so many channels, with the activation of the layers, so
+    that the mean is that of detectors and not of the tokens themselves.
     """
 
     def __init__(self, config: ASMConfig):
@@ -143,7 +144,10 @@ class ASMPooling(nn.Module):
         return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
 
 
-TOKEN_MIXING_CLASSES = {"mlp": ASMTokenMixing, "conv": ASMTokenConvolution}  # by their names in `ASMConfig.token_mixing`
+TOKEN_MIXING_CLASSES = {
+    "mlp": ASMTokenMixing,
+    "conv": ASMTokenConvolution,
+}  # by their names in `ASMConfig.token_mixing`
 
 
 def make_token_mixing(config: ASMConfig) -> nn.Module:

@@ -259,8 +259,9 @@ class ASMModel(ASMPreTrainedModel):
 
         Returns:
             `last_hidden_state` of shape `(batch_size, num_patches, hidden_size)`, after the final LayerNorm;
-            `pooler_output` of shape `(batch_size, pooled_size)`, by default its mean over the patches; and, if requested,
-            `hidden_states`: the patch embeddings and the output of each layer, `num_hidden_layers + 1` tensors.
+            `pooler_output` of shape `(batch_size, pooled_size)`, by default its mean over the patches; and,
+            if requested, `hidden_states`: the patch embeddings and the output of each layer, `num_hidden_layers + 1`
+            tensors.
 
         Raises:
             ValueError: If `input_values` does not have the configuration's number of frames and mel bins.

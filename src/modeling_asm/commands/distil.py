@@ -2,14 +2,14 @@
 
     asm-distil recipes/general_small.yaml --pool corpus --bank bank --output_dir general
 
-The pool is made by `research/corpus/make_corpus.py`. Mixtures of its recordings, with what the teachers say of them, are
-kept in the bank. The same command continues an interrupted run. `accelerate launch -m modeling_asm.commands.distil` runs
-it on several processors.
+The pool is made by `research/corpus/make_corpus.py`. Mixtures of its recordings, with what the teachers say of them,
+are kept in the bank. The same command continues an interrupted run. `accelerate launch -m modeling_asm.commands.distil`
+runs it on several processors.
 """
 
 import sys
 
-from ..training.arguments import parse_arguments
+from ..training.arguments import describe_command, parse_arguments
 from ..training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
 from ..training.distillation.run import run_distillation
 from ..training.run_folder import CheckpointError
@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     description = "Teach a general audio encoder what trained networks say of unlabelled audio."
     args, training_args = parse_arguments(GROUPS, arguments, "asm-distil", description, ESSENTIAL)
     try:
-        results = run_distillation(args, training_args)
+        results = run_distillation(args, training_args, describe_command("asm-distil", arguments))
     except (OSError, ValueError, CheckpointError, FloatingPointError) as error:
         sys.exit(f"asm-distil: {one_line(error)}")
-    losses = {name.removeprefix("eval_"): round(value, 4) for name, value in results["losses"].items()}
+    losses = {name: round(value, 4) for name, value in results["metrics"].items()}
     print(f"Validation losses: {losses}\nThe encoder and its results: {training_args.output_dir}")
     return 0
 

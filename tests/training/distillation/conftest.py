@@ -35,7 +35,9 @@ def pool(pool_folder) -> AudioPool:
 
 def loudness(waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether a sound is loud and whether its second half is, and the level of each tenth of a second."""
-    steps = np.sqrt(np.square(waveforms[:, : waveforms.shape[1] // 1600 * 1600]).reshape(len(waveforms), -1, 1600).mean(2))
+    steps = np.sqrt(
+        np.square(waveforms[:, : waveforms.shape[1] // 1600 * 1600]).reshape(len(waveforms), -1, 1600).mean(2)
+    )
     halves = np.stack([steps.mean(1), steps[:, steps.shape[1] // 2 :].mean(1)], axis=1)
     return np.log(halves + 1e-3), np.log(steps + 1e-3)[..., None]
 
@@ -43,4 +45,4 @@ def loudness(waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def teacher() -> Teacher:
     targets = (Target("loud.logits", 2, labels=True), Target("loud.steps", 1, 0.1, 0.05))
-    return Teacher("loud", "1234", 16000, targets, loudness, {0: "loud", 1: "loud later"})
+    return Teacher("loud", "1234", 16000, targets, loudness, "Our ears.", {0: "loud", 1: "loud later"})

@@ -95,7 +95,9 @@ def test_a_full_disk_leaves_no_shard(shard, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bank, "save_file", full)
-    with pytest.raises(CheckpointError, match=r"Cannot save 00000.safetensors: .*No space left on device.*free some space"):
+    with pytest.raises(
+        CheckpointError, match=r"Cannot save 00000.safetensors: .*No space left on device.*free some space"
+    ):
         shard(0)
     assert list(tmp_path.iterdir()) == []
 

@@ -45,7 +45,7 @@ def test_a_damaged_shard(paths):
     content = bytearray(paths[1].read_bytes())
     content[-1] ^= 1
     paths[1].write_bytes(content)
-    with pytest.raises(ValueError, match="00001.safetensors' is damaged. Delete it, and run the same command again"):
+    with pytest.raises(ValueError, match=r"00001.safetensors' is damaged. Delete it, and run the same command again"):
         BankDataset(paths)
 
 
@@ -59,7 +59,9 @@ def test_validation_is_normalised_and_nothing_else(paths):
 
 def test_augmentation_follows_from_the_seed(paths):
     rows = [BankDataset(paths)[index] for index in range(3)]
-    batches = [Collator(0.0, 1.0, StudentAugmentation(), seed)(copy.deepcopy(rows))["input_values"] for seed in (0, 0, 1)]
+    batches = [
+        Collator(0.0, 1.0, StudentAugmentation(), seed)(copy.deepcopy(rows))["input_values"] for seed in (0, 0, 1)
+    ]
     assert torch.equal(batches[0], batches[1])
     assert not torch.equal(batches[0], batches[2])
 

@@ -66,7 +66,7 @@ def test_samples_that_are_gone(tmp_path):
     write(tmp_path, "a", "b")
     with open(tmp_path / "samples.i16", "r+b") as file:
         file.truncate(300)
-    with pytest.raises(ValueError, match="has 150 samples, expected at least 201. Make the pool again"):
+    with pytest.raises(ValueError, match=r"has 150 samples, expected at least 201. Make the pool again"):
         AudioPool(tmp_path)
 
 

@@ -13,7 +13,9 @@ TARGETS = [LOGITS, STEPS, WHOLE]
 
 
 def make(config, targets=TARGETS, weights=None) -> Student:
-    statistics = {target.name: Statistics(torch.full((target.size,), 3.0), torch.full((target.size,), 2.0)) for target in targets}
+    statistics = {
+        target.name: Statistics(torch.full((target.size,), 3.0), torch.full((target.size,), 2.0)) for target in targets
+    }
     return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01).eval()
 
 

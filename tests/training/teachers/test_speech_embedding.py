@@ -10,7 +10,10 @@ from modeling_asm.training.teachers.speech_embedding import SpeechEmbedding
 
 def save(path, nodes, inputs, outputs, weights):
     tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    infos = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in part] for part in (inputs, outputs)]
+    infos = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in part]
+        for part in (inputs, outputs)
+    ]
     graph = helper.make_graph(nodes, "graph", *infos, initializer=tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return str(path)
@@ -60,12 +63,16 @@ def test_along_time_it_gives_what_each_window_gives(files):
     network = onnxruntime.InferenceSession(files[1])
     for step in range(4):
         window = bands[:, 8 * step : 8 * step + 76, :, None]
-        np.testing.assert_allclose(embeddings[:, step], network.run(None, {"input": window})[0][:, 0, 0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            embeddings[:, step], network.run(None, {"input": window})[0][:, 0, 0], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_stride(files):
     waveforms = np.random.default_rng(1).uniform(-1, 1, (2, 160 * 100)).astype(np.float32)
-    np.testing.assert_array_equal(SpeechEmbedding(*files, stride=2)(waveforms), SpeechEmbedding(*files)(waveforms)[:, ::2])
+    np.testing.assert_array_equal(
+        SpeechEmbedding(*files, stride=2)(waveforms), SpeechEmbedding(*files)(waveforms)[:, ::2]
+    )
 
 
 def test_another_network(files):

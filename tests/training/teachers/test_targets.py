@@ -28,7 +28,9 @@ def test_a_teacher_hears_at_its_own_rate():
 
 
 def test_an_output_of_another_shape():
-    with pytest.raises(ValueError, match=r"The teacher 'loud' gives 'loud.embedding' of shape \(2, 3\), expected \(batch"):
+    with pytest.raises(
+        ValueError, match=r"The teacher 'loud' gives 'loud.embedding' of shape \(2, 3\), expected \(batch"
+    ):
         teacher(lambda waveforms: (np.zeros((2, 3)),))(np.zeros((2, 8000), np.float32), 8000)
     along = Target("loud.steps", 3, hop=0.1)
     with pytest.raises(ValueError, match=r"of shape \(2, 3\), expected \(batch_size, steps, 3\)"):

@@ -1,12 +1,14 @@
 """The arguments of a distillation: what is learned, from whom, and how the student is trained."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 import yaml
 from transformers import TrainingArguments
 
 from ..training_arguments import changed
+from .batches import StudentAugmentation
+from .mixtures import MixtureSettings
 
 
 def mapping(description: str):
@@ -20,7 +22,9 @@ class DistillationArguments:
 
     pool: str = field(default="", metadata={"help": "Folder of the pool of audio: see research/corpus."})
     bank: str = field(default="", metadata={"help": "Folder for the mixtures with what the teachers say of them."})
-    teachers: str = mapping("Teachers by name: their `type`, files and settings, and the `loss_weights` of their targets.")
+    teachers: str = mapping(
+        "Teachers by name: their `type`, files and settings, and the `loss_weights` of their targets."
+    )
     model: str = mapping("Fields of the ASMConfig of the student.")
     mixtures: str = mapping("Fields of MixtureSettings.")
     augmentation: str = mapping("Fields of StudentAugmentation.")
@@ -38,12 +42,28 @@ class DistillationArguments:
             if not getattr(self, name):
                 raise ValueError(f"Set --{name}.")
         for name in ("teachers", "model", "mixtures", "augmentation"):
-            value = yaml.safe_load(getattr(self, name))
-            if not isinstance(value, dict):
-                raise ValueError(f"--{name} is {getattr(self, name)!r}, expected names and values as YAML or JSON.")
-            setattr(self, name, value)
+            setattr(self, name, read_mapping(name, getattr(self, name)))
+        if "seconds" in self.mixtures:
+            raise ValueError("--mixtures sets 'seconds', which `max_length` of --model determines.")
+        for name, kind in (("mixtures", MixtureSettings), ("augmentation", StudentAugmentation)):
+            known = {item.name for item in fields(kind)}
+            if unknown := sorted(set(getattr(self, name)) - known):
+                raise ValueError(f"--{name} sets {unknown[0]!r}, expected some of {sorted(known)}.")
         if not self.teachers:
             raise ValueError("Set --teachers: a general encoder learns from at least one.")
+
+
+def read_mapping(name: str, value: str | dict) -> dict:
+    """Read names and values from YAML or JSON."""
+    mapped = value
+    if isinstance(value, str):
+        try:
+            mapped = yaml.safe_load(value)
+        except yaml.YAMLError:
+            mapped = None
+    if not isinstance(mapped, dict):
+        raise ValueError(f"--{name} is {value!r}, expected names and values as YAML or JSON.")
+    return mapped
 
 
 @dataclass
@@ -73,4 +93,5 @@ class DistillationTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if not self.output_dir:
             raise ValueError("Set --output_dir to the folder for the encoder.")
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # or transformers refuses bf16
         super().__post_init__()

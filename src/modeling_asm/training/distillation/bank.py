@@ -97,7 +97,7 @@ def write_shard(
 def label_batch(
     waveforms: np.ndarray, feature_extractor: ASMFeatureExtractor, teachers: Sequence[Teacher]
 ) -> dict[str, Tensor]:
-    """Return the features of mixtures, `(batch_size, max_length, num_mel_bins)`, and their targets, in half precision."""
+    """Return features of mixtures, `(batch_size, max_length, num_mel_bins)`, and their targets, in half precision."""
     rate = feature_extractor.sampling_rate
     features = feature_extractor.extract_frames(torch.from_numpy(waveforms))[:, : feature_extractor.max_length]
     tensors = {FEATURES: features.half()}
@@ -140,7 +140,7 @@ def is_whole(path: Path) -> bool:
     """Whether a shard has the content that it was written with."""
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dictionary
             return digest_tensors(tensors) == (file.metadata() or {}).get("sha256")
     except Exception as error:  # safetensors has no public class for a damaged file
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):

@@ -1,6 +1,5 @@
 """Random mixtures of a pool's recordings, which teachers label and a student learns from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -93,7 +93,8 @@ class PoolWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         recordings = read_recordings(self.folder)
         self.end = recordings[-1].start + recordings[-1].num_samples if recordings else 0
-        self.samples = open(self.folder / SAMPLES_FILE, "r+b" if (self.folder / SAMPLES_FILE).exists() else "w+b")
+        (self.folder / SAMPLES_FILE).touch()
+        self.samples = open(self.folder / SAMPLES_FILE, "r+b")  # noqa: SIM115, until `close`
         self.samples.truncate(2 * self.end)
         self.samples.seek(0, os.SEEK_END)
         self.names = {recording.name for recording in recordings}

@@ -47,12 +47,16 @@ def make_probe(
     return probe
 
 
-def read_set(data_dir: str, feature_extractor: ASMFeatureExtractor) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+def read_set(
+    data_dir: str, feature_extractor: ASMFeatureExtractor
+) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
     """Return the normalised features of the clips, their labels, and their folds; -1 is never tested."""
     splits = load_audio_dataset(DataArguments(data_dir))
     folds = FOLD_COLUMN in splits["train"].column_names
     if not folds and len(splits) < 2:
-        raise ValueError(f"{data_dir!r} has neither a column {FOLD_COLUMN!r} nor a second split: what should be tested?")
+        raise ValueError(
+            f"{data_dir!r} has neither a column {FOLD_COLUMN!r} nor a second split: what should be tested?"
+        )
     clips, labels, groups = [], [], []
     for name, split in splits.items():
         for audio in split["audio"]:

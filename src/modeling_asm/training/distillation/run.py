@@ -13,19 +13,18 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
-from ...measuring.environment import describe_environment
 from ...modeling_asm import ASMForAudioClassification
-from ..report.tables import write_json
-from ..run_folder import UNFINISHED, finished_results, move_into, open_run, saving
+from ..run_folder import finished_results, open_run
 from ..teachers.load import load_teachers
 from ..teachers.targets import Teacher
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .bank import FEATURES, MIXTURES_PER_SHARD, describe_bank, fill_bank, open_folder
 from .batches import BankDataset, Collator, StudentAugmentation
+from .encoder import write_encoder
 from .mixtures import MixtureMaker, MixtureSettings
-from .pool import AudioPool, Recording, hours_by_kind
+from .pool import AudioPool, Recording
 from .probe import make_probe
-from .student import Statistics, Student, fold_statistics
+from .student import Statistics, Student
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
@@ -70,8 +69,24 @@ def make_labellers(front_end: str, teachers: str) -> tuple[ASMFeatureExtractor, 
     return ASMFeatureExtractor(**json.loads(front_end)), load_teachers(json.loads(teachers))
 
 
-def run_distillation(args: DistillationArguments, training_args: DistillationTrainingArguments) -> dict:
-    """Fill the bank, train the student, and write the encoder into `training_args.output_dir`."""
+def run_distillation(
+    args: DistillationArguments, training_args: DistillationTrainingArguments, command: str = ""
+) -> dict:
+    """Fill the bank, train the student, and write the encoder into `training_args.output_dir`.
+
+    Args:
+        args: What is learned, and from whom.
+        training_args: How.
+        command: The command, for the results.
+
+    Returns:
+        What is in `results.json`.
+
+    Raises:
+        ValueError: If the pool, the bank or a teacher does not fit.
+        FileNotFoundError: If a file is missing.
+        CheckpointError: If something cannot be saved.
+    """
     folder = Path(training_args.output_dir)
     with training_args.main_process_first(desc="opening the run"):
         open_run(folder, settings_of(args, training_args))
@@ -105,11 +120,11 @@ def run_distillation(args: DistillationArguments, training_args: DistillationTra
     if checkpoint:
         average.load(checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
-    results = {"losses": trainer.evaluate(), "log": trainer.state.log_history, "environment": describe_environment()}
-    results |= {"hours": hours_by_kind(AudioPool(args.pool).recordings), "settings": settings_of(args, training_args)}
-    if trainer.is_world_process_zero():
-        write_encoder(folder, average.average, teachers, feature_extractor, results)
-    return results
+    losses = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items()}
+    if not trainer.is_world_process_zero():
+        return {"metrics": losses}
+    run = {"command": command, "metrics": losses, "log": trainer.state.log_history}
+    return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor)
 
 
 def settings_of(args: DistillationArguments, training_args: DistillationTrainingArguments) -> dict:
@@ -124,13 +139,14 @@ def prepare_banks(
 ) -> tuple[list[Path], list[Path]]:
     """Fill the bank to learn from and the one for the validation; return their shards."""
     digest = hashlib.sha256((Path(args.pool) / "recordings.jsonl").read_bytes()).hexdigest()[:16]
-    settings = MixtureSettings(**args.mixtures)
+    seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
+    settings = MixtureSettings(seconds, feature_extractor.sampling_rate, **args.mixtures)
     description = describe_bank(feature_extractor, teachers, settings, digest)
     parts = []
     for validation, name, number in ((False, "train", args.num_mixtures), (True, "validation", args.num_validation)):
         folder = Path(args.bank) / name
         open_folder(folder, {**description, "part": name, "seed": seed})
-        maker = partial(make_maker, args.pool, json.dumps(args.mixtures), args.validation_share, seed, validation)
+        maker = partial(make_maker, args.pool, json.dumps(asdict(settings)), args.validation_share, seed, validation)
         labels = partial(make_labellers, *labellers)
         shards = -(-number // MIXTURES_PER_SHARD)
         parts.append(fill_bank(folder, shards, seed + validation, maker, labels, args.num_processes))
@@ -171,21 +187,5 @@ def make_student(
         for name, teacher in args.teachers.items()
         for target, weight in teacher.get("loss_weights", {}).items()
     }
-    targets = [
-        target for teacher in teachers for target in teacher.targets if weights.get(target.name, 1.0) > 0
-    ]
+    targets = [target for teacher in teachers for target in teacher.targets if weights.get(target.name, 1.0) > 0]
     return Student(model, targets, statistics, weights, feature_extractor.seconds_per_frame)
-
-
-def write_encoder(folder: Path, student: Student, teachers: list[Teacher], feature_extractor, results: dict):
-    """Write the averaged student as an ordinary checkpoint, and the results."""
-    labels = next(target for target in student.targets if target.labels)
-    key = labels.name.replace(".", "_")
-    statistics = Statistics(getattr(student, f"mean_{key}"), getattr(student, f"std_{key}"))
-    fold_statistics(student.model.classifier, statistics)
-    staging = folder / f"{UNFINISHED}model"
-    with saving("the model"):
-        student.model.save_pretrained(staging)
-        feature_extractor.save_pretrained(staging)
-        write_json(results, staging / "results.json")
-        move_into(staging, folder)

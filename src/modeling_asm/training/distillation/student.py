@@ -32,7 +32,8 @@ class Student(nn.Module):
     """A model that learns what teachers say of a sound.
 
     Logits come from the classifier, other vectors of the whole window from a linear map of the pooled output, and what
-    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies. Everything is learned in units of the target's standard deviation over the bank.
+    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies.
+    Everything is learned in units of the target's standard deviation over the bank.
 
     Args:
         model: The classifier; the labels of one of the targets are its own.
@@ -100,7 +101,9 @@ class Student(nn.Module):
             rows, columns = config.patch_grid
             centres = torch.arange(columns) * hop + config.patch_shape[1] * self.seconds_per_frame / 2
             times = target.first + torch.arange(steps) * target.hop
-            weights = (1 - (times[:, None] - centres).abs() / max(target.hop, hop)).clamp(min=1e-6)  # so that each vector has some tokens
+            weights = (1 - (times[:, None] - centres).abs() / max(target.hop, hop)).clamp(
+                min=1e-6
+            )  # so that each vector has some tokens
             matrix = (weights / weights.sum(1, keepdim=True) / rows).repeat(1, rows)
             self.matrices[key] = matrix.to(tokens)
         return self.matrices[key]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .muon import MuonWithAdamW
 from .student import Student
 
 
@@ -83,6 +84,14 @@ class DistillationTrainer(Trainer):
         self.averaged, self.eval_collator = average, eval_collator
         self.model_accepts_loss_kwargs = False  # the losses are means over the batch
         self.sums, self.count = {}, 0
+
+    def create_optimizer(self, model=None):
+        """Build Muon for the matrices of the layers, and AdamW for the rest."""
+        if self.optimizer is None:
+            betas = (self.args.adam_beta1, self.args.adam_beta2)
+            options = {"lr": self.args.learning_rate, "weight_decay": self.args.weight_decay, "betas": betas}
+            self.optimizer = MuonWithAdamW(model or self.model, lambda name: ".layers." in name, **options)
+        return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the loss of a batch."""

@@ -8,9 +8,12 @@ from ..tasks import METRICS
 
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
+ENCODER_TEMPLATE = Path(__file__).with_name("encoder_template.md")  # of what teachers taught
 
 
-def write_model_card(folder: str | Path, results: dict, repository: str | None = None, template: str | Path = TEMPLATE):
+def write_model_card(
+    folder: str | Path, results: dict, repository: str | None = None, template: str | Path | None = None
+):
     """Render the card of a checkpoint as `README.md` in its folder.
 
     Every figure comes from `results`; what `results` lacks is omitted. `datasets` and `base_model` of the front matter
@@ -21,8 +24,9 @@ def write_model_card(folder: str | Path, results: dict, repository: str | None =
         results: The dictionary in `results.json`, with the keys `data`, `model`, `training`, `metrics` and
             `environment`.
         repository: Name of the model on the Hub, owner/name; by default the name of the folder.
-        template: A Jinja template. `card_data` is the front matter.
+        template: A Jinja template, by default the one for such results. `card_data` is the front matter.
     """
+    template = template or (ENCODER_TEMPLATE if "teachers" in results else TEMPLATE)
     folder, data, metrics = Path(folder), results["data"], results["metrics"]
     repository = repository or folder.resolve().name
     name = repository.split("/")[-1]
@@ -34,7 +38,7 @@ def write_model_card(folder: str | Path, results: dict, repository: str | None =
         license=data.get("licence"),
         datasets=[data["dataset_name"]] if data.get("dataset_name") else None,
         base_model=results["model"].get("base_model"),
-        metrics=list(scores),
+        metrics=list(scores) or None,
         model_name=name,
         eval_results=[
             EvalResult(
@@ -48,7 +52,8 @@ def write_model_card(folder: str | Path, results: dict, repository: str | None =
                 metric_value=round(value, 4),
             )
             for metric, value in scores.items()
-        ],
+        ]
+        or None,
     )
     card = ModelCard.from_template(
         card_data, template_path=str(template), model_name=name, repository=repository, results=results

@@ -38,8 +38,14 @@ class Classifier:
             ValueError: If the model cuts such long clips into windows, for which it gives no hidden states.
         """
         inputs = self.feature_extractor(list(waveforms), sampling_rate=self.sampling_rate, return_tensors="pt")
-        inputs = {name: value for name, value in inputs.items() if name in (self.model.main_input_name, "attention_mask")}
-        if "attention_mask" in inputs and self.model.main_input_name == "input_values" and inputs["input_values"].ndim == 3:
+        inputs = {
+            name: value for name, value in inputs.items() if name in (self.model.main_input_name, "attention_mask")
+        }
+        if (
+            "attention_mask" in inputs
+            and self.model.main_input_name == "input_values"
+            and inputs["input_values"].ndim == 3
+        ):
             del inputs["attention_mask"]  # of frames: clips of one length need none
         outputs = self.model(**inputs, output_hidden_states=True)
         hidden_states = outputs.hidden_states[-1]

@@ -38,7 +38,8 @@ def load_efficientat(name: str, weights: str, labels: str | None = None) -> Teac
         Target(f"{name}.embeddings", efficientat.EMBEDDING_SIZE, hop),
     )
     digest = digest_files([weights], {})
-    return Teacher(name, digest, efficientat.SAMPLING_RATE, targets, label, read_labels(labels) if labels else None)
+    names = read_labels(labels) if labels else None
+    return Teacher(name, digest, efficientat.SAMPLING_RATE, targets, label, EFFICIENTAT_CREDIT, names)
 
 
 def load_speech_embedding(name: str, melspectrogram: str, embedding: str, stride: int = 1) -> Teacher:
@@ -48,7 +49,8 @@ def load_speech_embedding(name: str, melspectrogram: str, embedding: str, stride
     first = speech_embedding.WINDOW_FRAMES * speech_embedding.FRAME_SECONDS / 2
     target = Target(f"{name}.embeddings", speech_embedding.EMBEDDING_SIZE, hop * stride, first)
     digest = digest_files([melspectrogram, embedding], {"stride": stride})
-    return Teacher(name, digest, speech_embedding.SAMPLING_RATE, (target,), lambda waveforms: (network(waveforms),))
+    options = (speech_embedding.SAMPLING_RATE, (target,), lambda waveforms: (network(waveforms),))
+    return Teacher(name, digest, *options, SPEECH_CREDIT)
 
 
 def load_classifier(name: str, checkpoint: str, revision: str = "main") -> Teacher:
@@ -58,13 +60,17 @@ def load_classifier(name: str, checkpoint: str, revision: str = "main") -> Teach
     targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
     files = sorted(str(path) for path in Path(checkpoint).glob("*.safetensors"))
     digest = digest_files(files, {"checkpoint": checkpoint_name(checkpoint), "revision": revision})
-    return Teacher(name, digest, network.sampling_rate, targets, network, dict(network.model.config.id2label))
+    credit = f"`{checkpoint_name(checkpoint)}`."
+    return Teacher(name, digest, network.sampling_rate, targets, network, credit, dict(network.model.config.id2label))
 
 
 def read_labels(path: str) -> dict[int, str]:
     """Return the names of labels from the column `display_name` of a table, in its order."""
     with open(path, newline="", encoding="utf-8") as file:
-        return {index: row["display_name"] for index, row in enumerate(csv.DictReader(file))}
+        rows = list(csv.DictReader(file))
+    if not rows or "display_name" not in rows[0]:
+        raise ValueError(f"The table of labels {path!r} has no column 'display_name'.")
+    return {index: row["display_name"] for index, row in enumerate(rows)}
 
 
 def digest_files(paths: list[str], settings: dict) -> str:
@@ -75,6 +81,11 @@ def digest_files(paths: list[str], settings: dict) -> str:
     return digest.hexdigest()[:16]
 
 
+EFFICIENTAT_CREDIT = (
+    "EfficientAT mn04 ([Schmid et al. 2023](https://arxiv.org/abs/2211.04772)), trained on AudioSet, whose label names "
+    "are CC BY 4.0 (Google). Licence: MIT."
+)
+SPEECH_CREDIT = "Google's speech embedding ([Lin et al. 2020](https://arxiv.org/abs/2002.01322)). Licence: Apache-2.0."
 LOADERS = {
     "classifier": load_classifier,
     "efficientat": load_efficientat,
@@ -101,6 +112,11 @@ def load_teachers(settings: dict[str, dict]) -> list[Teacher]:
         chosen = {key: value for key, value in own.items() if key not in ("type", "loss_weights")}
         known = inspect.signature(LOADERS[kind]).parameters
         if unknown := sorted(set(chosen) - set(known)):
-            raise ValueError(f"The teacher {name!r} has no setting {unknown[0]!r}; {kind} has {sorted(set(known) - {'name'})}.")
+            raise ValueError(
+                f"The teacher {name!r} has no setting {unknown[0]!r}; {kind} has {sorted(set(known) - {'name'})}."
+            )
+        needed = [key for key, value in known.items() if value.default is value.empty and key != "name"]
+        if missing := [key for key in needed if key not in chosen]:
+            raise ValueError(f"The teacher {name!r} needs the setting {missing[0]!r}.")
         teachers.append(LOADERS[kind](name, **chosen))
     return teachers

@@ -37,6 +37,7 @@ class Teacher:
         targets: What it gives.
         label: A function of waveforms, float32 of shape `(batch_size, num_samples)` at its sampling rate, that returns
             an array for each target: of shape `(batch_size, size)`, or `(batch_size, steps, size)` along time.
+        credit: What a student's card says of it: name, authors, licence.
         id2label: The names of its labels, if it has any.
     """
 
@@ -45,6 +46,7 @@ class Teacher:
     sampling_rate: int
     targets: tuple[Target, ...]
     label: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    credit: str = ""
     id2label: dict[int, str] | None = None
 
     def __call__(self, waveforms: np.ndarray, sampling_rate: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,212 @@
+"""Measure what a frozen general encoder tells of labelled sounds: linear probes, few clips, and AudioSet's names.
+
+    python research/evaluate_encoder.py --data_dir recordings --model checkpoints/asm-small-general \
+        --output research/results/general_small.json
+
+A logistic regression is fitted to the embeddings; its strength of regularisation is chosen inside the training clips.
+Beside it are the same on the mean and deviation of log-mel features and, with `--teacher`, on mn04's embeddings.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from safetensors.torch import load_file
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+import modeling_asm  # noqa: F401, registers ASM
+from modeling_asm.audio import load_audio
+from modeling_asm.fbank import fbank
+from modeling_asm.measuring.environment import describe_environment
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
+from modeling_asm.training.distillation.probe import embed
+from modeling_asm.training.report.tables import write_json
+from modeling_asm.training.teachers.efficientat import SAMPLING_RATE, EfficientAT
+
+
+RATE = 16000
+STRENGTHS = [0.003, 0.01, 0.03, 0.1]  # C of the logistic regression
+FEW_STRENGTH = 0.01  # for draws of a few clips, which leave nothing to choose it with
+DRAWS = 10
+
+
+@dataclass
+class Task:
+    """A data set and how it is divided.
+
+    Args:
+        folder: Its folder.
+        groups: Column whose values are tested one after the other, while the others are trained on.
+        test: Values of that column that are tested, if not all are; or the name of a split.
+        shots: Numbers of clips of each class to draw, beside all.
+    """
+
+    folder: str
+    groups: str | None = None
+    test: tuple[str, ...] | str = ()
+    shots: tuple[int, ...] = ()
+
+
+TASKS = (
+    Task("environmental_sounds", "fold"),
+    Task("urban_sound", "fold"),
+    Task("casia", "speaker"),
+    Task("spoken_digits", "speaker", ("theo", "lucas"), (1, 5, 20)),
+    Task("speech_commands", test="validation", shots=(5, 20)),
+    Task("drum_sounds", test="validation", shots=(1, 5, 20)),
+)
+
+
+@dataclass
+class Clips:
+    """The clips of a task.
+
+    Args:
+        waveforms: Float32 arrays at 16 kHz.
+        labels: Their classes.
+        groups: Number of the test that a clip belongs to; -1 for those that are only trained on.
+        names: The names of the classes.
+    """
+
+    waveforms: list[np.ndarray]
+    labels: np.ndarray
+    groups: np.ndarray
+    names: list[str]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, help="Folder of the data sets; those missing are skipped."
+    )
+    parser.add_argument("--model", required=True, help="Checkpoint of a general encoder.")
+    parser.add_argument("--teacher", help="Weights of mn04 (safetensors), to measure it, too.")
+    parser.add_argument("--tasks", nargs="+", default=[task.folder for task in TASKS], help="Data sets to measure on.")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file for the results.")
+    args = parser.parse_args()
+
+    embedders = {Path(args.model).name: encoder_of(args.model), "log-mel": log_mel_statistics}
+    if args.teacher:
+        embedders["mn04"] = teacher_of(args.teacher)
+    results = {
+        "command": f"python research/evaluate_encoder.py --model {Path(args.model).name}",
+        "draws": DRAWS,
+        "environment": describe_environment(),
+        "accuracy": {},
+    }
+    for task in TASKS:
+        if task.folder not in args.tasks or not (args.data_dir / task.folder).is_dir():
+            print(f"{task.folder}: skipped")
+            continue
+        clips = read(args.data_dir, task)
+        table = results["accuracy"][task.folder] = {
+            "clips": len(clips.labels),
+            "tested": int((clips.groups >= 0).sum()),
+        }
+        for name, embedder in embedders.items():
+            embeddings = embedder(clips.waveforms)
+            table[name] = {"all": probe(embeddings, clips)}
+            table[name] |= {str(shots): few(embeddings, clips, shots) for shots in task.shots}
+            print(task.folder, name, table[name], flush=True)
+    write_json(results, args.output)
+
+
+def read(data_dir: Path, task: Task) -> Clips:
+    """Read the clips of a task."""
+    splits = load_audio_dataset(DataArguments(str(data_dir / task.folder)))
+    waveforms, labels, values = [], [], []
+    for name, split in splits.items():
+        waveforms += [load_audio(audio["path"], RATE) for audio in tqdm(split["audio"], desc=f"Reading {task.folder}")]
+        labels += split["label"][:]
+        values += [str(value) for value in split[task.groups]] if task.groups else [name] * len(split)
+    tested = sorted({task.test} if isinstance(task.test, str) else set(task.test or values))
+    groups = [0 if task.test else tested.index(value) for value in values]
+    groups = [group if value in tested else -1 for group, value in zip(groups, values)]
+    return Clips(waveforms, np.array(labels), np.array(groups), splits["train"].features["label"].names)
+
+
+def encoder_of(checkpoint: str) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return what embeds waveforms with a checkpoint."""
+    feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
+
+    def call(waveforms: list[np.ndarray]) -> np.ndarray:
+        options = {"sampling_rate": RATE, "return_tensors": "pt"}
+        return embed(model, [feature_extractor(wave, **options).input_values[0] for wave in waveforms])
+
+    return call
+
+
+def log_mel_statistics(waveforms: list[np.ndarray]) -> np.ndarray:
+    """Return mean and deviation of the log-mel features of each waveform."""
+    rows = []
+    for wave in waveforms:
+        features = fbank(torch.from_numpy(np.pad(wave, (0, max(RATE // 10 - len(wave), 0))))[None], RATE, 64)[0]
+        rows.append(torch.cat([features.mean(0), features.std(0)]))
+    return torch.stack(rows).numpy()
+
+
+def teacher_of(weights: str) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return what embeds whole waveforms with mn04."""
+    network = EfficientAT().eval()
+    network.load_state_dict(load_file(weights))
+
+    @torch.inference_mode()
+    def call(waveforms: list[np.ndarray]) -> np.ndarray:
+        rows = []
+        for wave in waveforms:
+            wave = np.pad(wave, (0, max(RATE // 5 - len(wave), 0)))
+            _, embeddings = network(torch.from_numpy(soxr.resample(wave, RATE, SAMPLING_RATE))[None])
+            rows.append(embeddings.mean(1)[0])
+        return torch.stack(rows).numpy()
+
+    return call
+
+
+def probe(embeddings: np.ndarray, clips: Clips) -> dict:
+    """Return the accuracy of a classifier that was fitted to all training clips, with a 95 % interval."""
+    right = []
+    for group in sorted(set(clips.groups.tolist()) - {-1}):
+        train, test = clips.groups != group, clips.groups == group
+        search = GridSearchCV(classifier(), {"logisticregression__C": STRENGTHS}, cv=3, n_jobs=2)
+        search.fit(embeddings[train], clips.labels[train])
+        right.append(search.predict(embeddings[test]) == clips.labels[test])
+    right = np.concatenate(right)
+    low, high = stats.binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return {"accuracy": round(float(right.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def few(embeddings: np.ndarray, clips: Clips, shots: int) -> dict:
+    """Return the mean accuracy over draws of a few training clips of each class, with its 95 % interval over draws."""
+    scores, test = [], clips.groups >= 0
+    for draw in range(DRAWS):
+        rng = np.random.default_rng(draw)
+        places = [np.flatnonzero((clips.labels == label) & ~test) for label in np.unique(clips.labels)]
+        chosen = np.concatenate([rng.permutation(row)[:shots] for row in places])
+        fitted = classifier(FEW_STRENGTH).fit(embeddings[chosen], clips.labels[chosen])
+        scores.append(fitted.score(embeddings[test], clips.labels[test]))
+    mean, half = np.mean(scores), stats.t.ppf(0.975, DRAWS - 1) * np.std(scores, ddof=1) / np.sqrt(DRAWS)
+    return {
+        "accuracy": round(float(mean), 4),
+        "low": round(float(mean - half), 4),
+        "high": round(float(mean + half), 4),
+    }
+
+
+def classifier(strength: float = 1.0):
+    """Return standardisation and logistic regression."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
+
+
+if __name__ == "__main__":
+    main()

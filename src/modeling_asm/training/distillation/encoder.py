@@ -1,0 +1,90 @@
+"""Write a student as an ordinary checkpoint, with what it learned from and whom it owes it to."""
+
+import csv
+from pathlib import Path
+
+from ...feature_extraction_asm import ASMFeatureExtractor
+from ...measuring.environment import describe_environment
+from ..report.cards import write_model_card
+from ..report.publishing import code_license
+from ..report.tables import write_json
+from ..run_folder import UNFINISHED, move_into, saving
+from ..teachers.targets import Teacher
+from .arguments import DistillationArguments, DistillationTrainingArguments
+from .pool import AudioPool, Recording, hours_by_kind
+from .student import Statistics, Student, fold_statistics, key_of
+
+
+LICENCE = "cc-by-sa-4.0"  # that of the strictest recordings with attribution
+STATED = ("max_steps", "num_train_epochs", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16")
+CORPUS_FILE = "corpus.csv"
+
+
+def write_encoder(
+    folder: Path,
+    run: dict,
+    args: DistillationArguments,
+    training_args: DistillationTrainingArguments,
+    student: Student,
+    teachers: list[Teacher],
+    feature_extractor: ASMFeatureExtractor,
+) -> dict:
+    """Write the model of a student, whose classifier then gives logits, with results, card and credits.
+
+    Returns:
+        What is in `results.json`.
+
+    Raises:
+        CheckpointError: If something cannot be written; the folder is then unchanged.
+    """
+    model, recordings = student.model, AudioPool(args.pool).recordings
+    key = key_of(next(target for target in student.targets if target.name == student.labelled))
+    fold_statistics(model.classifier, Statistics(getattr(student, f"mean_{key}"), getattr(student, f"std_{key}")))
+    results = {
+        **{name: value for name, value in run.items() if name != "log"},
+        "data": {
+            "name": "unlabelled audio",
+            "licence": LICENCE,
+            "hours": hours_by_kind(recordings),
+            "mixtures": args.num_mixtures,
+            "settings": args.mixtures,
+        },
+        "teachers": [teacher.describe() | {"credit": teacher.credit} for teacher in teachers],
+        "model": {
+            "tags": ["audio-spectrogram-mixer", "mlp-mixer", "embeddings", "knowledge-distillation"],
+            "parameters": model.num_parameters(),
+            "window_seconds": feature_extractor.nb_max_samples / feature_extractor.sampling_rate,
+            "config": {name: value for name, value in model.config.to_diff_dict().items() if "label" not in name},
+            "feature_extractor": feature_extractor.to_dict(),
+            "labels": model.config.num_labels,
+            "start": Path(args.start).name if args.start else None,
+        },
+        "training": {name: getattr(training_args, name) for name in STATED}
+        | {"augmentation": args.augmentation, "average_decay": args.average_decay},
+        "environment": describe_environment(),
+    }
+    staging = folder / f"{UNFINISHED}model"
+    with saving("the model"):
+        model.save_pretrained(staging)
+        feature_extractor.save_pretrained(staging)
+        write_credits(staging / CORPUS_FILE, recordings)
+        write_json({"log": run["log"]}, staging / "log.json")
+        write_model_card(staging, results, folder.resolve().name)
+        (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
+        write_json(results, staging / "results.json")
+        move_into(staging, folder)
+    return results
+
+
+def write_credits(path: Path, recordings: list[Recording]):
+    """Write a table of the sources of a pool: their versions, licences, and how much comes from each."""
+    rows: dict[tuple, list[float]] = {}
+    for recording in recordings:
+        origin = (recording.source, recording.version, recording.licence, recording.kind)
+        rows.setdefault(origin, []).append(recording.seconds)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("source", "version", "licence", "kind", "recordings", "minutes"))
+        for origin, seconds in sorted(rows.items()):
+            writer.writerow((*origin, len(seconds), round(sum(seconds) / 60, 1)))

@@ -1,0 +1,102 @@
+"""The command, on folders and synthetic sound."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from modeling_asm.training.distillation.pool import AudioPool
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Three recordings, a copy of one, a louder copy of one that must not be there, and a text."""
+    rng = np.random.default_rng(0)
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+    waves = {name: melody(rng) for name in ("a", "b", "c", "secret")}
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / "mine" / f"{name}.wav", waves[name], 16000)
+    shutil.copy(tmp_path / "mine" / "a.wav", tmp_path / "mine" / "copy.wav")
+    soundfile.write(tmp_path / "theirs" / "secret.wav", waves["secret"], 16000)
+    soundfile.write(tmp_path / "mine" / "leak.flac", np.clip(1.5 * waves["secret"], -1, 1), 16000)
+    (tmp_path / "mine" / "notes.txt").write_text("notes")
+    return tmp_path
+
+
+def melody(rng) -> np.ndarray:
+    time = np.arange(3200) / 16000
+    notes = [np.sin(2 * np.pi * rng.uniform(200, 3000) * time) * np.exp(-6 * time) for _ in range(20)]
+    return 0.4 * np.concatenate(notes) + 0.003 * rng.standard_normal(64000)
+
+
+@pytest.fixture
+def make(repository, tmp_path):
+    """Run the command, without packages."""
+
+    def call(*arguments) -> subprocess.CompletedProcess:
+        script = str(repository / "research" / "corpus" / "make_corpus.py")
+        command = [
+            sys.executable,
+            script,
+            "--output_dir",
+            str(tmp_path / "corpus"),
+            "--packages",
+            "",
+            *map(str, arguments),
+        ]
+        return subprocess.run(
+            [*command, "--num_processes", "1"], capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return call
+
+
+def test_folders_and_textures(make, recordings, tmp_path):
+    arguments = ["--folder", "effects", "CC0", recordings / "mine", "--never", recordings / "theirs"]
+    arguments += ["--synthesise", "textures", "0.003"]
+    result = make(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "| effects | 3 | 1 | 0.0 |" in result.stdout
+    pool = AudioPool(tmp_path / "corpus")
+    names = [recording.name for recording in pool.recordings]
+    assert names[:3] == ["mine/a.wav", "mine/b.wav", "mine/c.wav"]
+    assert all(name.startswith("textures/") for name in names[3:])
+    assert [recording.licence for recording in pool.recordings[:3]] == ["CC0"] * 3
+    rows = [json.loads(line) for line in (tmp_path / "corpus" / "left_out.jsonl").read_text().splitlines()]
+    reasons = {row["name"]: row["reason"] for row in rows}
+    assert reasons["mine/copy.wav"] == "it is a copy of another recording"
+    assert reasons["mine/leak.flac"].startswith("it sounds like theirs/secret.wav (")
+    again = make(*arguments)
+    assert again.returncode == 0
+    assert [recording.name for recording in AudioPool(tmp_path / "corpus").recordings] == names
+
+
+def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
+    """A source that was not finished is gone through again, and what is there is kept."""
+    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    assert make(*arguments).returncode == 0
+    whole = (tmp_path / "corpus" / "samples.i16").read_bytes()
+    lines = (tmp_path / "corpus" / "recordings.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "corpus" / "recordings.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
+    (tmp_path / "corpus" / "finished_sources.txt").unlink()
+    assert make(*arguments).returncode == 0
+    assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
+
+
+def test_a_data_set_as_on_the_hub(make, recordings, tmp_path):
+    result = make("--hub", "effects", "CC0", recordings / "mine", "--clips_per_hub_set", "2")
+    assert result.returncode == 0, result.stderr
+    assert len(AudioPool(tmp_path / "corpus").recordings) == 2
+
+
+def test_nothing_to_learn_from(make, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty' has no recordings." in make("--folder", "effects", "CC0", tmp_path / "empty").stderr
+    assert "missing' is not a folder." in make("--folder", "effects", "CC0", tmp_path / "missing").stderr
+    assert "has no recording: see" in make().stderr
+    assert "There is no synthesiser 'kazoo', expected one of espeak-ng" in make("--synthesise", "kazoo", "1").stderr

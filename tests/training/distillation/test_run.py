@@ -1,0 +1,187 @@
+"""Whole distillations of tiny students on generated audio, with a tiny classifier of transformers as the teacher."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm.training.distillation import bank, run
+from modeling_asm.training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
+from modeling_asm.training.distillation.pool import Recording
+from modeling_asm.training.distillation.run import run_distillation, split_by_source
+from modeling_asm.training.teachers.targets import Target, Teacher
+
+
+LOUD = Teacher("loud", "0", 16000, (Target("loud.level", 1),), lambda sounds: (np.abs(sounds).mean(1, keepdims=True),))
+STUDENT = {"hidden_size": 16, "num_hidden_layers": 2, "tokens_mlp_dim": 8, "channels_mlp_dim": 32, "patch_size": [8, 4],
+           "frequency_stride": 8, "time_stride": 4, "max_length": 48, "num_mel_bins": 24, "token_mixing": "conv",
+           "pooling": "mean_std"}  # fmt: skip
+
+
+@pytest.fixture
+def teacher_folder(tmp_path):
+    """A checkpoint with a window of .5 s, which is the mixtures'."""
+    torch.manual_seed(0)
+    config = ASMConfig(**STUDENT, id2label={0: "a dog", 1: "a cat"}, label2id={"a dog": 0, "a cat": 1})
+    ASMForAudioClassification(config).save_pretrained(tmp_path / "teacher")
+    ASMFeatureExtractor(num_mel_bins=24, max_length=48).save_pretrained(tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+@pytest.fixture
+def distil(pool_folder, teacher_folder, tmp_path, monkeypatch):
+    """Return a function that runs a distillation with some arguments."""
+    monkeypatch.setattr(bank, "MIXTURES_PER_SHARD", 32)
+    monkeypatch.setattr(run, "MIXTURES_PER_SHARD", 32)
+
+    def call(folder="student", training=None, **changes) -> dict:
+        teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
+        options = {"pool": str(pool_folder), "bank": str(tmp_path / "bank"), "model": json.dumps(STUDENT)}
+        options |= {"teachers": json.dumps(teachers), "num_mixtures": 64, "num_validation": 32, "num_processes": 1}
+        options |= {"validation_share": 0.3, **changes}
+        training = {"max_steps": 12, "per_device_train_batch_size": 16, "use_cpu": True, "disable_tqdm": True,
+                    "warmup_steps": 2, "save_steps": 4, **(training or {})}  # fmt: skip
+        arguments = DistillationTrainingArguments(output_dir=str(tmp_path / folder), **training)
+        return run_distillation(DistillationArguments(**options), arguments)
+
+    # the processes that fill a bank would import the real size of a shard
+    monkeypatch.setattr(run, "fill_bank", fill_in_this_process)
+    return call
+
+
+def fill_in_this_process(folder, num_shards, seed, make_maker, make_labels, num_processes):
+    return [
+        bank.shard_path(folder, bank.write_shard(number, folder, seed, make_maker, make_labels))
+        for number in range(num_shards)
+    ]
+
+
+@pytest.mark.slow
+def test_a_student_learns_and_is_an_ordinary_checkpoint(distil, tmp_path, teacher_folder):
+    results = distil(average_decay=0.9, training={"max_steps": 150, "learning_rate": 1e-2})
+    assert results["metrics"]["tiny.logits"] < 0.75  # 1 is the mean's
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "student")
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "student")
+    assert model.config.id2label == {0: "a dog", 1: "a cat"}
+    assert model.config.problem_type == "multi_label_classification"
+    teacher = AutoModelForAudioClassification.from_pretrained(teacher_folder)
+    own = AutoFeatureExtractor.from_pretrained(teacher_folder)
+    time = np.arange(8000) / 16000
+    sounds = [0.2 * np.sin(2 * np.pi * f * time).astype(np.float32) for f in (150, 400, 1000, 2500)]
+    with torch.no_grad():
+        given, wanted = (
+            network(front(sounds, sampling_rate=16000, return_tensors="pt").input_values).logits
+            for network, front in ((model, extractor), (teacher, own))
+        )
+    spread = (wanted - wanted.mean(0)).abs().mean()
+    assert (given - wanted).abs().mean() < 5 * spread  # the logits themselves, not standardised ones
+
+
+def test_a_run_goes_on_from_its_checkpoint(distil, tmp_path):
+    """What was trained in two parts is what was trained at once."""
+    whole = distil("whole")
+    arguments = {"max_steps": 12}
+    original = run.DistillationTrainer.train
+
+    def stop(self, *args, **kwargs):
+        if self.state.global_step == 0 and not kwargs.get("resume_from_checkpoint"):
+            from transformers import TrainerCallback
+
+            class Stop(TrainerCallback):
+                def on_step_end(self, args, state, control, **kwargs):
+                    if state.global_step == 9:
+                        raise KeyboardInterrupt
+
+            self.add_callback(Stop())
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.DistillationTrainer, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            distil("parts", training=arguments)
+    assert (tmp_path / "parts" / "checkpoint-8").is_dir()
+    parts = distil("parts", training=arguments)
+    assert json.loads((tmp_path / "parts" / "log.json").read_text())["log"]
+    for name in ("loss", "tiny.logits", "tiny.embedding"):
+        assert np.isfinite(parts["metrics"][name])
+        assert parts["metrics"][name] == pytest.approx(whole["metrics"][name], rel=0.2)
+
+
+def test_a_finished_run_is_not_repeated(distil, capsys):
+    first = distil()
+    again = distil()
+    assert "is finished: nothing is trained again" in capsys.readouterr().out
+    assert again["metrics"] == first["metrics"]
+
+
+def test_a_bank_of_another_front_end(distil):
+    distil()
+    with pytest.raises(ValueError, match=r"was made with other front end: .*Use another folder, or delete it"):
+        distil("other", model=json.dumps({**STUDENT, "max_length": 32}))
+
+
+def test_a_bank_of_another_pool(distil, pool_folder, tmp_path):
+    distil()
+    shutil.copytree(pool_folder, tmp_path / "pool")
+    lines = (tmp_path / "pool" / "recordings.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "pool" / "recordings.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(ValueError, match="was made with other pool"):
+        distil("other", pool=str(tmp_path / "pool"))
+
+
+def test_a_start_is_another_students_weights(distil, tmp_path):
+    distil()
+    started = distil("started", start=str(tmp_path / "student"), training={"max_steps": 1, "learning_rate": 0.0})
+    assert started["metrics"]["loss"] > 0
+    first, second = (
+        AutoModelForAudioClassification.from_pretrained(tmp_path / name) for name in ("student", "started")
+    )
+    own = dict(second.audio_spectrogram_mixer.named_parameters())
+    for name, value in first.audio_spectrogram_mixer.named_parameters():
+        torch.testing.assert_close(own[name], value, atol=1e-6, rtol=0)
+
+
+def test_no_teacher_with_labels(distil, monkeypatch):
+    extractor, teachers = ASMFeatureExtractor(num_mel_bins=24, max_length=48), [LOUD]
+    monkeypatch.setattr(run, "make_labellers", lambda *settings: (extractor, teachers))
+    with pytest.raises(ValueError, match=r"No teacher has labels. Name one's `labels`"):
+        distil()
+
+
+@pytest.mark.slow
+def test_processes_fill_the_bank_that_one_process_fills(pool_folder, teacher_folder, tmp_path):
+    make_maker = partial(run.make_maker, str(pool_folder), json.dumps({"seconds": 0.495}), 0.3, 0, False)
+    teachers = json.dumps({"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}})
+    make_labels = partial(run.make_labellers, json.dumps({"num_mel_bins": 24, "max_length": 48}), teachers)
+    for processes, name in ((2, "two"), (1, "one")):
+        (tmp_path / name).mkdir()
+        paths = bank.fill_bank(tmp_path / name, 2, 0, make_maker, make_labels, processes)
+        assert [path.name for path in paths] == ["00000.safetensors", "00001.safetensors"]
+    for path in paths:
+        for tensor, other in zip(
+            load_file(path).values(), load_file(tmp_path / "two" / path.name).values(), strict=True
+        ):
+            assert torch.equal(tensor, other)
+
+
+def recording(source: str, seconds: float) -> Recording:
+    return Recording(f"{source}/x", source, "", "CC0", "speech", "", 0, round(32000 * seconds))
+
+
+def test_sources_are_learned_from_or_validate_never_both():
+    recordings = [recording(f"source {number}", 10) for number in range(40) for _ in range(3)]
+    train, validation = split_by_source(recordings, 0.1, 0)
+    assert {row.source for row in train}.isdisjoint(row.source for row in validation)
+    assert len(train) + len(validation) == 120
+    assert 12 <= len(validation) <= 18
+
+
+def test_too_few_sources_for_a_validation():
+    with pytest.raises(ValueError, match=r"0.01 hours of 2 sources: none is small enough to validate with 5%"):
+        split_by_source([recording("a", 10), recording("b", 10)], 0.05, 0)
