@@ -27,14 +27,14 @@ LAYERS = [
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
     "loading measuring.timing measuring.cost measuring.environment measuring",
-    "training.metrics training.tasks training.augmentation training.arguments training.frontend training.run_folder "
-    "training",
+    "training.linear_heads training.metrics training.tasks training.augmentation training.arguments training.frontend "
+    "training.run_folder training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "
     "training.data.decoding training.data.copies training.data.splits "
     "training.data.clips training.data",
     "training.models training.teachers.targets training.teachers.efficientat training.teachers.speech_embedding "
     "training.teachers.soft_labels training.teachers.classifier training.teachers.load training.teachers "
-    "training.training_arguments training.trainer training.settings",
+    "training.training_arguments training.trainer training.tuning training.settings",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
     "training.distillation.pool training.distillation.mixtures training.distillation.bank "

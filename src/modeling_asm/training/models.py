@@ -78,6 +78,14 @@ class ModelArguments:
         metadata={"help": "Attention of a Transformer: eager, sdpa, ... (default: that of transformers)."},
     )
     freeze_encoder: bool = field(default=False, metadata={"help": "Train only the classifier: a linear probe."})
+    tune: str = field(
+        default="all",
+        metadata={
+            "help": "Train all weights, or fit a linear classifier to the checkpoint's embeddings, in seconds "
+            "(default: %(default)s).",
+            "choices": ["all", "head"],
+        },
+    )
 
     def __post_init__(self):
         new = ("model_type", "config_overrides", "size", "hidden_act", "drop_path_rate", "padding")
@@ -103,6 +111,8 @@ class ModelArguments:
             raise ValueError(
                 f"--model_revision {self.model_revision} would have no effect without --model_name_or_path."
             )
+        if self.tune == "head" and not self.model_name_or_path:
+            raise ValueError("--tune head needs a trained encoder: --model_name_or_path.")
         own = [option for option, name in given.items() if name in ("size", "hidden_act", "drop_path_rate")]
         if twice := [option for option, name in given.items() if name in overrides]:
             raise ValueError(f"{twice[0]} would have no effect: --config_overrides sets it, too. Leave one out.")

@@ -26,6 +26,7 @@ from .tasks import task_of
 from .teachers.soft_labels import find_teachers, load_teachers
 from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
+from .tuning import fit_head
 
 
 # The first clips of a stream determine window, mean and deviation: so many, or those of so many bytes.
@@ -61,8 +62,11 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
             print(f"Continuing from {Path(checkpoint).name}.")
-        training = trainer.train(resume_from_checkpoint=checkpoint)
-        if training_args.average_last > 0:
+        if args.model.tune == "head":
+            training = fit_head(trainer, as_evaluated(splits["train"], inputs["test"].transform))
+        else:
+            training = trainer.train(resume_from_checkpoint=checkpoint)
+        if training_args.average_last > 0 and args.model.tune == "all":
             averaged = trainer.average_checkpoints()
     output = trainer.predict(inputs["test"])
     model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
@@ -220,6 +224,13 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.experiment.on_bad_audio, train)
 
 
+def as_evaluated(split: Dataset, transform: ClipTransform) -> ClipDataset:
+    """Return training clips without augmentation."""
+    if not isinstance(split, Dataset):
+        raise ValueError("--tune head reads all clips at once, which a stream does not have. Omit --streaming.")
+    return ClipDataset(split, transform)
+
+
 def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
     """Describe the training of a run; `None` if nothing was trained."""
     if training is None:
@@ -236,9 +247,10 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
         * args.training.gradient_accumulation_steps
         * args.training.world_size,
         "processes": args.training.world_size,
-        "kept": kept_weights(args.training, averaged),
-        "augmentation": asdict(args.augmentation) if args.experiment.augment else None,
+        "kept": kept_weights(args.training, averaged) if args.model.tune == "all" else "the fitted classifier",
+        "augmentation": asdict(args.augmentation) if args.experiment.augment and args.model.tune == "all" else None,
         "freeze_encoder": args.model.freeze_encoder,
+        "tune": args.model.tune,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
     }
 

@@ -1,0 +1,132 @@
+"""Fit the classifier of a frozen encoder to a few clips: scikit-learn's regularised linear models, in seconds.
+
+Embeddings are standardised first. The standardisation is folded into the weights, so that the result is an ordinary
+`nn.Linear`. The strength of the regularisation is chosen by cross-validation where there are enough clips.
+"""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from torch import nn
+
+from ..targets import MULTI_LABEL, REGRESSION
+
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # C of the logistic regressions; 1 / alpha of a ridge
+DEFAULT_STRENGTH = 0.01  # where there are too few clips to choose
+FOLDS = 3
+STEPS = 300  # of L-BFGS
+
+
+def fit_linear_head(classifier: nn.Linear, embeddings: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
+    """Fit a classifier, in place.
+
+    Args:
+        classifier: The last layer of a model, of shape `(num_labels, size)`.
+        embeddings: What it gets for each clip: floats of shape `(num_clips, size)`.
+        targets: A class index or a number for each clip, or, with several labels, rows of 0 and 1.
+        problem_type: That of the model's configuration.
+
+    Returns:
+        The strength of the regularisation: C, or 1 / alpha for a regression.
+
+    Raises:
+        ValueError: If there is nothing to tell apart: one clip, one class, or clips that are all equal.
+    """
+    check_fit(embeddings, targets, problem_type, classifier.out_features)
+    mean, scale = embeddings.mean(0), embeddings.std(0)
+    scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)  # constant: no weight
+    standardised = (embeddings - mean) / scale
+    fit = {MULTI_LABEL: fit_labels, REGRESSION: fit_numbers}.get(problem_type, fit_classes)
+    weight, bias, strength = fit(standardised, targets, classifier.out_features)
+    weight = weight / scale
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy(weight))
+        classifier.bias.copy_(torch.from_numpy(bias - weight @ mean))
+    return strength
+
+
+def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, num_labels: int):
+    """Raise `ValueError` if a classifier cannot be fitted to these clips; the message says what to do."""
+    if len(embeddings) < 2:
+        raise ValueError(f"There is {len(embeddings)} training clip. Add some: at least two of each class.")
+    if problem_type not in (MULTI_LABEL, REGRESSION):
+        missing = sorted(set(range(num_labels)) - set(targets.tolist()))
+        if num_labels < 2:
+            raise ValueError("All training clips are of one class. Add clips of another one.")
+        if missing:
+            raise ValueError(f"{len(missing)} of {num_labels} classes have no training clip (index {missing[0]}).")
+    if np.ptp(embeddings, axis=0).max() < 1e-6 * max(np.abs(embeddings).max(), 1e-12):
+        raise ValueError("All training clips sound the same to the encoder: are they copies, or silent?")
+
+
+def fit_classes(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit a multinomial logistic regression; return weights, biases and strength."""
+    fewest = np.bincount(targets, minlength=num_labels).min()
+    folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0) if fewest >= 2 else None
+    strength = choose_strength(logistic, rows, targets, folds, "neg_log_loss")
+    weight, bias = coefficients(logistic(strength), rows, targets)
+    return weight, bias, strength
+
+
+def fit_labels(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit a logistic regression for each label. One that all or no clips have keeps its share, without weights."""
+    counts = targets.sum(0)
+    varied = np.flatnonzero((counts >= FOLDS) & (len(targets) - counts >= FOLDS))
+    strength = DEFAULT_STRENGTH
+    if varied.size:
+        common = varied[np.abs(counts[varied] - len(targets) / 2).argmin()]
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+        strength = choose_strength(logistic, rows, targets[:, common], folds, "neg_log_loss")
+    share = np.clip(counts / len(targets), 0.5 / len(targets), 1 - 0.5 / len(targets))
+    weight, bias = np.zeros((num_labels, rows.shape[1])), np.log(share / (1 - share))
+    for label in np.flatnonzero((counts > 0) & (counts < len(targets))):
+        pair, offsets = coefficients(logistic(strength), rows, targets[:, label].astype(int))
+        weight[label], bias[label] = pair[1] - pair[0], offsets[1] - offsets[0]
+    return weight, bias, strength
+
+
+def fit_numbers(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit a ridge regression."""
+    folds = KFold(FOLDS, shuffle=True, random_state=0) if len(rows) >= 2 * FOLDS else None
+    strength = choose_strength(ridge, rows, targets, folds, "neg_mean_squared_error")
+    fitted = ridge(strength).fit(rows, targets.reshape(len(rows), -1))
+    return fitted.coef_.reshape(num_labels, -1), np.broadcast_to(fitted.intercept_, (num_labels,)), strength
+
+
+def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring: str) -> float:
+    """Return the strength that does best on held-out training clips; the default without folds."""
+    if folds is None:
+        return DEFAULT_STRENGTH
+    scores = [quietly(cross_val_score, make(strength), rows, targets, cv=folds, scoring=scoring).mean()
+              for strength in STRENGTHS]  # fmt: skip
+    return STRENGTHS[int(np.nanargmax(scores))]
+
+
+def logistic(strength: float) -> LogisticRegression:
+    """Return a logistic regression that L-BFGS fits."""
+    return LogisticRegression(C=strength, max_iter=STEPS)
+
+
+def ridge(strength: float) -> Ridge:
+    """Return a ridge regression, which has a closed form."""
+    return Ridge(alpha=1 / strength)
+
+
+def coefficients(model: LogisticRegression, rows: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights and biases of each class; scikit-learn has only the difference of two."""
+    quietly(model.fit, rows, targets)
+    if len(model.classes_) > 2:
+        return model.coef_, model.intercept_
+    return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
+
+
+def quietly(function, *args, **kwargs):
+    """Call a function of scikit-learn. A fit that stopped early is no error: it is regularised, and hardly moves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*args, **kwargs)

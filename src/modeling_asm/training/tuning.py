@@ -1,0 +1,48 @@
+"""Ways to adapt a checkpoint to new clips without gradient steps through its encoder."""
+
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from transformers.trainer_utils import TrainOutput
+
+from .data.clips import ClipDataset
+from .linear_heads import fit_linear_head
+from .trainer import AudioTrainer
+
+
+def fit_head(trainer: AudioTrainer, clips: ClipDataset) -> TrainOutput:
+    """Fit the classifier of a trainer's model to the embeddings of its clips, once and without augmentation.
+
+    Args:
+        trainer: The trainer, whose model's last layer must be the linear `classifier`.
+        clips: The training clips, as they are evaluated.
+
+    Returns:
+        What `trainer.train` would return, after no step.
+
+    Raises:
+        ValueError: If the model has another kind of classifier, or there is nothing to tell apart.
+    """
+    model, start = trainer.accelerator.unwrap_model(trainer.model), time.time()
+    classifier = getattr(model, "classifier", None)
+    if not isinstance(classifier, nn.Linear):
+        raise ValueError(
+            f"--tune head fits a classifier of one linear layer, but {type(model).__name__} has "
+            f"{type(classifier).__name__}. Use --tune all, or --freeze_encoder."
+        )
+    seen = []
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().float().cpu()))
+    try:
+        targets = trainer.predict(clips).label_ids
+    finally:
+        hook.remove()
+    embeddings = torch.cat(seen)[: len(clips)].double().numpy()
+    fitted = nn.Linear(classifier.in_features, classifier.out_features, dtype=torch.float64)
+    strength = fit_linear_head(fitted, embeddings, np.asarray(targets), model.config.problem_type)
+    classifier.load_state_dict(fitted.state_dict())
+    seconds = time.time() - start
+    if trainer.is_world_process_zero():
+        print(f"Fitted a linear classifier to {len(clips)} embeddings in {seconds:.1f} s (C = {strength:g}).")
+    return TrainOutput(0, 0.0, {"train_runtime": seconds})

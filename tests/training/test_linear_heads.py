@@ -1,0 +1,91 @@
+"""Heads against scikit-learn's own pipeline, and what cannot be fitted."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from modeling_asm.training.linear_heads import STRENGTHS, fit_linear_head
+
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def blobs(classes: int, clips: int, size: int = 6, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian clouds around random centres, with scales from 1 to 1000 and an offset."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), clips)
+    rows = 3 * rng.standard_normal((classes, size))[labels] + spread * rng.standard_normal((len(labels), size))
+    return rows * np.logspace(0, 3, size) + 100, labels
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_classes_as_scikit_learns_pipeline(classes):
+    rows, labels = blobs(classes, 12)
+    classifier = nn.Linear(6, classes).double()
+    strength = fit_linear_head(classifier, rows, labels, SINGLE)
+    assert strength in STRENGTHS
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300)).fit(rows, labels)
+    scores = classifier(torch.from_numpy(rows)).softmax(1).detach().numpy()
+    np.testing.assert_allclose(scores, pipeline.predict_proba(rows), atol=1e-6)
+
+
+def test_one_clip_of_each_class():
+    rows, labels = blobs(4, 1, spread=0.1)
+    classifier = nn.Linear(6, 4)
+    fit_linear_head(classifier, rows, labels, SINGLE)
+    others, _ = blobs(4, 1, spread=0.1)
+    assert classifier(torch.from_numpy(others).float()).argmax(1).tolist() == labels.tolist()
+
+
+def test_labels_are_independent_and_rare_ones_have_their_share():
+    rows, classes = blobs(2, 40)
+    targets = np.stack([classes, 1 - classes, np.zeros(80), np.ones(80), np.eye(80)[0]], axis=1).astype(int)
+    classifier = nn.Linear(6, 5).double()
+    fit_linear_head(classifier, rows, targets, MULTI)
+    scores = classifier(torch.from_numpy(rows)).sigmoid().detach().numpy()
+    assert ((scores[:, :2] > 0.5) == targets[:, :2]).all()
+    assert scores[:, 2].max() < 0.01
+    assert scores[:, 3].min() > 0.99
+    assert scores[:, 4].max() < 0.5
+
+
+def test_numbers():
+    rows, _ = blobs(3, 20)
+    numbers = rows @ np.array([1.0, 0.1, 0.01, 0, 0, 0]) + 5
+    regressor = nn.Linear(6, 1).double()
+    strength = fit_linear_head(regressor, rows, numbers, "regression")
+    expected = make_pipeline(StandardScaler(), Ridge(alpha=1 / strength)).fit(rows, numbers).predict(rows)
+    np.testing.assert_allclose(regressor(torch.from_numpy(rows))[:, 0].detach(), expected, rtol=1e-6)
+
+
+def test_a_number_that_never_changes_gets_no_weight():
+    rows, labels = blobs(3, 10)
+    rows[:, 2] = 7.0
+    classifier = nn.Linear(6, 3).double()
+    fit_linear_head(classifier, rows, labels, SINGLE)
+    assert (classifier.weight[:, 2] == 0).all()
+    assert torch.isfinite(classifier.bias).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "classes", "message"),
+    [
+        (np.ones((1, 6)), np.array([0]), 2, "There is 1 training clip. Add some: at least two of each class."),
+        (np.random.default_rng(0).random((4, 6)), np.zeros(4, int), 1, "All training clips are of one class"),
+        (
+            np.random.default_rng(0).random((4, 6)),
+            np.array([0, 0, 2, 2]),
+            3,
+            r"1 of 3 classes have no training clip \(in",
+        ),
+        (np.ones((4, 6)), np.array([0, 0, 1, 1]), 2, "All training clips sound the same to the encoder"),
+    ],
+    ids=["one clip", "one class", "a class without clips", "equal clips"],
+)
+def test_what_cannot_be_fitted(rows, labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        fit_linear_head(nn.Linear(6, classes), rows, labels, SINGLE)
