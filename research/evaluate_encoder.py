@@ -119,6 +119,7 @@ def main():
             table[name] |= {str(shots): few(embeddings, clips, shots) for shots in task.shots}
             print(task.folder, name, table[name], flush=True)
     write_json(results, args.output)
+    print(format_results(results))
 
 
 def read(data_dir: Path, task: Task) -> Clips:
@@ -201,6 +202,18 @@ def few(embeddings: np.ndarray, clips: Clips, shots: int) -> dict:
         "low": round(float(mean - half), 4),
         "high": round(float(mean + half), 4),
     }
+
+
+def format_results(results: dict) -> str:
+    """Return a Markdown table: a row for each data set and number of clips, a column for each encoder."""
+    names = [name for name, cell in next(iter(results["accuracy"].values())).items() if isinstance(cell, dict)]
+    lines = ["| data | training clips of a class | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    for folder, table in results["accuracy"].items():
+        for shots in sorted(table[names[0]], key=lambda shots: (shots == "all", shots.zfill(5))):
+            scores = [table[name][shots] for name in names]
+            cells = [f"{score['accuracy']:.3f} ({score['low']:.3f} to {score['high']:.3f})" for score in scores]
+            lines.append(f"| {folder} | {shots} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def classifier(strength: float = 1.0):

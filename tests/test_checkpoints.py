@@ -134,3 +134,25 @@ def test_a_trainer_finds_the_same_accuracy_at_every_batch_size(recordings, repos
     labels = np.array([model.config.label2id[file.parent.name] for file in files])
     short = np.arange(len(clips)) % 9 > 0
     assert np.mean(logits[32].argmax(1)[short] == labels[short]) > 0.85
+
+
+def test_the_general_encoder_is_small_and_credits_its_sources(repository):
+    folder = repository / "checkpoints" / "asm-small-general"
+    results = json.loads((folder / "results.json").read_text())
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 12_000_000
+    assert {file.stem for file in folder.glob("*.py")} == set(TRAVELLING)
+    card = ModelCard.load(folder / "README.md")
+    assert all(teacher["credit"] in card.text for teacher in results["teachers"])
+    assert (repository / "model_cards" / f"{folder.name}.md").read_text() == (folder / "README.md").read_text()
+    sources = (folder / "corpus.csv").read_text()
+    assert "CC-BY-SA-3.0" in sources
+    for never in ("hydrogen", "environmental_sounds", "urban_sound", "casia", "spoken_digits", "drum_sounds"):
+        assert never not in sources
+
+
+def test_the_general_encoder_works_by_its_own_code(repository, tmp_path):
+    folder = repository / "checkpoints" / "asm-small-general"
+    classifier = pipeline("audio-classification", model=str(folder))
+    scores = classifier(0.1 * np.random.default_rng(0).standard_normal(80000), top_k=527)
+    assert len(scores) == 527
+    assert all(0 <= score["score"] <= 1 for score in scores)

@@ -26,7 +26,7 @@ LAYERS = [
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
-    "loading measuring.timing measuring.cost measuring.environment measuring",
+    "general loading measuring.timing measuring.cost measuring.environment measuring",
     "training.linear_heads training.metrics training.tasks training.augmentation training.arguments training.frontend "
     "training.run_folder training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "

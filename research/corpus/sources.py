@@ -9,6 +9,9 @@ from items import Item
 from modeling_asm.audio.listing import list_recordings
 
 
+SPLITS = ("train", "validation", "test")  # folders that are named with the data set they belong to
+
+
 def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
     """Yield the recordings in a folder.
 
@@ -19,8 +22,10 @@ def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
     listing = list_recordings(root) if root.is_dir() else None
     if listing is None or not listing.files:
         raise FileNotFoundError(f"{folder!r} {'has no recordings' if listing else 'is not a folder'}.")
+    parts = root.resolve().parts
+    name = "/".join(parts[-2:]) if parts[-1] in SPLITS else parts[-1]
     for path in listing.files:
-        yield Item(f"{root.name}/{path.relative_to(root)}", root.name, "", licence, kind, path)
+        yield Item(f"{name}/{path.relative_to(root)}", name, "", licence, kind, path)
 
 
 def read_hub(name: str, kind: str, licence: str, limit: int) -> Iterator[Item]:

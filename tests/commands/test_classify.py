@@ -178,3 +178,24 @@ def test_a_model_that_is_a_file(sound, tmp_path, capsys):
     (tmp_path / "model.pt2").write_bytes(b"PK")
     assert main(["--model", str(tmp_path / "model.pt2"), sound]) == 2
     assert "model.pt2' is a file, expected the folder of a checkpoint" in capsys.readouterr().err
+
+
+def test_without_a_model_it_tags_with_a_general_encoder(sound, capsys):
+    assert main([sound, "--json", "--top_k", "527"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert len(result["scores"]) == 527
+    assert {"Speech", "Dog", "Sine wave"} <= {score["label"] for score in result["scores"]}
+
+
+@pytest.mark.slow
+def test_the_general_encoder_hears_dogs_and_rain(recordings, capsys):
+    """Among the first ten clips of a class of ESC-50, most have AudioSet's name of it among the three best."""
+    folder = recordings / "environmental_sounds" / "train"
+    with open(folder / "metadata.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for label, names in {"dog": {"Dog", "Bark"}, "rain": {"Rain", "Rain on surface"}}.items():
+        clips = [str(folder / row["file_name"]) for row in rows if row["label"] == label][:10]
+        assert main([*clips, "--json"]) == 0
+        results = json.loads(capsys.readouterr().out)
+        heard = [bool(names & {score["label"] for score in result["scores"]}) for result in results]
+        assert sum(heard) >= 6, label

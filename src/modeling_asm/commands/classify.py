@@ -1,5 +1,6 @@
 """The command `asm-classify`: label audio files of any format, length, sampling rate and number of channels.
 
+    asm-classify recording.wav
     asm-classify --model my-model recording.wav another.flac
     asm-classify --model my-model --timestamps --plot meeting.png meeting.mp3
     cat recording.wav | asm-classify --model my-model --json -
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 from ..audio.sources import spool
 from ..export.onnx_runtime import ASMOnnxClassifier
 from ..figures import check_picture
+from ..general import find_encoder
 from ..loading import load_pipeline
 from ..pipeline_asm import ASMAudioClassificationPipeline
 from ..plots import plot_windows
@@ -34,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="asm-classify", description="Classify audio files.", epilog=EXIT_STATUS)
     parser.add_argument("files", nargs="+", help="Audio files or URLs; - for standard input.")
-    parser.add_argument("--model", required=True, help="Folder of a checkpoint, its name on the Hub, or an ONNX file.")
+    parser.add_argument(
+        "--model",
+        help="Folder of a checkpoint, its name on the Hub, or an ONNX file (default: a general encoder, which knows "
+        "AudioSet's 527 labels).",
+    )
     parser.add_argument("--top_k", type=int, default=3, help="Number of labels to print (default: %(default)s).")
     parser.add_argument("--timestamps", action="store_true", help="Print the scores of each window.")
     output = parser.add_mutually_exclusive_group()
@@ -55,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}.")
     if args.plot and len(args.files) > 1:
         parser.error(f"--plot draws one file, got {len(args.files)}. Run the command once per file.")
-    if args.device and args.model.endswith(".onnx"):
+    onnx = args.model is not None and args.model.endswith(".onnx")
+    if args.device and onnx:
         parser.error(f"--device is for checkpoints, got the ONNX file {args.model}. Leave it out.")
     if args.files.count("-") > 1:
         parser.error("Standard input can only be read once.")
@@ -64,8 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     quiet_libraries()
     try:
-        onnx = args.model.endswith(".onnx")
-        classifier = ASMOnnxClassifier(args.model) if onnx else load_pipeline(args.model, args.device)
+        model = args.model or find_encoder()
+        classifier = ASMOnnxClassifier(model) if onnx else load_pipeline(model, args.device)
         results = classify(classifier, args)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)

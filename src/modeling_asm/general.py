@@ -1,0 +1,26 @@
+"""The general encoders that come with the package: they tag any sound, and are a start for other tasks."""
+
+from pathlib import Path
+
+
+ENCODERS = Path(__file__).with_name("encoders")
+DEFAULT_ENCODER = "asm-small-general"
+
+
+def find_encoder(name: str = DEFAULT_ENCODER) -> str:
+    """Return the folder of a general encoder.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    folder = ENCODERS / name
+    if not (folder / "config.json").is_file():
+        known = sorted(path.name for path in ENCODERS.glob("*") if (path / "config.json").is_file())
+        raise FileNotFoundError(
+            f"There is no general encoder {name!r} in {str(ENCODERS)!r}, only {known}. On Windows, a clone needs "
+            "`git config core.symlinks true`."
+        )
+    return str(folder)

@@ -1,0 +1,59 @@
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def make_set(folder, splits: tuple[str, ...], columns: dict[str, list[str]], clips: int = 24):
+    """Low and high tones, in turns; other columns repeat their values."""
+    rng = np.random.default_rng(0)
+    for split in splits:
+        (folder / split).mkdir(parents=True)
+        with open(folder / split / "metadata.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("file_name", "label", *columns))
+            for number in range(clips):
+                wave = 0.3 * np.sin(2 * np.pi * (300, 3000)[number % 2] * np.arange(4000) / 16000 + rng.uniform(0, 6))
+                soundfile.write(folder / split / f"{number}.wav", wave, 16000)
+                label = ("low", "high")[number % 2]
+                writer.writerow((f"{number}.wav", label, *(row[number // 2 % len(row)] for row in columns.values())))
+
+
+@pytest.fixture
+def scores(run, checkpoint, tmp_path) -> dict:
+    make_set(tmp_path / "data" / "casia", ("train",), {"speaker": ["a", "b", "c"]})
+    make_set(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
+    arguments = ("--data_dir", tmp_path / "data", "--model", checkpoint, "--output", tmp_path / "out.json")
+    outcome = run("evaluate_encoder.py", *arguments)
+    assert outcome.error is None
+    assert "environmental_sounds: skipped" in outcome.stdout
+    assert "| drum_sounds | 5 | " in outcome.stdout
+    return json.loads((tmp_path / "out.json").read_text())["accuracy"]
+
+
+def test_each_group_is_tested_once_and_a_split_alone(scores):
+    assert (scores["casia"]["clips"], scores["casia"]["tested"]) == (24, 24)
+    assert (scores["drum_sounds"]["clips"], scores["drum_sounds"]["tested"]) == (48, 24)
+    assert set(scores["drum_sounds"]["log-mel"]) == {"1", "5", "20", "all"}
+    for name in ("checkpoint", "log-mel"):
+        assert scores["casia"][name]["all"]["accuracy"] > 0.9
+        few = scores["drum_sounds"][name]["5"]
+        assert few["low"] <= few["accuracy"] <= few["high"]
+
+
+def test_a_probe_is_never_fitted_to_what_it_is_tested_on(repository):
+    """Embeddings that tell the group, and not the label, are worth nothing."""
+    sys.path.append(str(repository / "research"))
+    from evaluate_encoder import Clips, few, probe
+
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 2, 120), np.repeat(np.arange(3), 40)
+    of_groups = np.eye(3)[groups] + 0.1 * rng.standard_normal((120, 3))
+    assert probe(of_groups, Clips([], labels, groups, ["a", "b"]))["accuracy"] < 0.7
+    of_labels = np.eye(2)[labels] + 0.1 * rng.standard_normal((120, 2))
+    clips = Clips([], labels, np.where(groups == 2, 0, -1), ["a", "b"])
+    assert probe(of_labels, clips)["accuracy"] == 1
+    assert few(of_labels, clips, 5)["accuracy"] == 1
