@@ -26,7 +26,7 @@ LAYERS = [
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
-    "general loading measuring.timing measuring.cost measuring.environment measuring",
+    "general loading embeddings measuring.timing measuring.cost measuring.environment measuring",
     "training.linear_heads training.metrics training.tasks training.augmentation training.arguments training.frontend "
     "training.run_folder training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "
@@ -43,8 +43,8 @@ LAYERS = [
     "training.distillation.encoder "
     "training.distillation.run training.distillation",
     "training.run training.experiments prediction",
-    "commands.console commands.classify commands.convert commands.distil commands.explain commands.export "
-    "commands.predict commands.stats commands.train commands",
+    "commands.console commands.classify commands.convert commands.distil commands.embed commands.explain "
+    "commands.export commands.predict commands.stats commands.train commands",
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 

@@ -1,6 +1,7 @@
 """The command `asm-classify`: label audio files of any format, length, sampling rate and number of channels.
 
     asm-classify recording.wav
+    asm-classify --similar recordings recording.wav
     asm-classify --model my-model recording.wav another.flac
     asm-classify --model my-model --timestamps --plot meeting.png meeting.mp3
     cat recording.wav | asm-classify --model my-model --json -
@@ -16,9 +17,12 @@ import json
 import os
 import sys
 
+import numpy as np
 from tqdm.auto import tqdm
 
+from ..audio.files import AudioFileError
 from ..audio.sources import spool
+from ..embeddings import Embedder, SimilarRecordings, embed_folder
 from ..export.onnx_runtime import ASMOnnxClassifier
 from ..figures import check_picture
 from ..general import find_encoder
@@ -42,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         "AudioSet's 527 labels).",
     )
     parser.add_argument("--top_k", type=int, default=3, help="Number of labels to print (default: %(default)s).")
+    parser.add_argument(
+        "--similar", metavar="FOLDER", help="Print the most similar recordings in a folder instead of labels."
+    )
     parser.add_argument("--timestamps", action="store_true", help="Print the scores of each window.")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="Print machine-readable output: one list of objects.")
@@ -64,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     onnx = args.model is not None and args.model.endswith(".onnx")
     if args.device and onnx:
         parser.error(f"--device is for checkpoints, got the ONNX file {args.model}. Leave it out.")
+    if args.similar and (onnx or args.timestamps or args.plot):
+        parser.error(
+            "--similar compares embeddings of whole recordings: it takes no ONNX file, --timestamps or --plot."
+        )
     if args.files.count("-") > 1:
         parser.error("Standard input can only be read once.")
 
@@ -72,8 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
     quiet_libraries()
     try:
         model = args.model or find_encoder()
-        classifier = ASMOnnxClassifier(model) if onnx else load_pipeline(model, args.device)
-        results = classify(classifier, args)
+        if args.similar:
+            results = find_similar(model, args)
+        else:
+            classifier = ASMOnnxClassifier(model) if onnx else load_pipeline(model, args.device)
+            results = classify(classifier, args)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)
         return 2
@@ -108,6 +122,30 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
         plot_windows(args.plot, sources[0], classifier.feature_extractor, windows, args.channel)
         for part in results[0].get("windows", results):
             part["scores"] = part["scores"][: args.top_k]
+    return results
+
+
+def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
+    """Return for each file its name with the most similar recordings in a folder, as labels and scores, or an error.
+
+    Raises:
+        OSError: If there is no such folder or checkpoint.
+        ValueError: If it has no recording that can be read.
+    """
+    embedder = Embedder(model, args.device or "cpu", args.window_overlap)
+    embeddings, errors = embed_folder(args.similar, embedder, args.channel)
+    for error in errors:
+        print(f"asm-classify: {one_line(error)}", file=sys.stderr)
+    similar = SimilarRecordings(list(embeddings), np.stack([row.vector for row in embeddings.values()]))
+    results = []
+    for file in args.files:
+        try:
+            source = standard_input(twice=False) if file == "-" else file
+            pairs = similar.find(embedder(source, args.channel).vector, args.top_k)
+        except (AudioFileError, ValueError) as error:
+            results.append({"file": file, "error": str(error)})
+        else:
+            results.append({"file": file, "scores": [{"label": name, "score": score} for name, score in pairs]})
     return results
 
 
