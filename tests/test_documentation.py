@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from modeling_asm import ASM_SIZES, ASMConfig
-from modeling_asm.commands import predict, train
+from modeling_asm.commands import distil, predict, train
 from modeling_asm.training.arguments import ArgumentParser
 
 
@@ -87,8 +87,8 @@ def test_code_runs(page, desk, capsys):
 
 def options_of(command: str) -> set[str]:
     """The options that a command knows."""
-    if command in ("asm-train", "asm-predict"):
-        module = {"asm-train": train, "asm-predict": predict}[command]
+    if command in ("asm-distil", "asm-predict", "asm-train"):
+        module = {"asm-distil": distil, "asm-predict": predict, "asm-train": train}[command]
         parser = ArgumentParser(module.GROUPS)
     else:
         made, original = [], argparse.ArgumentParser.parse_args

@@ -14,6 +14,10 @@ import soundfile
 import yaml
 from hub import run_with_hub, running_hub
 
+from modeling_asm import ASMConfig, ASMForAudioClassification
+from modeling_asm.commands import distil
+from modeling_asm.training.arguments import parse_arguments
+
 
 pytestmark = pytest.mark.slow
 
@@ -258,3 +262,15 @@ def test_a_recipe_says_what_was_not_checked(name):
     assert text.startswith("# ")
     recorded = name.startswith(("speech_commands_clips", "spoken_digits", "drum_sounds"))
     assert ("# Verified:" in text and "Not verified:" in text) != recorded
+
+
+@pytest.mark.parametrize(("name", "most"), [("general_small", 2_500_000)])
+def test_recipes_of_encoders(name, most, tmp_path):
+    """Their arguments are known, and their students as small as they should be."""
+    recipe = str(RECIPES / "encoders" / f"{name}.yaml")
+    own = ["--pool", "pool", "--bank", "bank", "--output_dir", str(tmp_path)]
+    args, training = parse_arguments(distil.GROUPS, [recipe, *own], "asm-distil")
+    assert set(args.teachers) == {"mn04", "speech"}
+    config = ASMConfig(**args.model, num_labels=527)
+    assert sum(parameter.numel() for parameter in ASMForAudioClassification(config).parameters()) <= most
+    assert training.max_steps > 0
