@@ -13,10 +13,10 @@ from .configuration_asm import ASMConfig
 
 def projection_geometry(config: ASMConfig) -> dict[str, tuple[int, int]]:
     """Return kernel size and stride of the patch projection, on the rows and columns that the stem leaves."""
-    rows, (patch_bins, patch_frames) = 2 ** len(config.stem_channels), config.patch_shape
+    (bins, frames), (patch_bins, patch_frames) = config.stem_stride, config.patch_shape
     return {
-        "kernel_size": (patch_bins // rows, patch_frames),
-        "stride": (config.frequency_stride // rows, config.time_stride),
+        "kernel_size": (patch_bins // bins, patch_frames // frames),
+        "stride": (config.frequency_stride // bins, config.time_stride // frames),
     }
 
 

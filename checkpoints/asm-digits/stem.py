@@ -27,18 +27,19 @@ class ASMBatchNorm2d(nn.BatchNorm2d):
 class ASMStem(nn.Sequential):
     """Convolutions before the patches (https://arxiv.org/abs/2106.14881); not part of the paper's model.
 
-    Each is 3x3 with batch normalisation and GELU. It halves the mel bins and keeps the frames.
+    Each is 3x3 with batch normalisation and GELU. It halves the mel bins, and keeps the frames or takes every n-th.
     """
 
     def __init__(self, config: ASMConfig):
         widths = [1, *config.stem_channels]
+        strides = config.stem_time_strides or [1] * len(config.stem_channels)
         super().__init__(
             *(
                 nn.Sequential(
-                    nn.Conv2d(before, after, kernel_size=3, stride=(2, 1), padding=1, bias=False),
+                    nn.Conv2d(before, after, kernel_size=3, stride=(2, stride), padding=1, bias=False),
                     ASMBatchNorm2d(after),
                     nn.GELU(),
                 )
-                for before, after in zip(widths, config.stem_channels)
+                for before, after, stride in zip(widths, config.stem_channels, strides)
             )
         )

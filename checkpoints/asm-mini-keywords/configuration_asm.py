@@ -5,6 +5,7 @@
 
 import difflib
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import NamedTuple
@@ -19,6 +20,7 @@ logger = logging.get_logger(__name__)
 
 HIDDEN_ACTS = ("gelu", "mish", "silu", "swish", "acon_c")
 ACON_C_INITS = ("swish", "random")
+POOLINGS = ("mean", "mean_std")
 WINDOW_AGGREGATIONS = ("mean", "max", "logits")
 # Names that transformers passes or saves in addition to the fields; any other unknown name is taken for a typo.
 ACCEPTED_NAMES = (
@@ -64,8 +66,11 @@ class ASMConfig(PreTrainedConfig):
     Args:
         hidden_size: Width of a token, in channels.
         num_hidden_layers: Number of Mixer layers.
-        token_mixing: How a layer mixes tokens: `"mlp"`, the paper's token-mixing MLP.
+        token_mixing: How a layer mixes tokens: `"mlp"`, the paper's token-mixing MLP, or `"conv"`, a convolution of
+            each channel and the mean over all tokens. The latter has the same weights at every place, so that a window
+            of any length keeps them.
         tokens_mlp_dim: Hidden width of the token-mixing MLP.
+        token_kernel_size: Size of the kernel of `"conv"`, odd: tokens along frequency, and along time.
         channels_mlp_dim: Hidden width of the channel-mixing MLP.
         hidden_act: Activation in both MLPs: `"gelu"`, `"mish"`, `"silu"` (or its synonym `"swish"`) or `"acon_c"`.
         acon_c_init: Initial values of Acon-C's `p1` and `p2`: `"swish"` (1 and 0, so that it starts as Swish) or
@@ -83,6 +88,11 @@ class ASMConfig(PreTrainedConfig):
         stem_channels: Output channels of 3x3 convolutions before the patches. Each halves the mel bins and keeps the
             frames, so with `n` of them, `num_mel_bins`, the patch height and `frequency_stride` must be multiples of
             `2**n`. The paper's model has none.
+        stem_time_strides: Frames to which each of these convolutions moves on, so that fewer are left; by default 1.
+            `max_length`, the patch width and `time_stride` must be multiples of their product.
+        pooling: What the classifier gets of the tokens of a window: their `"mean"`, or `"mean_std"`, mean and standard
+            deviation.
+        pooling_dim: Channels to which each token is mapped before it is pooled; by default, the tokens are pooled.
         window_overlap: Fraction of a window that overlaps with the next, when a clip is longer than one window.
         window_aggregation: How the windows of a clip become one prediction: `"mean"` of their scores (probabilities,
             or the values of a regression), their `"max"`, or the mean of their `"logits"`.
@@ -107,6 +117,7 @@ class ASMConfig(PreTrainedConfig):
     num_hidden_layers: int = 12
     token_mixing: str = "mlp"
     tokens_mlp_dim: int = 384
+    token_kernel_size: list[int] | tuple[int, ...] = (1, 9)
     channels_mlp_dim: int = 3072
     hidden_act: str = "gelu"
     acon_c_init: str = "swish"
@@ -120,6 +131,9 @@ class ASMConfig(PreTrainedConfig):
     max_length: int = 1024
     num_mel_bins: int = 128
     stem_channels: list[int] | tuple[int, ...] = ()
+    stem_time_strides: list[int] | tuple[int, ...] = ()
+    pooling: str = "mean"
+    pooling_dim: int | None = None
     window_overlap: float | int = 0.5
     window_aggregation: str = "mean"
 
@@ -135,6 +149,16 @@ class ASMConfig(PreTrainedConfig):
     def patch_shape(self) -> tuple[int, int]:
         """Size of a patch: (mel bins, frames)."""
         return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else tuple(self.patch_size)
+
+    @property
+    def stem_stride(self) -> tuple[int, int]:
+        """Mel bins and frames that one value after the stem stands for."""
+        return 2 ** len(self.stem_channels), math.prod(self.stem_time_strides)
+
+    @property
+    def pooled_size(self) -> int:
+        """Length of the vector that the classifier gets."""
+        return (self.pooling_dim or self.hidden_size) * (2 if self.pooling == "mean_std" else 1)
 
     @property
     def patch_grid(self) -> tuple[int, int]:
@@ -188,8 +212,18 @@ class ASMConfig(PreTrainedConfig):
                     f"`{name}`={getattr(self, name)}. Allowed are sides of 1 to {getattr(self, name)}."
                 )
 
+    def validate_tokens(self):
+        """Check the kernel of a token convolution, and the width of what is pooled."""
+        if len(self.token_kernel_size) != 2 or any(side < 1 or side % 2 == 0 for side in self.token_kernel_size):
+            raise ValueError(
+                "`token_kernel_size` must be two odd numbers of tokens (frequency, time), got "
+                f"{self.token_kernel_size}."
+            )
+        if self.pooling_dim is not None and self.pooling_dim < 1:
+            raise ValueError(f"`pooling_dim` must be at least 1 or None, got {self.pooling_dim}.")
+
     def validate_stem(self):
-        """Check that the stem can halve mel bins, patch height and stride without a remainder."""
+        """Check that the stem divides mel bins, frames, patches and strides without a remainder."""
         if any(channels < 1 for channels in self.stem_channels):
             raise ValueError(f"`stem_channels` must be positive integers, got {self.stem_channels}.")
         step = 2 ** len(self.stem_channels)
@@ -200,11 +234,24 @@ class ASMConfig(PreTrainedConfig):
                     f"`{name}` of {size} mel bins is not a multiple of {step}, which the {len(self.stem_channels)} "
                     "convolutions of `stem_channels` need. Change it, or use fewer convolutions."
                 )
+        strides = self.stem_time_strides
+        if strides and (len(strides) != len(self.stem_channels) or min(strides) < 1):
+            raise ValueError(
+                f"`stem_time_strides` must be a positive integer for each of the {len(self.stem_channels)} "
+                f"convolutions of `stem_channels`, got {strides}."
+            )
+        sides = (self.max_length, self.patch_shape[1], self.time_stride)
+        for name, size in zip(("max_length", "patch_size", "time_stride"), sides):
+            if size % self.stem_stride[1]:
+                raise ValueError(
+                    f"`{name}` of {size} frames is not a multiple of {self.stem_stride[1]}, the product of "
+                    "`stem_time_strides`. Change one of them."
+                )
 
     def validate_choices(self):
         """Check the fields that take one of a few values."""
         choices = {"hidden_act": HIDDEN_ACTS, "acon_c_init": ACON_C_INITS, "problem_type": PROBLEM_TYPES}
-        choices["window_aggregation"] = WINDOW_AGGREGATIONS
+        choices |= {"window_aggregation": WINDOW_AGGREGATIONS, "pooling": POOLINGS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")

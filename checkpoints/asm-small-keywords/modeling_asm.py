@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 from .configuration_asm import ASMConfig
 from .cpu_blocks import run_layer
-from .mixing import ASMAconC, ASMChannelMixing, make_token_mixing
+from .mixing import ASMAconC, ASMChannelMixing, ASMPooling, ASMTokenConvolution, make_token_mixing
 from .resizing import projection_geometry, resize_projection, resize_tokens
 from .scoring import ClipLogits, predict_clip
 from .stem import ASMStem
@@ -123,6 +123,8 @@ class ASMPreTrainedModel(PreTrainedModel):
                 nn.init.ones_(module.p1)
                 nn.init.zeros_(module.p2)
             nn.init.ones_(module.beta)
+        elif isinstance(module, ASMTokenConvolution):
+            nn.init.zeros_(module.mean_weight)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
@@ -194,7 +196,7 @@ class ASMPreTrainedModel(PreTrainedModel):
         matrix, density = resize_tokens(old, new, stretch)
         self.base_model.patch_embeddings.resize(new)
         for layer in self.base_model.layers:
-            layer.token_mixing.resize(matrix, density)
+            layer.token_mixing.resize(new, matrix, density)
         for module in self.modules():
             if getattr(module, "config", None) is old:
                 module.config = new
@@ -221,7 +223,7 @@ class ASMPreTrainedModel(PreTrainedModel):
 
 
 class ASMModel(ASMPreTrainedModel):
-    """The Mixer without a head: patch embeddings, layers, a final LayerNorm, and the mean over the tokens.
+    """The Mixer without a head: patch embeddings, layers, a final LayerNorm, and the pooling of the tokens.
 
     Token mixing depends on position, so there is no position embedding. There is no class or distillation token.
     """
@@ -234,6 +236,7 @@ class ASMModel(ASMPreTrainedModel):
             ASMLayer(config, config.drop_path_rate * index / last) for index in range(config.num_hidden_layers)
         )
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pooling = ASMPooling(config)
         self.post_init()
 
     def get_input_embeddings(self) -> ASMPatchEmbeddings:
@@ -256,8 +259,9 @@ class ASMModel(ASMPreTrainedModel):
 
         Returns:
             `last_hidden_state` of shape `(batch_size, num_patches, hidden_size)`, after the final LayerNorm;
-            `pooler_output` of shape `(batch_size, hidden_size)`, its mean over the patches; and, if requested,
-            `hidden_states`: the patch embeddings and the output of each layer, `num_hidden_layers + 1` tensors.
+            `pooler_output` of shape `(batch_size, pooled_size)`, by default its mean over the patches; and,
+            if requested, `hidden_states`: the patch embeddings and the output of each layer, `num_hidden_layers + 1`
+            tensors.
 
         Raises:
             ValueError: If `input_values` does not have the configuration's number of frames and mel bins.
@@ -272,14 +276,14 @@ class ASMModel(ASMPreTrainedModel):
         last_hidden_state = self.layernorm(hidden_states)
         outputs = BaseModelOutputWithPooling(
             last_hidden_state=last_hidden_state,
-            pooler_output=last_hidden_state.mean(dim=1),
+            pooler_output=self.pooling(last_hidden_state),
             hidden_states=tuple(recorded) if wanted else None,
         )
         return outputs if self._returns_dict(return_dict) else outputs.to_tuple()
 
 
 class ASMForAudioClassification(ASMPreTrainedModel):
-    """ASM with a linear classifier on the mean of its tokens."""
+    """ASM with a linear classifier on its pooled tokens."""
 
     # The losses are means over the batch, so Trainer has to divide them by its accumulation steps. Because `forward`
     # takes `**kwargs`, it would otherwise assume that they are already divided by `num_items_in_batch`.
@@ -290,7 +294,7 @@ class ASMForAudioClassification(ASMPreTrainedModel):
         self.num_labels = config.num_labels
         self.audio_spectrogram_mixer = ASMModel(config)
         self.audio_spectrogram_mixer._has_head = True
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.pooled_size, config.num_labels)
         self.post_init()
 
     def freeze_base_model(self):

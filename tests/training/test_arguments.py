@@ -150,3 +150,11 @@ def test_the_nearest_argument(given):
         parse(given)
     name = given.partition("=")[0]
     assert str(stop.value) == f"asm-test: There is no argument '{name}'; did you mean '--learning_rate'?"
+
+
+def test_a_published_command_has_no_paths_in_its_json():
+    teachers = '{"mn04": {"weights": "/home/me/teachers/mn04.safetensors", "type": "efficientat"}}'
+    command = describe_command("asm-distil", ["--teachers", teachers])
+    assert '"weights": "mn04.safetensors"' in command
+    assert "/home" not in command
+    assert '"type": "efficientat"' in command

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -133,6 +134,8 @@ def describe_command(program: str, argv: list[str]) -> str:
 
 
 def without_folders(flag: str, value: str) -> str:
-    """Return the name of a file or folder without its path, and any other value unchanged."""
+    """Return the name of a file or folder without its path, also in JSON, and any other value unchanged."""
+    if value.startswith("{"):
+        return re.sub(r'(?<=")/(?:[^"/]+/)+(?=[^"/]+")', "", value)
     is_path = flag in SOURCES_AND_TARGETS or os.path.isabs(value) or os.path.exists(value)
     return (os.path.basename(os.path.normpath(value)) or value) if is_path and value else value

@@ -120,7 +120,7 @@ def run_distillation(
     if checkpoint:
         average.load(checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
-    losses = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items()}
+    losses = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items() if name != "epoch"}
     if not trainer.is_world_process_zero():
         return {"metrics": losses}
     run = {"command": command, "metrics": losses, "log": trainer.state.log_history}
