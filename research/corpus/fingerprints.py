@@ -74,7 +74,7 @@ class FingerprintIndex:
 
     def __init__(self, recordings: dict[str, np.ndarray]):
         self.names = list(recordings)
-        self.counts = np.array([len(pairs) for pairs in recordings.values()])
+        self.counts = np.array([len(pairs) for pairs in recordings.values()], np.int64)
         numbers = np.repeat(np.arange(len(self.names)), self.counts)
         pairs = np.concatenate(list(recordings.values())) if recordings else np.zeros((0, 2), np.int64)
         order = np.argsort(pairs[:, 0], kind="stable")

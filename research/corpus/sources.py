@@ -7,6 +7,7 @@ import datasets
 from items import Item
 
 from modeling_asm.audio.listing import list_recordings
+from modeling_asm.training.data.loading import DataArguments, StreamedAudio, load_hub_dataset
 
 
 SPLITS = ("train", "validation", "test")  # folders that are named with the data set they belong to
@@ -31,12 +32,9 @@ def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
 def read_hub(name: str, kind: str, licence: str, limit: int) -> Iterator[Item]:
     """Yield the first clips of a data set on the Hub, `owner/name` or `owner/name:configuration`, streamed."""
     repository, _, configuration = name.partition(":")
-    splits = datasets.load_dataset(repository, configuration or None, streaming=True)
-    split = next(iter(splits.values())) if isinstance(splits, dict) else splits
+    args = DataArguments(dataset_name=repository, dataset_config=configuration or None, streaming=True)
+    split = next(iter(load_hub_dataset(args).values()))
     column = next(key for key, feature in split.features.items() if isinstance(feature, datasets.Audio))
-    split = split.cast_column(column, datasets.Audio(decode=False))
-    for number, row in enumerate(split.take(limit)):
-        audio = row[column]
-        content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"])
-        yield Item(f"{name}/{number:07d}", repository, (split.info.version and str(split.info.version)) or "", licence,
-                   kind, content)  # fmt: skip
+    for number, row in enumerate(split.cast_column(column, StreamedAudio(decode=False)).take(limit)):
+        content = row[column]["bytes"] or Path(row[column]["path"])
+        yield Item(f"{name}/{number:07d}", repository, "", licence, kind, content)

@@ -33,7 +33,7 @@ def codec(wave: np.ndarray) -> np.ndarray:
         lambda wave: 0.1 * wave,
         lambda wave: np.concatenate([np.zeros(3210, np.float32), wave]),
         lambda wave: wave[8000:24000],
-        lambda wave: wave + 0.02 * np.random.default_rng(9).standard_normal(len(wave)),
+        lambda wave: wave + 0.005 * np.random.default_rng(9).standard_normal(len(wave)),
         lambda wave: np.round(wave * 127) / 127,
         codec,
         lambda wave: np.concatenate([sound(77), wave]),

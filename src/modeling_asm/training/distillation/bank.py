@@ -25,7 +25,7 @@ from .mixtures import MixtureMaker, MixtureSettings
 
 BANK_FILE, FEATURES = "bank.json", "features"
 MIXTURES_PER_SHARD, MIXTURES_PER_BATCH = 512, 8  # batches that stay in a cache are the fastest
-FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift")
+FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "do_normalize")
 
 
 def describe_bank(

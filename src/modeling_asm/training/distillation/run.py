@@ -65,8 +65,8 @@ def make_maker(pool: str, settings: str, share: float, seed: int, validation: bo
 
 @cache
 def make_labellers(front_end: str, teachers: str) -> tuple[ASMFeatureExtractor, list[Teacher]]:
-    """Return the feature extractor and the teachers."""
-    return ASMFeatureExtractor(**json.loads(front_end)), load_teachers(json.loads(teachers))
+    """Return the feature extractor of the bank, which gives log-mel energies as they are, and the teachers."""
+    return ASMFeatureExtractor(**json.loads(front_end), do_normalize=False), load_teachers(json.loads(teachers))
 
 
 def run_distillation(
