@@ -7,6 +7,7 @@ files. A run that was interrupted continues. What is left out is in `left_out.js
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -92,6 +93,14 @@ def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple
     return fonts, scores
 
 
+def digest_never(args: argparse.Namespace) -> str:
+    """Return a digest of what the corpus must not have anything like: another list is fingerprinted anew."""
+    packages = read_packages(args.packages) if args.packages else []
+    names = [str(Path(folder).resolve()) for folder in args.never]
+    names += [package.sha256 for package in packages if package.never]
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
 def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> FingerprintIndex:
     """Fingerprint the recordings that the corpus must not have anything like; kept in a file for the next run."""
     if path.is_file():
@@ -174,7 +183,7 @@ def make_corpus(args: argparse.Namespace):
     done = set(finished.read_text().splitlines()) if finished.is_file() else set()
     with ProcessPoolExecutor(args.num_processes) as executor:
         prepare_all = Preparer(executor, args.max_seconds, 8 * args.num_processes)
-        index = index_never(args, prepare_all, folder / "never.npz")
+        index = index_never(args, prepare_all, folder / f"never-{digest_never(args)}.npz")
         for name, items in find_items(args, done, never=False):
             try:
                 add_source(writer, name, prepare_all(item for item in items if item.name not in writer), index)

@@ -88,6 +88,17 @@ def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
 
 
+def test_another_list_of_what_must_not_be_there_is_fingerprinted_anew(make, recordings, tmp_path):
+    (tmp_path / "more").mkdir()
+    shutil.copy(recordings / "mine" / "b.wav", tmp_path / "more" / "b.wav")
+    assert make("--synthesise", "textures", "0.001", "--never", recordings / "theirs").returncode == 0
+    arguments = ["--folder", "effects", "CC0", recordings / "mine", "--never", recordings / "theirs", tmp_path / "more"]
+    assert make(*arguments).returncode == 0
+    names = [recording.name for recording in AudioPool(tmp_path / "corpus").recordings]
+    assert "mine/a.wav" in names
+    assert "mine/b.wav" not in names
+
+
 def test_a_data_set_as_on_the_hub(make, recordings, tmp_path):
     result = make("--hub", "effects", "CC0", recordings / "mine", "--clips_per_hub_set", "2")
     assert result.returncode == 0, result.stderr

@@ -11,7 +11,6 @@ SAMPLING_RATE = 16000  # hertz
 FRAME_SECONDS, WINDOW_FRAMES, HOP_FRAMES = 0.01, 76, 8  # of the mel bands
 NUM_MEL_BINS, EMBEDDING_SIZE = 32, 96
 SAMPLE_SCALE = 2**15  # it expects the range of 16-bit integers
-SILENT = 1e-5  # its mel bands of digital silence are not finite in every version of ONNX Runtime
 
 
 class SpeechEmbedding:
