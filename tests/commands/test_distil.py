@@ -34,4 +34,4 @@ def test_help(capsys):
         distil.main(["--help"])
     text = capsys.readouterr().out
     assert "Teach a general audio encoder what trained networks say of unlabelled audio." in text
-    assert "--num_mixtures" in text
+    assert "--mixtures" in text

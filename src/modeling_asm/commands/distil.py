@@ -20,7 +20,7 @@ GROUPS = {
     "distillation": DistillationArguments,
     "training (transformers' TrainingArguments)": DistillationTrainingArguments,
 }
-ESSENTIAL = ("pool", "bank", "output_dir", "teachers", "num_mixtures", "max_steps", "learning_rate")
+ESSENTIAL = ("pool", "bank", "output_dir", "teachers", "mixtures", "max_steps", "learning_rate")
 
 
 def main(arguments: list[str] | None = None) -> int:

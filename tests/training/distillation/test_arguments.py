@@ -9,9 +9,9 @@ GIVEN = {"pool": "pool", "bank": "bank", "teachers": '{"mn04": {"type": "efficie
 
 
 def test_mappings_are_yaml_or_json():
-    args = DistillationArguments(**GIVEN, model="{hidden_size: 96}", mixtures=json.dumps({"gap": 0.5}))
+    args = DistillationArguments(**GIVEN, model="{hidden_size: 96}", mixtures=json.dumps({"all": {"number": 8}}))
     assert args.model == {"hidden_size": 96}
-    assert args.mixtures == {"gap": 0.5}
+    assert args.mixtures == {"all": {"number": 8}}
     assert args.teachers == {"mn04": {"type": "efficientat"}}
 
 
@@ -23,8 +23,12 @@ def test_mappings_are_yaml_or_json():
         ({"teachers": "{}"}, "Set --teachers: a general encoder learns from at least one."),
         ({"model": "[96]"}, "--model is '[96]', expected names and values as YAML or JSON."),
         ({"model": "{a: b: c}"}, "--model is '{a: b: c}', expected names and values as YAML or JSON."),
-        ({"mixtures": "{seconds: 3}"}, "--mixtures sets 'seconds', which `max_length` of --model determines."),
-        ({"mixtures": "{gapp: 3}"}, "--mixtures sets 'gapp', expected some of ['alone', 'equalizer', "),
+        ({"mixtures": "{}"}, "--mixtures names no part of the bank."),
+        ({"mixtures": "{gap: 3}"}, "--mixtures gap: 3, expected the `number` of its mixtures and their settings."),
+        ({"mixtures": "{all: {number: 0}}"}, "--mixtures all: {'number': 0}, expected the `number` of its mixtures"),
+        ({"mixtures": "{../all: {number: 8}}"}, "--mixtures ../all: the name of a part becomes that of a folder"),
+        ({"mixtures": "{all: {number: 8, seconds: 3}}"}, "--mixtures all sets 'seconds', which `max_length` of"),
+        ({"mixtures": "{all: {number: 8, gapp: 3}}"}, "--mixtures all sets 'gapp', expected some of ['alone', 'eq"),
         ({"augmentation": "{noise: 3}"}, "--augmentation sets 'noise', expected some of ['equalizer', "),
     ],
     ids=lambda value: str(value)[:24],

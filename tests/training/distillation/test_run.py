@@ -43,7 +43,7 @@ def distil(pool_folder, teacher_folder, tmp_path, monkeypatch):
     def call(folder="student", training=None, **changes) -> dict:
         teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
         options = {"pool": str(pool_folder), "bank": str(tmp_path / "bank"), "model": json.dumps(STUDENT)}
-        options |= {"teachers": json.dumps(teachers), "num_mixtures": 64, "num_validation": 32, "num_processes": 1}
+        options |= {"teachers": json.dumps(teachers), "mixtures": "{all: {number: 64}}", "num_validation": 32, "num_processes": 1}
         options |= {"validation_share": 0.3, **changes}
         training = {"max_steps": 12, "per_device_train_batch_size": 16, "use_cpu": True, "disable_tqdm": True,
                     "warmup_steps": 2, "save_steps": 4, **(training or {})}  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_bank_of_another_pool(distil, pool_folder, tmp_path):
 def test_the_bank_has_energies_and_the_encoder_their_mean_and_deviation(distil, tmp_path):
     """So that decibels of the augmentation are decibels, and the encoder hears what the student heard."""
     distil()
-    shards = sorted((tmp_path / "bank" / "train").glob("*.safetensors"))
+    shards = sorted((tmp_path / "bank" / "all" / "train").glob("*.safetensors"))
     features = torch.cat([load_file(shard)["features"].float() for shard in shards])
     assert features.min() < -10  # log-mel energies, not normalised ones
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "student")

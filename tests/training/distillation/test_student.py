@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from modeling_asm import ASMForAudioClassification
-from modeling_asm.training.distillation.student import Statistics, Student, fold_statistics
+from modeling_asm.training.distillation.student import (
+    Statistics,
+    Student,
+    add_means,
+    fold_statistics,
+    means_of,
+)
 from modeling_asm.training.teachers.targets import Target
 
 
@@ -53,6 +59,15 @@ def test_a_slow_teacher_gets_the_mean_of_the_tokens_around():
     slow = Target("slow.steps", 2, hop=0.08, first=0.06)
     matrix = make(config, [LOGITS, slow]).align(slow, 1, torch.zeros(1, 4, 8))
     torch.testing.assert_close(matrix, torch.tensor([[0.25, 0.5, 0.25, 0.0]]), atol=1e-5, rtol=0)
+
+
+def test_the_mean_along_time_is_learned_from_the_pooled_output(config, input_values):
+    assert [(target.name, target.size, target.hop) for target in means_of(TARGETS)] == [("loud.steps_mean", 2, 0)]
+    student, targets = make(config, TARGETS + means_of(TARGETS)), batch()
+    torch.testing.assert_close(add_means(targets)["loud.steps_mean"], targets["loud.steps"].mean(1))
+    given = student.heads["loud_steps_mean"](student.model.audio_spectrogram_mixer(input_values).pooler_output)
+    expected = ((given - (targets["loud.steps"].mean(1) - 3) / 2) ** 2).mean()
+    torch.testing.assert_close(student(input_values, targets)["loud.steps_mean"], expected)
 
 
 def test_everything_learns(config, input_values):

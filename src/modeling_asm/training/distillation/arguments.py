@@ -1,5 +1,6 @@
 """The arguments of a distillation: what is learned, from whom, and how the student is trained."""
 
+import re
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -26,11 +27,18 @@ class DistillationArguments:
         "Teachers by name: their `type`, files and settings, and the `loss_weights` of their targets."
     )
     model: str = mapping("Fields of the ASMConfig of the student.")
-    mixtures: str = mapping("Fields of MixtureSettings.")
+    mixtures: str = field(
+        default="{all: {number: 100000}}",
+        metadata={
+            "help": "Parts of the bank by name: their `number` of mixtures, and fields of MixtureSettings "
+            "(default: %(default)s)."
+        },
+    )
     augmentation: str = mapping("Fields of StudentAugmentation.")
     start: str | None = field(default=None, metadata={"help": "Checkpoint to start from (default: random weights)."})
-    num_mixtures: int = field(default=100_000, metadata={"help": "Mixtures to learn from (default: %(default)s)."})
-    num_validation: int = field(default=2048, metadata={"help": "Mixtures of other sources, for the validation."})
+    num_validation: int = field(
+        default=1024, metadata={"help": "Mixtures of other sources in each part, for the validation."}
+    )
     validation_share: float = field(default=0.05, metadata={"help": "Share of the audio whose sources validate."})
     average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
@@ -43,14 +51,31 @@ class DistillationArguments:
                 raise ValueError(f"Set --{name}.")
         for name in ("teachers", "model", "mixtures", "augmentation"):
             setattr(self, name, read_mapping(name, getattr(self, name)))
-        if "seconds" in self.mixtures:
-            raise ValueError("--mixtures sets 'seconds', which `max_length` of --model determines.")
-        for name, kind in (("mixtures", MixtureSettings), ("augmentation", StudentAugmentation)):
-            known = {item.name for item in fields(kind)}
-            if unknown := sorted(set(getattr(self, name)) - known):
-                raise ValueError(f"--{name} sets {unknown[0]!r}, expected some of {sorted(known)}.")
+        check_fields("augmentation", self.augmentation, field_names(StudentAugmentation))
+        if not self.mixtures:
+            raise ValueError("--mixtures names no part of the bank.")
+        for part, settings in self.mixtures.items():
+            where = f"mixtures {part}"
+            if not isinstance(settings, dict) or not isinstance(settings.get("number"), int) or settings["number"] < 1:
+                raise ValueError(f"--{where}: {settings!r}, expected the `number` of its mixtures and their settings.")
+            if re.fullmatch(r"[\w-]+", str(part)) is None:
+                raise ValueError(f"--{where}: the name of a part becomes that of a folder: use letters and digits.")
+            if "seconds" in settings:
+                raise ValueError(f"--{where} sets 'seconds', which `max_length` of --model determines.")
+            check_fields(where, settings, {"number"} | field_names(MixtureSettings))
         if not self.teachers:
             raise ValueError("Set --teachers: a general encoder learns from at least one.")
+
+
+def field_names(kind: type) -> set[str]:
+    """Return the names of the fields of a dataclass."""
+    return {item.name for item in fields(kind)}
+
+
+def check_fields(name: str, given: dict, known: set[str]):
+    """Raise `ValueError` if an argument sets something unknown."""
+    if unknown := sorted(set(given) - known):
+        raise ValueError(f"--{name} sets {unknown[0]!r}, expected some of {sorted(known)}.")
 
 
 def read_mapping(name: str, value: str | dict) -> dict:

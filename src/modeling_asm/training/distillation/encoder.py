@@ -47,7 +47,7 @@ def write_encoder(
             "name": "unlabelled audio",
             "licence": LICENCE,
             "hours": hours_by_kind(recordings),
-            "mixtures": args.num_mixtures,
+            "mixtures": sum(part["number"] for part in args.mixtures.values()),
             "settings": args.mixtures,
         },
         "teachers": [teacher.describe() | {"credit": teacher.credit} for teacher in teachers],

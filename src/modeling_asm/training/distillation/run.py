@@ -24,7 +24,7 @@ from .encoder import write_encoder
 from .mixtures import MixtureMaker, MixtureSettings
 from .pool import AudioPool, Recording
 from .probe import make_probe
-from .student import Statistics, Student
+from .student import Statistics, Student, add_means, means_of
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
@@ -140,27 +140,28 @@ def prepare_banks(
     """Fill the bank to learn from and the one for the validation; return their shards."""
     digest = hashlib.sha256((Path(args.pool) / "recordings.jsonl").read_bytes()).hexdigest()[:16]
     seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
-    settings = MixtureSettings(seconds, feature_extractor.sampling_rate, **args.mixtures)
-    description = describe_bank(feature_extractor, teachers, settings, digest)
-    parts = []
-    for validation, name, number in ((False, "train", args.num_mixtures), (True, "validation", args.num_validation)):
-        folder = Path(args.bank) / name
-        open_folder(folder, {**description, "part": name, "seed": seed})
-        maker = partial(make_maker, args.pool, json.dumps(asdict(settings)), args.validation_share, seed, validation)
-        labels = partial(make_labellers, *labellers)
-        shards = -(-number // MIXTURES_PER_SHARD)
-        parts.append(fill_bank(folder, shards, seed + validation, maker, labels, args.num_processes))
-    return tuple(parts)
+    train, validation = [], []
+    for index, (part, chosen) in enumerate(args.mixtures.items()):
+        chosen = {name: value for name, value in chosen.items() if name != "number"}
+        settings = MixtureSettings(seconds, feature_extractor.sampling_rate, **chosen)
+        description = describe_bank(feature_extractor, teachers, settings, digest)
+        numbers = ((train, "train", args.mixtures[part]["number"]), (validation, "validation", args.num_validation))
+        for paths, name, number in numbers:
+            folder, held_out = Path(args.bank) / part / name, name == "validation"
+            open_folder(folder, {**description, "part": name, "seed": seed})
+            maker = partial(make_maker, args.pool, json.dumps(asdict(settings)), args.validation_share, seed, held_out)
+            labels, shards = partial(make_labellers, *labellers), -(-number // MIXTURES_PER_SHARD)
+            paths += fill_bank(folder, shards, seed + 2 * index + held_out, maker, labels, args.num_processes)
+    return train, validation
 
 
 def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Statistics], float, float]:
     """Return the statistics of each target, and mean and deviation of the features."""
     indices = np.random.default_rng(0).permutation(len(bank))[:STATISTICS_MIXTURES].tolist()
     rows = [bank[index] for index in indices]
-    targets = [target for teacher in teachers for target in teacher.targets]
-    statistics = {
-        target.name: Statistics.of(torch.stack([row[target.name] for row in rows]).float()) for target in targets
-    }
+    names = [target.name for teacher in teachers for target in teacher.targets]
+    values = add_means({name: torch.stack([row[name] for row in rows]) for name in names})
+    statistics = {name: Statistics.of(value) for name, value in values.items()}
     features = torch.stack([row[FEATURES] for row in rows]).float()
     return statistics, round(features.mean().item(), 4), round(features.std().item(), 4)
 
@@ -187,5 +188,6 @@ def make_student(
         for name, teacher in args.teachers.items()
         for target, weight in teacher.get("loss_weights", {}).items()
     }
-    targets = [target for teacher in teachers for target in teacher.targets if weights.get(target.name, 1.0) > 0]
+    targets = [target for teacher in teachers for target in teacher.targets]
+    targets = [target for target in targets + means_of(targets) if weights.get(target.name, 1.0) > 0]
     return Student(model, targets, statistics, weights, feature_extractor.seconds_per_frame)

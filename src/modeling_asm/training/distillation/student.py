@@ -28,11 +28,23 @@ class Statistics:
         return cls(rows.mean(0), rows.std(0).clamp(min=1e-3))
 
 
+def means_of(targets: list[Target]) -> list[Target]:
+    """Return the means over the window of those targets that lie along time: further targets, of the pooled output."""
+    return [Target(f"{target.name}_mean", target.size) for target in targets if target.hop]
+
+
+def add_means(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the means of vectors along time, `(batch_size, steps, size)`, to what teachers say."""
+    means = {f"{name}_mean": value.float().mean(1) for name, value in values.items() if value.ndim == 3}
+    return {**values, **means}
+
+
 class Student(nn.Module):
     """A model that learns what teachers say of a sound.
 
     Logits come from the classifier, other vectors of the whole window from a linear map of the pooled output, and what
-    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies.
+    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies. The mean
+    of the latter over the window is learned from the pooled output, too, so that it tells all that the teachers tell.
     Everything is learned in units of the target's standard deviation over the bank.
 
     Args:
@@ -78,7 +90,7 @@ class Student(nn.Module):
         Returns:
             `loss`, the weighted sum, and the loss of each target by its name: mean squared errors, 1 for the mean.
         """
-        encoded = self.model.base_model(input_values, return_dict=True)
+        encoded, targets = self.model.base_model(input_values, return_dict=True), add_means(targets)
         tokens, losses = self.model.base_model.pooling.project(encoded.last_hidden_state), {}
         for target in self.targets:
             wanted, key = targets[target.name].float(), key_of(target)
