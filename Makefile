@@ -31,7 +31,7 @@ quickstart: env ## generate a small data set, train on it and classify a file: u
 	rm -rf "$(BUILD)/quickstart" "$(BUILD)/spoken_words"
 	$(PYTHON) research/make_spoken_words.py --output_dir $(BUILD)/spoken_words --clips_per_word $(CLIPS)
 	$(PYTHON) -m modeling_asm.commands.train --data_dir $(BUILD)/spoken_words --output_dir $(BUILD)/quickstart \
-		--group_column voice --num_train_epochs $(EPOCHS)
+		--size tiny --group_column voice --num_train_epochs $(EPOCHS)
 	$(PYTHON) -m modeling_asm.commands.classify --model $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
 test: env ## run all tests, offline (ASM_DATA=folder of recorded data sets, JOBS=processes)

@@ -60,7 +60,18 @@ def stranger(hub, folder, name, package: bool, revision=None) -> dict:
 def published(hub, tmp_path_factory, pytestconfig):
     """A model that `asm-train` trained on a data set of the Hub, and published."""
     folder = tmp_path_factory.mktemp("train")
-    arguments = [*TONES, *QUICK, "--num_train_epochs", "12", "--output_dir", folder / "model", "--dev_fraction", "0.2"]
+    arguments = [
+        *TONES,
+        *QUICK,
+        "--size",
+        "tiny",
+        "--num_train_epochs",
+        "12",
+        "--output_dir",
+        folder / "model",
+        "--dev_fraction",
+        "0.2",
+    ]
     arguments += ["--push_to_hub", "--hub_model_id", "ann/tones-tiny", "--licence", "cc0-1.0"]
     process = run(hub, folder, *TRAIN, *arguments, "--hub_token", TOKEN)
     assert "Published: ann/tones-tiny" in process.stdout
@@ -97,7 +108,7 @@ def test_a_run_leaves_a_whole_repository(hub, published):
 
 
 def test_the_plain_loop_leaves_one_too(hub, tmp_path, repository):
-    arguments = [*TONES, "--num_train_epochs", "2", "--use_cpu", "--output_dir", tmp_path / "loop"]
+    arguments = [*TONES, "--size", "tiny", "--num_train_epochs", "2", "--use_cpu", "--output_dir", tmp_path / "loop"]
     run(hub, tmp_path, repository / "examples" / "train_accelerate.py", *arguments)
     push = "import sys; from modeling_asm.training.report.publishing import push_to_hub; push_to_hub(*sys.argv[1:])"
     run(hub, tmp_path, "-c", push, tmp_path / "loop", "ann/loop")

@@ -22,7 +22,7 @@ LAYERS = [
     "audio.channels audio.containers.parts audio.containers.foreign audio.containers.flac audio.containers.headers "
     "audio.containers.mpeg audio.containers.chunks audio.containers.ogg audio.containers audio.ffmpeg audio.files "
     "audio.sources audio.stretches audio.windows audio.statistics audio.listing audio",
-    "figures pipeline_asm streaming hear plots saliency",
+    "figures pretraining pipeline_asm streaming hear plots saliency",
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
@@ -34,7 +34,7 @@ LAYERS = [
     "training.data.clips training.data",
     "training.models training.teachers.targets training.teachers.efficientat training.teachers.speech_embedding "
     "training.teachers.soft_labels training.teachers.classifier training.teachers.load training.teachers "
-    "training.training_arguments training.trainer training.tuning training.settings",
+    "training.training_arguments training.trainer training.settings training.tuning",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
     "training.distillation.pool training.distillation.mixtures training.distillation.bank "

@@ -4,7 +4,14 @@ Importing the package registers its classes with transformers' Auto classes, and
 they save includes their code.
 """
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    AutoProcessor,
+)
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from . import renamed
@@ -12,6 +19,7 @@ from .configuration_asm import ASM_SIZES, ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
 from .modeling_asm import ASMForAudioClassification, ASMModel
 from .pipeline_asm import ASMAudioClassificationPipeline
+from .pretraining import ASMForPreTraining
 from .residual_cnn import ResidualCNNConfig, ResidualCNNForAudioClassification
 from .streaming import ASMStreamingClassifier
 
@@ -25,6 +33,7 @@ AutoFeatureExtractor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
 AutoProcessor.register(ASMConfig, ASMFeatureExtractor, exist_ok=True)
 AutoModel.register(ASMConfig, ASMModel, exist_ok=True)
 AutoModelForAudioClassification.register(ASMConfig, ASMForAudioClassification, exist_ok=True)
+AutoModelForPreTraining.register(ASMConfig, ASMForPreTraining, exist_ok=True)
 
 AutoConfig.register(ResidualCNNConfig.model_type, ResidualCNNConfig, exist_ok=True)
 AutoFeatureExtractor.register(ResidualCNNConfig, ASMFeatureExtractor, exist_ok=True)
@@ -49,6 +58,7 @@ __all__ = [
     "ASMConfig",
     "ASMFeatureExtractor",
     "ASMForAudioClassification",
+    "ASMForPreTraining",
     "ASMModel",
     "ASMStreamingClassifier",
     "ResidualCNNConfig",

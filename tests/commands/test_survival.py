@@ -45,7 +45,7 @@ def data(tmp_path_factory) -> Path:
 def command(data, folder, script="train") -> list[str]:
     path = Path(__file__).parents[2] / "examples" / script
     program = [str(path)] if script.endswith(".py") else ["-m", f"modeling_asm.commands.{script}"]
-    words = [*program, "--data_dir", str(data), "--use_cpu"]
+    words = [*program, "--data_dir", str(data), "--size", "tiny", "--use_cpu"]
     words += ["--output_dir", str(folder), "--num_train_epochs", "4", "--test_fraction", "0.3", "--dev_fraction", "0.2"]
     if script == "train":
         words += ["--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps", "4"]

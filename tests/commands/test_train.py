@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 QUICK = ("--num_train_epochs", 1, "--use_cpu", "--per_device_train_batch_size", 4)
 ROUGH = ("--measure_cost", False, "--resamples", 10)
 SPLIT = ("--test_fraction", 0.3, "--dev_fraction", 0.2)
+NEW = ("--from", "scratch")
 
 
 def results_of(folder) -> dict:
@@ -63,7 +64,7 @@ class Trained(NamedTuple):
 def trained(shared_tones, tmp_path_factory) -> Trained:
     root, output = tmp_path_factory.mktemp("trained"), io.StringIO()
     tones = shutil.copytree(shared_tones, root / "tones")
-    arguments = ("--data_dir", tones, "--output_dir", root / "model", *QUICK, *SPLIT, "--num_train_epochs", 10)
+    arguments = ("--data_dir", tones, "--output_dir", root / "model", *NEW, *QUICK, *SPLIT, "--num_train_epochs", 10)
     arguments += ("--seed", 44, "--save_total_limit", 2, "--report_to", "tensorboard")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
         patch.setenv("TENSORBOARD_LOGGING_DIR", str(root / "curves"))
@@ -184,7 +185,7 @@ def test_a_regression_is_evaluated_with_its_own_weights(run, tones, config, feat
 def test_all_folds_and_seeds(run, tones, tmp_path):
     rows = [(name, label, f"take {index % 2}") for index, (name, label) in enumerate(all_tones())]
     write_manifest(tones, ("file_name", "label", "take"), *rows)
-    base = ("--data_dir", tones, "--output_dir", tmp_path / "cv", *QUICK, *ROUGH, "--dev_fraction", 0)
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "cv", *NEW, *QUICK, *ROUGH, "--dev_fraction", 0)
     base += ("--fold_column", "take")
     outcome = run("train", *base, "--cross_validate", "--seeds", 1, 2, "--results_file", tmp_path / "new" / "r.json")
     assert outcome.error is None
@@ -213,7 +214,8 @@ def test_other_problems(run, tones, tmp_path, kind):
     labels = {"several": ("low|quiet", "high"), "numbers": ("0.25", "2.5")}[kind]
     rows = [(name, labels[label == "high"]) for name, label in all_tones()]
     write_manifest(tones, ("file_name", "label"), *rows)
-    arguments = ("--data_dir", tones, "--output_dir", tmp_path / kind, *QUICK, *SPLIT, "--num_train_epochs", 6, *ROUGH)
+    arguments = ("--data_dir", tones, "--output_dir", tmp_path / kind, *NEW, *QUICK, *SPLIT)
+    arguments += ("--num_train_epochs", 6, *ROUGH)
     extra = ("--label_separator", "|", "--class_balance", "weights") if kind == "several" else ()
     outcome = run("train", *arguments, *extra)
     assert outcome.error is None
@@ -282,7 +284,7 @@ def test_refusals(run, tones, tmp_path):
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
 def test_an_unreadable_file_stops_or_is_skipped(run, tones, tmp_path):
     (tones / "low" / "05.wav").write_text("not audio")
-    base = ("--data_dir", tones, "--output_dir", tmp_path / "model", *QUICK, *SPLIT, *ROUGH)
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "model", *NEW, *QUICK, *SPLIT, *ROUGH)
     stopped = run("train", *base)
     assert "05.wav" in stopped.error
     assert "--on_bad_audio skip" in stopped.error
@@ -295,7 +297,7 @@ def test_an_unreadable_file_stops_or_is_skipped(run, tones, tmp_path):
 
 
 def test_a_loss_that_is_no_number(run, tones, tmp_path):
-    base = ("--data_dir", tones, "--output_dir", tmp_path / "model", *QUICK, *SPLIT, *ROUGH)
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "model", *NEW, *QUICK, *SPLIT, *ROUGH)
     outcome = run("train", *base, "--learning_rate", 1e38, "--warmup_steps", 0, "--max_grad_norm", 0)
     assert "The loss is nan at step " in outcome.error
     assert "in a batch of 4 clips: " in outcome.error
@@ -346,7 +348,7 @@ def test_what_a_stream_cannot_do(run, tones, tmp_path):
     splits = DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict(rows))
     for name, split in splits.items():
         split.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
-    base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--output_dir", tmp_path / "a", *QUICK)
+    base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--output_dir", tmp_path / "a", *NEW, *QUICK)
     base += ("--labels", "high", "low")
     for arguments, message in (
         (("--hold_out", "speaker=ann"), "--hold_out needs the whole data set. It cannot be combined with --streaming."),
@@ -373,7 +375,7 @@ def test_a_checkpoint_of_another_rate_hears_it(run, tones, checkpoint, feature_e
 
 
 def test_a_finished_run_is_told_its_licence_later_and_nothing_else(run, tones, tmp_path):
-    base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *QUICK, *SPLIT, *ROUGH)
+    base = ("--data_dir", tones, "--output_dir", tmp_path / "a", *NEW, *QUICK, *SPLIT, *ROUGH)
     assert run("train", *base, "--hub_token", "hf_secret").error is None
     assert "hf_secret" not in "".join(file.read_text() for file in (tmp_path / "a").glob("[!.]*.[jm][sd]*"))
     weights = (tmp_path / "a" / "model.safetensors").read_bytes()
@@ -435,7 +437,7 @@ def test_clips_of_a_stream_that_cannot_be_read_are_in_the_results(run, tones, tm
     for name, part in (("train", clips.select(range(28))), ("test", damaged)):
         part.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
     base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--max_steps", 2, "--on_bad_audio", "skip")
-    outcome = run("train", *base, "--labels", "high", "low", *QUICK, *ROUGH, "--output_dir", tmp_path / "model")
+    outcome = run("train", *base, "--labels", "high", "low", *NEW, *QUICK, *ROUGH, "--output_dir", tmp_path / "model")
     assert outcome.error is None
     data = results_of(tmp_path / "model")["data"]
     assert data["skipped_files"] == ["1 clips of test, which cannot be read"]
@@ -452,7 +454,7 @@ def test_a_stream_that_is_interrupted(run, tones, tmp_path, monkeypatch):
     for name, part in (("train", clips.select(range(28))), ("test", clips.select(range(28, 40)))):
         part.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
     base = ("--dataset_name", tmp_path / "parquet", "--streaming", "--labels", "high", "low", "--max_steps", 15)
-    base += ("--use_cpu", "--per_device_train_batch_size", 5, "--save_steps", 4, *ROUGH)
+    base += (*NEW, "--use_cpu", "--per_device_train_batch_size", 5, "--save_steps", 4, *ROUGH)
     assert run("train", *base, "--output_dir", tmp_path / "whole").error is None
     steps = []
 

@@ -19,10 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 BASE = ("--num_train_epochs", 3, "--use_cpu", "--batch_size", 8, "--test_fraction", 0.325, "--dev_fraction", 0.1)
+NEW = ("--from", "scratch")
 
 
 def test_from_a_folder_to_a_label(run, tones, tmp_path):
-    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *BASE, "--num_train_epochs", 12)
+    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "model", *NEW, *BASE, "--num_train_epochs", 12)
     outcome = run("train_accelerate.py", *arguments)
     assert outcome.error is None
     results = json.loads((tmp_path / "model" / "results.json").read_text())
@@ -84,7 +85,7 @@ def test_two_processes_train_what_one_does(run, launch, tones, tmp_path):
 
 def test_an_interrupted_run_ends_as_a_whole_one(run, tones, tmp_path, monkeypatch):
     """Stopped in its second epoch; test_survival.py has processes that are killed."""
-    base = ("--data_dir", tones, *BASE)
+    base = ("--data_dir", tones, *NEW, *BASE)
     assert run("train_accelerate.py", *base, "--output_dir", tmp_path / "whole").error is None
     folder = tmp_path / "cut"
     steps = []
@@ -140,7 +141,18 @@ def test_an_unreadable_file_stops(run, tones, tmp_path):
 
 
 def test_a_loss_that_is_no_number(run, tones, tmp_path):
-    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE, "--learning_rate", 1e30, "--warmup", 0)
+    arguments = (
+        "--data_dir",
+        tones,
+        "--output_dir",
+        tmp_path / "a",
+        *NEW,
+        *BASE,
+        "--learning_rate",
+        1e30,
+        "--warmup",
+        0,
+    )
     outcome = run("train_accelerate.py", *arguments)
     assert "The loss is nan at step" in outcome.error
     assert "in a batch of 8 clips: " in outcome.error
@@ -204,3 +216,8 @@ def test_a_frozen_encoder_stays_as_it_was(run, tones, stemmed, feature_extractor
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("pretrained", "model"))
     moved = {name for name in after if before[name].shape != after[name].shape or not before[name].equal(after[name])}
     assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_what_this_loop_cannot_do(run, tones, tmp_path):
+    arguments = ("--data_dir", tones, "--output_dir", tmp_path / "a", *BASE, "--tune", "head")
+    assert run("train_accelerate.py", *arguments).error.endswith("Use asm-train for --tune head.")

@@ -20,7 +20,12 @@ def make_arguments(tmp_path):
         options = {"output_dir": str(tmp_path / "run"), "use_cpu": True, **training}
         data = DataArguments(**(data or {"data_dir": "clips"}))
         parts = (ExperimentArguments(**(experiment or {})), data, SplitArguments(**(split or {})))
-        return Arguments(*parts, ModelArguments(**(model or {})), AudioTrainingArguments(**options), Augmentation())
+        return Arguments(
+            *parts,
+            ModelArguments(**(model or {"model_name_or_path": "scratch"})),
+            AudioTrainingArguments(**options),
+            Augmentation(),
+        )
 
     return call
 

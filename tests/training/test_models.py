@@ -49,14 +49,14 @@ def test_padding(clips, padding, value):
 def test_seconds(clips):
     assert choose_seconds(ModelArguments(), clips) == pytest.approx(0.2)
     assert choose_seconds(ModelArguments(seconds=0.5), clips) == 0.5
-    _, extractor = make_model(ModelArguments(seconds=0.5), clips)
+    model, extractor = make_model(ModelArguments(model_name_or_path="scratch", seconds=0.5), clips)
     assert extractor.max_length == 48
-    assert make_frontend(ModelArguments(), extractor, clips).window_samples == extractor.nb_max_samples
+    assert make_frontend(ModelArguments(), model, extractor, clips).window_samples == extractor.nb_max_samples
 
 
 def test_several_labels(clips):
     several = clips.remove_columns("label").add_column("label", [[0]] * 40, feature=List(ClassLabel(names=["a", "b"])))
-    model, _ = make_model(ModelArguments(), several)
+    model, _ = make_model(ModelArguments(size="tiny"), several)
     assert model.config.problem_type == "multi_label_classification"
     assert model.config.num_labels == 2
 
@@ -101,23 +101,67 @@ def test_arguments_of_a_new_model_beside_a_checkpoint():
 
 
 def test_arguments_of_a_model_without_effect():
-    with pytest.raises(ValueError, match="--model_revision v2 would have no effect without --model_name_or_path"):
+    with pytest.raises(ValueError, match="--model_revision v2 would have no effect without a checkpoint of the Hub"):
         ModelArguments(model_revision="v2")
     with pytest.raises(ValueError, match="--hidden_act would have no effect: --config_overrides sets it, too"):
         ModelArguments(hidden_act="acon_c", config_overrides="{hidden_act: gelu}")
 
 
-def test_a_checkpoint_keeps_its_window(clips, checkpoint, wav2vec2, caplog):
-    """Only a model that takes waveforms gets the one that was requested."""
+def test_a_checkpoint_keeps_its_window(clips, checkpoint, model, wav2vec2, caplog):
+    """Only a model that takes waveforms, or fits any window, gets the one that was requested."""
     args = ModelArguments(model_name_or_path=str(checkpoint), seconds=3.0)
-    assert make_frontend(args, ASMFeatureExtractor(max_length=16), clips).window_samples == 2800
+    assert make_frontend(args, model, ASMFeatureExtractor(max_length=16), clips).window_samples == 2800
     (record,) = caplog.records
     assert record.message == "--seconds 3 has no effect: the window of 'checkpoint' has 0.17 s."
     caplog.clear()
     args = ModelArguments(model_name_or_path=str(wav2vec2), seconds=3.0)
-    assert make_frontend(args, Wav2Vec2FeatureExtractor(), clips).window_samples == 48000
-    assert make_frontend(ModelArguments(seconds=3.0), ASMFeatureExtractor(max_length=16), clips).window_samples == 2800
+    assert make_frontend(args, None, Wav2Vec2FeatureExtractor(), clips).window_samples == 48000
+    args = ModelArguments(model_name_or_path="scratch", seconds=3.0)
+    assert make_frontend(args, model, ASMFeatureExtractor(max_length=16), clips).window_samples == 2800
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        ({}, "asm-small-general"),
+        ({"model_name_or_path": "general"}, "asm-small-general"),
+        ({"model_name_or_path": "scratch"}, None),
+        ({"size": "tiny"}, None),  # the default of a new model, but it was given
+        ({"padding": "repeat"}, None),
+        ({"config_overrides": "{}", "model_name_or_path": "scratch"}, None),
+        ({"model_name_or_path": "ann/tones"}, "ann/tones"),
+    ],
+    ids=str,
+)
+def test_what_training_starts_from(arguments, start):
+    args = ModelArguments(**arguments)
+    assert args.start == start
+    assert args.is_general == (start == "asm-small-general")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "frames"),
+    [({}, 24), ({"seconds": 1.0}, 104), ({"tune": "head"}, 400), ({"tune": "head", "seconds": 1.0}, 104)],
+)
+def test_the_window_of_the_general_encoder_is_that_of_the_clips(clips, arguments, frames):
+    """The least one that has so many frames: clips of .2 s have 18, and a token has 8. Frozen, it is its own."""
+    args = ModelArguments(**arguments)
+    model, extractor = make_model(args, clips)
+    assert model.config.max_length == extractor.max_length == frames
+    assert make_frontend(args, model, extractor, clips).window_samples == extractor.nb_max_samples
+    assert model(torch.zeros(1, frames, 64)).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize("arguments", [{"tune": "head"}, {"tune": "last"}, {"freeze_encoder": True}], ids=str)
+def test_random_weights_are_no_encoder(arguments):
+    with pytest.raises(ValueError, match="needs a trained encoder, not the random weights of a new model"):
+        ModelArguments(size="tiny", **arguments)
+
+
+def test_a_frozen_encoder_has_no_last_layers_to_train():
+    with pytest.raises(ValueError, match=r"--freeze_encoder contradicts --tune last. Leave one of them out."):
+        ModelArguments(freeze_encoder=True, tune="last")
 
 
 @pytest.mark.parametrize("problem_type", ["regression", None])

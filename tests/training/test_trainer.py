@@ -21,7 +21,7 @@ def make_trainer(clips, tmp_path):
     """Make a trainer of a tiny model, of a few epochs, with arguments of `AudioTrainingArguments`."""
 
     def make(model_args=None, augmentation=None, class_weights=None, callbacks=None, teachers=None, **arguments):
-        model, extractor = make_model(model_args or ModelArguments(), clips)
+        model, extractor = make_model(model_args or ModelArguments(model_name_or_path="scratch"), clips)
         frontend = Frontend(extractor, 0.2)
         transform = ClipTransform(frontend, clips.features, augmentation)
         defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "use_cpu": True, "eval_strategy": "no"}
@@ -44,7 +44,7 @@ def make_trainer(clips, tmp_path):
 @pytest.mark.parametrize("name", ["asm", "ast", "wav2vec2"])
 @pytest.mark.parametrize("augmentation", [None, Augmentation()], ids=["plain", "augmented"])
 def test_three_architectures_train_through_one_trainer(make_trainer, name, augmentation, request):
-    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else None)
+    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else "scratch")
     trainer = make_trainer(arguments, augmentation, num_train_epochs=1, save_strategy="no")
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     assert math.isfinite(trainer.train().training_loss)
@@ -85,7 +85,7 @@ def test_a_frozen_encoder_stays(make_trainer):
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
 @pytest.mark.parametrize("name", ["asm", "ast", "wav2vec2"])
 def test_layer_decay(make_trainer, name, request):
-    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else None)
+    arguments = ModelArguments(model_name_or_path=str(request.getfixturevalue(name)) if name != "asm" else "scratch")
     trainer = make_trainer(arguments, layer_decay=0.5, learning_rate=1.0)
     optimizer = trainer.create_optimizer()
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}

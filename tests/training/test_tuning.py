@@ -8,6 +8,10 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from modeling_asm.audio import load_audio
+from modeling_asm.general import find_encoder
+from modeling_asm.training.data.clips import ClipTransform, ClipWindows
+from modeling_asm.training.frontend import Frontend
+from modeling_asm.training.tuning import choose_tuning, embed_clips
 
 
 COMMON = ("--use_cpu", "--measure_cost", False, "--disable_tqdm", True)
@@ -35,8 +39,87 @@ def test_the_head_is_fitted_and_the_encoder_stays(run, tones, checkpoint, tmp_pa
 
 
 def test_a_new_model_has_nothing_to_fit_to(run, tones, tmp_path):
-    outcome = run("train", "--data_dir", tones, "--output_dir", tmp_path / "model", "--tune", "head", *COMMON)
-    assert outcome.error == "asm-train: --tune head needs a trained encoder: --model_name_or_path."
+    arguments = ("--from", "scratch", "--output_dir", tmp_path / "model", "--tune", "head", *COMMON)
+    error = run("train", tones, *arguments).error
+    assert error == "asm-train: --tune head needs a trained encoder, not the random weights of a new model."
+
+
+def test_few_recordings_of_two_kinds(run, tones, tmp_path):
+    """One command: the general encoder, a fitted head, and all clips that are not tested."""
+    for file in [*tones.glob("*/*.wav")]:
+        if int(file.stem) >= 5:
+            file.unlink()
+    outcome = run("train", tones, "--output_dir", tmp_path / "model", *COMMON)
+    assert outcome.error is None
+    assert (
+        "Starting from asm-small-general, with fewer than 50 clips a class: its classifier is fitted (--tune head)."
+        in outcome.stdout
+    )
+    assert "8 clips to train on, 2 that are reported (20% of train)." in outcome.stdout
+    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    assert results["metrics"]["accuracy"] == 1.0
+    assert results["data"]["clips"] == {"train": 8, "test": 2}
+    assert results["training"]["tune"] == "head"
+    assert results["model"]["fine_tuned_from"] == "asm-small-general"
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "model")
+    assert model.config.max_length == 400
+    assert model.config.window_aggregation == "logits"
+    heard = run("classify", tones / "low" / "00.wav", "--model", tmp_path / "model").stdout
+    assert "low" in heard
+
+
+@pytest.mark.parametrize(
+    ("number", "tuning"), [(2, "head"), (98, "head"), (100, "last"), (198, "last"), (200, "all")], ids=str
+)
+def test_the_number_of_clips_decides(make_arguments, clips, number, tuning):
+    """For two classes: 50 and 100 of each."""
+    many, said = clips.select([row % 40 for row in range(number)]), []
+    args = make_arguments(model={"model_name_or_path": "general"})
+    assert choose_tuning(args, many, said.append) == tuning
+    assert said[0].endswith(f"(--tune {tuning}).")
+
+
+def test_what_was_chosen_is_not_changed(make_arguments, clips):
+    said = []
+    for model, tuning in (
+        ({"tune": "last"}, "last"),
+        ({"model_name_or_path": "scratch"}, "all"),
+        ({"model_name_or_path": "ann/tones"}, "all"),
+        ({"model_name_or_path": "ann/tones", "tune": "head"}, "head"),
+        ({"freeze_encoder": True}, "all"),
+    ):
+        assert choose_tuning(make_arguments(model=model), clips, said.append) == tuning
+    assert choose_tuning(make_arguments(model={"tune": "auto"}, teachers=["a"]), clips, said.append) == "all"
+    assert choose_tuning(make_arguments(model={"tune": "auto"}), clips.to_iterable_dataset(), said.append) == "all"
+    assert said == []
+    with pytest.raises(ValueError, match=r"--tune head reads all clips at once, which a stream does not have"):
+        choose_tuning(make_arguments(model={"tune": "head"}), clips.to_iterable_dataset(), said.append)
+
+
+def test_the_last_layers_learn(run, tones, tmp_path):
+    arguments = ("--tune", "last", "--num_train_epochs", 1, "--output_dir", tmp_path / "model", *COMMON)
+    assert run("train", tones, *arguments).error is None
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in (find_encoder(), tmp_path / "model"))
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    parts = ("classifier", "pooling", "mixer.layernorm", "layers.5.", "layers.6.")
+    assert changed == {name for name in before if any(part in name for part in parts)}
+
+
+def test_a_long_clip_is_heard_to_its_end(checkpoint, clips):
+    """Clips of .2 s in windows of .12 s: two, the last one at the end, and their mean is the clip's."""
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    frontend = Frontend(extractor, 1.0)
+    windows = ClipWindows(clips, ClipTransform(frontend, clips.features))
+    samples, length = frontend.window_samples, 3200
+    assert len(windows) == 2 * len(clips)
+    embeddings, labels = embed_clips(model, windows, 7)
+    assert labels.tolist() == clips["label"][:]
+    clip = torch.tensor(clips[3]["waveform"])
+    parts = extractor([clip[:samples], clip[length - samples :]], sampling_rate=16000, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.base_model(parts.input_values).pooler_output.double().mean(0)
+    torch.testing.assert_close(torch.from_numpy(embeddings[3]), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_classifier_of_several_layers(run, tones, ast, tmp_path):

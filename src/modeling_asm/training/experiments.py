@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy
 from .data.decoding import decode_splits, fingerprint
 from .data.loading import is_streamed, load_audio_dataset, load_further_clips, silent
 from .data.splits import fold_names
-from .models import sampling_rate_of
+from .models import SCRATCH, sampling_rate_of
 from .report.cards import write_model_card
 from .report.publishing import create_repository, push_to_hub
 from .report.results import repeats, summarise
@@ -76,7 +76,7 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
 def check_arguments(args: Arguments):
     """Raise `ValueError` if arguments contradict each other."""
     check_processes(args.training.world_size)
-    if args.experiment.evaluate_only and not args.model.model_name_or_path:
+    if args.experiment.evaluate_only and args.model.model_name_or_path in (None, SCRATCH):
         raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
     if args.experiment.evaluate_only and args.split.train_also:
         raise ValueError("Omit --train_also: --evaluate_only trains nothing.")
@@ -87,6 +87,8 @@ def check_arguments(args: Arguments):
             "Omit --teachers: --evaluate_only trains nothing, and with --cross_validate the teachers would have been "
             "trained on clips that are reported."
         )
+    if args.training.teachers and args.model.tune == "head":
+        raise ValueError("Omit --teachers: --tune head fits a classifier to the labels alone.")
     check_split_arguments(args)
     if args.training.resume_from_checkpoint:
         raise ValueError(

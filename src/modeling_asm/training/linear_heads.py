@@ -5,6 +5,7 @@ Embeddings are standardised first. The standardisation is folded into the weight
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ FOLDS = 3
 STEPS = 300  # of L-BFGS
 
 
-def fit_linear_head(classifier: nn.Linear, embeddings: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
+def fit_linear_head(
+    classifier: nn.Linear, embeddings: np.ndarray, targets: np.ndarray, problem_type: str, balanced: bool = False
+) -> float:
     """Fit a classifier, in place.
 
     Args:
@@ -30,6 +33,7 @@ def fit_linear_head(classifier: nn.Linear, embeddings: np.ndarray, targets: np.n
         embeddings: What it gets for each clip: floats of shape `(num_clips, size)`.
         targets: A class index or a number for each clip, or, with several labels, rows of 0 and 1.
         problem_type: That of the model's configuration.
+        balanced: Whether classes count alike, however many clips they have.
 
     Returns:
         The strength of the regularisation: C, or 1 / alpha for a regression.
@@ -42,7 +46,7 @@ def fit_linear_head(classifier: nn.Linear, embeddings: np.ndarray, targets: np.n
     scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)  # constant: no weight
     standardised = (embeddings - mean) / scale
     fit = {MULTI_LABEL: fit_labels, REGRESSION: fit_numbers}.get(problem_type, fit_classes)
-    weight, bias, strength = fit(standardised, targets, classifier.out_features)
+    weight, bias, strength = fit(standardised, targets, classifier.out_features, balanced)
     weight = weight / scale
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))
@@ -64,34 +68,42 @@ def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, nu
         raise ValueError("All training clips sound the same to the encoder: are they copies, or silent?")
 
 
-def fit_classes(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
+def fit_classes(
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a multinomial logistic regression; return weights, biases and strength."""
     fewest = np.bincount(targets, minlength=num_labels).min()
     folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0) if fewest >= 2 else None
-    strength = choose_strength(logistic, rows, targets, folds, "neg_log_loss")
-    weight, bias = coefficients(logistic(strength), rows, targets)
+    make = partial(logistic, balanced=balanced)
+    strength = choose_strength(make, rows, targets, folds, "neg_log_loss")
+    weight, bias = coefficients(make(strength), rows, targets)
     return weight, bias, strength
 
 
-def fit_labels(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
+def fit_labels(
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a logistic regression for each label. One that all or no clips have keeps its share, without weights."""
+    make = partial(logistic, balanced=balanced)
     counts = targets.sum(0)
     varied = np.flatnonzero((counts >= FOLDS) & (len(targets) - counts >= FOLDS))
     strength = DEFAULT_STRENGTH
     if varied.size:
         common = varied[np.abs(counts[varied] - len(targets) / 2).argmin()]
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        strength = choose_strength(logistic, rows, targets[:, common], folds, "neg_log_loss")
+        strength = choose_strength(make, rows, targets[:, common], folds, "neg_log_loss")
     share = np.clip(counts / len(targets), 0.5 / len(targets), 1 - 0.5 / len(targets))
     weight, bias = np.zeros((num_labels, rows.shape[1])), np.log(share / (1 - share))
     for label in np.flatnonzero((counts > 0) & (counts < len(targets))):
-        pair, offsets = coefficients(logistic(strength), rows, targets[:, label].astype(int))
+        pair, offsets = coefficients(make(strength), rows, targets[:, label].astype(int))
         weight[label], bias[label] = pair[1] - pair[0], offsets[1] - offsets[0]
     return weight, bias, strength
 
 
-def fit_numbers(rows: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Fit a ridge regression."""
+def fit_numbers(
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit a ridge regression; numbers have no classes to balance."""
     folds = KFold(FOLDS, shuffle=True, random_state=0) if len(rows) >= 2 * FOLDS else None
     strength = choose_strength(ridge, rows, targets, folds, "neg_mean_squared_error")
     fitted = ridge(strength).fit(rows, targets.reshape(len(rows), -1))
@@ -107,9 +119,9 @@ def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring:
     return STRENGTHS[int(np.nanargmax(scores))]
 
 
-def logistic(strength: float) -> LogisticRegression:
+def logistic(strength: float, balanced: bool) -> LogisticRegression:
     """Return a logistic regression that L-BFGS fits."""
-    return LogisticRegression(C=strength, max_iter=STEPS)
+    return LogisticRegression(C=strength, max_iter=STEPS, class_weight="balanced" if balanced else None)
 
 
 def ridge(strength: float) -> Ridge:

@@ -1,6 +1,6 @@
 """One run: train a model, or only load it, evaluate it, and write everything about it into its folder."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..targets import REGRESSION
-from .data.clips import ClipDataset, ClipStream, ClipTransform
+from .data.clips import ClipDataset, ClipStream, ClipTransform, ClipWindows
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
-from .data.loading import is_streamed
+from .data.loading import is_streamed, silent
 from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use
 from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
@@ -26,7 +26,7 @@ from .tasks import task_of
 from .teachers.soft_labels import find_teachers, load_teachers
 from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
-from .tuning import fit_head
+from .tuning import choose_tuning, fit_head, freeze_first_layers, starts_with_head
 
 
 # The first clips of a stream determine window, mean and deviation: so many, or those of so many bytes.
@@ -54,6 +54,14 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
     else:
         splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
+    if not args.experiment.evaluate_only:
+        tuning = choose_tuning(args, splits["train"], print if training_args.process_index == 0 else silent)
+        args = replace(args, model=replace(args.model, tune=tuning))
+        if (
+            tuning == "head" and "dev" in splits and not args.split.is_set("dev_fraction")
+        ):  # there is no epoch to choose
+            args = replace(args, split=replace(args.split, dev_fraction=0.0))
+            splits, test_name = divide(args, dataset, further)
     trainer, inputs = make_trainer(args, splits, clips)
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
         describe_clips(args, dataset, splits, test_name, inputs["test"].transform.frontend)
@@ -62,11 +70,11 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
             print(f"Continuing from {Path(checkpoint).name}.")
-        if args.model.tune == "head":
-            training = fit_head(trainer, as_evaluated(splits["train"], inputs["test"].transform))
-        else:
+        if starts_with_head(args.model, splits["train"]) and not checkpoint:
+            training = fit_head(trainer, ClipWindows(splits["train"], inputs["test"].transform))
+        if args.model.tune != "head":
             training = trainer.train(resume_from_checkpoint=checkpoint)
-        if training_args.average_last > 0 and args.model.tune == "all":
+        if training_args.average_last > 0 and args.model.tune != "head":
             averaged = trainer.average_checkpoints()
     output = trainer.predict(inputs["test"])
     model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
@@ -109,7 +117,9 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
     """
     training_args, task = args.training, task_of(clips.features)
     model, feature_extractor = make_model(args.model, clips, args.data.channel)
-    frontend = make_frontend(args.model, feature_extractor, clips)
+    if args.model.tune == "last":
+        freeze_first_layers(model)
+    frontend = make_frontend(args.model, model, feature_extractor, clips)
     if "dev" not in splits:
         if training_args.early_stopping_patience:
             raise ValueError("--early_stopping_patience needs a dev split: use --dev_fraction 0.1.")
@@ -171,7 +181,7 @@ def choose_reported(args: Arguments, dataset: DatasetDict) -> tuple[DatasetDict,
         raise ValueError(f"The data has the splits {', '.join(dataset)}. Choose one with --test_split.")
     name, test = (name, test) if test is not None else next(iter(dataset.items()))
     options = {"revision": args.model.model_revision, "trust_remote_code": args.model.trust_remote_code}
-    config = AutoConfig.from_pretrained(args.model.model_name_or_path, **options)
+    config = AutoConfig.from_pretrained(args.model.checkpoint, **options)
     problem_type = task_of(test.features).problem_type
     if config.problem_type not in (None, problem_type):
         raise ValueError(
@@ -224,13 +234,6 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.experiment.on_bad_audio, train)
 
 
-def as_evaluated(split: Dataset, transform: ClipTransform) -> ClipDataset:
-    """Return training clips without augmentation."""
-    if not isinstance(split, Dataset):
-        raise ValueError("--tune head reads all clips at once, which a stream does not have. Omit --streaming.")
-    return ClipDataset(split, transform)
-
-
 def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
     """Describe the training of a run; `None` if nothing was trained."""
     if training is None:
@@ -247,8 +250,8 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
         * args.training.gradient_accumulation_steps
         * args.training.world_size,
         "processes": args.training.world_size,
-        "kept": kept_weights(args.training, averaged) if args.model.tune == "all" else "the fitted classifier",
-        "augmentation": asdict(args.augmentation) if args.experiment.augment and args.model.tune == "all" else None,
+        "kept": kept_weights(args.training, averaged) if args.model.tune != "head" else "the fitted classifier",
+        "augmentation": asdict(args.augmentation) if args.experiment.augment and args.model.tune != "head" else None,
         "freeze_encoder": args.model.freeze_encoder,
         "tune": args.model.tune,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),

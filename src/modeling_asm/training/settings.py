@@ -8,7 +8,7 @@ from .data.loading import DataArguments
 from .data.splits import SplitArguments
 from .models import ModelArguments, checkpoint_name
 from .teachers.soft_labels import digest_teachers
-from .training_arguments import DECISIVE, AudioTrainingArguments
+from .training_arguments import DECISIVE, GENERAL_DEFAULTS, AudioTrainingArguments
 
 
 @dataclass
@@ -62,6 +62,10 @@ class Arguments:
     training: AudioTrainingArguments
     augmentation: Augmentation
     clips: str | None = None  # digest of the data
+
+    def __post_init__(self):
+        if self.model.is_general:
+            self.training.use_defaults(GENERAL_DEFAULTS)
 
     def settings(self) -> dict:
         """Return everything that decides the result, without paths of this machine."""

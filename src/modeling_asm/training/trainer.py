@@ -235,8 +235,8 @@ def any_trainable(module: nn.Module) -> bool:
 
 
 def layer_of(name: str, head: int = 0) -> int:
-    """Return the layer of a parameter, counted from 1. Embeddings are 0, a classifier is `head`."""
-    if name.startswith(("classifier", "projector")):
+    """Return the layer of a parameter, counted from 1. Embeddings are 0, a classifier and its pooling are `head`."""
+    if name.startswith(("classifier", "projector")) or ".pooling." in name:
         return head
     number = re.search(r"\.layers?\.(\d+)\.", f".{name}")
     if number:

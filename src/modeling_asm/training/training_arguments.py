@@ -29,6 +29,17 @@ def changed(name: str, default):
     return field(default=default, metadata=TRANSFORMERS[name].metadata)
 
 
+# Where they are not given: for a new model or another checkpoint, and for the general encoder.
+DEFAULTS = {"num_train_epochs": 40, "learning_rate": 1e-3, "layer_decay": 1.0}
+GENERAL_DEFAULTS = {"num_train_epochs": 20, "learning_rate": 5e-4, "layer_decay": 0.75}
+
+
+def by_start(name: str, description: str):
+    """Return a field whose default depends on what is trained, which its help says."""
+    values = f"{DEFAULTS[name]:g}, and {GENERAL_DEFAULTS[name]:g} for the general encoder"
+    return field(default=None, metadata={"help": f"{description} (default: {values})."})
+
+
 @dataclass
 class AudioTrainingArguments(TrainingArguments):
     """transformers' arguments with defaults for small Mixers that start from random weights, and some of our own."""
@@ -42,8 +53,8 @@ class AudioTrainingArguments(TrainingArguments):
     push_to_hub: bool = field(
         default=False, metadata={"help": "Upload the finished model to the Hub, in one commit (default: false)."}
     )
-    num_train_epochs: float = field(default=40, metadata={"help": "Number of epochs (default: %(default)s)."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW (default: %(default)s)."})
+    num_train_epochs: float | None = by_start("num_train_epochs", "Number of epochs")
+    learning_rate: float | None = by_start("learning_rate", "Peak learning rate of AdamW")
     weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW (default: %(default)s)."})
     warmup_steps: float = changed("warmup_steps", 0.1)
     lr_scheduler_type: str = changed("lr_scheduler_type", "cosine")
@@ -73,10 +84,7 @@ class AudioTrainingArguments(TrainingArguments):
             "choices": ["none", "weights", "sampling"],
         },
     )
-    layer_decay: float = field(
-        default=1.0,
-        metadata={"help": "Learning rate of a layer relative to that of the next one (1: the same for all)."},
-    )
+    layer_decay: float | None = by_start("layer_decay", "Learning rate of a layer relative to that of the next one")
     step_factor: float | None = field(
         default=None, metadata={"help": "Factor of the learning rate after each epoch, instead of a schedule."}
     )
@@ -96,6 +104,8 @@ class AudioTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if not self.output_dir:
             raise ValueError("Set --output_dir to the folder for the model and its results.")
+        self.given = {name for name in DEFAULTS if getattr(self, name) is not None}
+        self.use_defaults(DEFAULTS)
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
@@ -117,3 +127,9 @@ class AudioTrainingArguments(TrainingArguments):
                 raise ValueError(f"--average_last {self.average_last} needs checkpoints. Omit --save_strategy no.")
             self.load_best_model_at_end = False
             self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
+
+    def use_defaults(self, defaults: dict[str, float]):
+        """Set those fields that were not given."""
+        for name, value in defaults.items():
+            if name not in self.given:
+                setattr(self, name, value)

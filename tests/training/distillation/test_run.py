@@ -43,7 +43,12 @@ def distil(pool_folder, teacher_folder, tmp_path, monkeypatch):
     def call(folder="student", training=None, **changes) -> dict:
         teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
         options = {"pool": str(pool_folder), "bank": str(tmp_path / "bank"), "model": json.dumps(STUDENT)}
-        options |= {"teachers": json.dumps(teachers), "mixtures": "{all: {number: 64}}", "num_validation": 32, "num_processes": 1}
+        options |= {
+            "teachers": json.dumps(teachers),
+            "mixtures": "{all: {number: 64}}",
+            "num_validation": 32,
+            "num_processes": 1,
+        }
         options |= {"validation_share": 0.3, **changes}
         training = {"max_steps": 12, "per_device_train_batch_size": 16, "use_cpu": True, "disable_tqdm": True,
                     "warmup_steps": 2, "save_steps": 4, **(training or {})}  # fmt: skip

@@ -65,7 +65,7 @@ def test_data_without_paths_of_this_machine(tmp_path, monkeypatch):
 
 
 def test_models(model, feature_extractor, checkpoint):
-    described = describe_model(ModelArguments(), model, Frontend(feature_extractor, 1.0))
+    described = describe_model(ModelArguments(model_name_or_path="scratch"), model, Frontend(feature_extractor, 1.0))
     assert described["parameters"] == model.num_parameters()
     assert described["window_seconds"] == feature_extractor.nb_max_samples / 16000
     assert described["tags"] == ["audio-spectrogram-mixer", "mlp-mixer"]

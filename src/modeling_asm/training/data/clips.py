@@ -175,6 +175,44 @@ class ClipDataset(torch.utils.data.Dataset):
         return self.transform(self.rows.read(indices), rng) | {"index": torch.tensor(indices)}
 
 
+class ClipWindows(torch.utils.data.Dataset):
+    """All windows of clips as a model's inputs, without augmentation; `index` is the row of the clip.
+
+    The windows of a clip follow each other, the last one ends with it, and together they have all of it. A clip that is
+    hardly longer than a window has one.
+
+    Args:
+        dataset: Clips, as [`decode_audio`] returns them.
+        transform: What turns them into inputs.
+    """
+
+    def __init__(self, dataset: Dataset, transform: ClipTransform):
+        self.rows, self.transform = ClipRows(dataset), transform
+        rate, window = transform.frontend.sampling_rate, transform.frontend.window_samples
+        self.places = []
+        for row, seconds in enumerate(dataset["seconds"]):
+            spare = max(round(seconds * rate) - window, 0)
+            count = 1 + math.ceil(spare / window - 0.05)
+            self.places += [(row, round(start)) for start in np.linspace(0, spare if count > 1 else 0, count)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """Return the inputs of a batch, as [`ClipDataset`] does."""
+        clips, starts = zip(*(self.places[index] for index in indices))
+        frontend, waveforms, labels = self.transform.frontend, [], []
+        for row, start in zip(self.rows.read(list(clips)), starts):
+            length, channel = frontend.window_samples, self.transform.channel
+            waveforms.append(read_stretch(row, start, length, frontend.sampling_rate, channel))
+            labels.append(row["label"])
+        inputs = self.transform.extract(waveforms, labels, np.random.default_rng(0))
+        return inputs | {"index": torch.tensor(clips)}
+
+
 class ClipStream(torch.utils.data.IterableDataset):
     """The clips of a streamed data set as a model's inputs, with the position of each in the stream as `index`.
 

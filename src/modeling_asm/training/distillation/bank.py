@@ -23,7 +23,7 @@ from ..teachers.targets import Teacher
 from .mixtures import MixtureMaker, MixtureSettings
 
 
-BANK_FILE, FEATURES = "bank.json", "features"
+BANK_FILE, FEATURES, SHARDS = "bank.json", "features", "[0-9]*.safetensors"  # the last, a pattern of names
 MIXTURES_PER_SHARD, MIXTURES_PER_BATCH = 512, 8  # batches that stay in a cache are the fastest
 FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "do_normalize")
 

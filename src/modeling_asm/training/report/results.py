@@ -61,7 +61,7 @@ def without_folder(text: str, folder: Path | None) -> str:
 
 def describe_model(args: ModelArguments, model: PreTrainedModel, frontend: Frontend) -> dict:
     """Describe the model and its initial weights, without paths of this machine."""
-    path = args.model_name_or_path
+    path = args.checkpoint
     mixer = isinstance(model, ASMForAudioClassification)
     return {
         "base_model": None if path is None or Path(path).exists() else path,
@@ -78,8 +78,8 @@ def describe_model(args: ModelArguments, model: PreTrainedModel, frontend: Front
 
 def licence_of(args: ModelArguments) -> str | None:
     """Return the licence in the card of a local checkpoint."""
-    card = Path(args.model_name_or_path or "") / "README.md"
-    return ModelCard.load(card).data.license if args.model_name_or_path and card.is_file() else None
+    card = Path(args.checkpoint or "") / "README.md"
+    return ModelCard.load(card).data.license if args.checkpoint and card.is_file() else None
 
 
 def score(
