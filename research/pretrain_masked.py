@@ -1,6 +1,7 @@
 """Pretrain an ASM without a teacher: masked prediction on the mixtures of a bank.
 
-    python research/pretrain_masked.py recipes/encoders/general_small.yaml --bank bank --output_dir masked --max_steps 2000
+    python research/pretrain_masked.py recipes/encoders/general_small.yaml --bank bank --output_dir masked \
+        --max_steps 2000
 
 The result is a start for `asm-distil --start masked`, or an encoder by itself. What the teachers said is not read.
 """

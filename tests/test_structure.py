@@ -33,7 +33,8 @@ LAYERS = [
     "training.data.decoding training.data.copies training.data.splits "
     "training.data.clips training.data",
     "training.models training.teachers.targets training.teachers.efficientat training.teachers.speech_embedding "
-    "training.teachers.soft_labels training.teachers.classifier training.teachers.load training.teachers "
+    "training.teachers.soft_labels training.teachers.classifier training.teachers.downloads "
+    "training.teachers.load training.teachers "
     "training.training_arguments training.trainer training.settings training.tuning",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",

@@ -1,6 +1,6 @@
 """The model to train: a new one that fits the clips, or a checkpoint with a classifier for their labels."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np

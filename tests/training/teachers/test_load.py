@@ -53,8 +53,8 @@ def test_an_unknown_type_or_setting(mn04):
         ValueError, match=r"The teacher 'mn04' has no setting 'stride'; efficientat has \['labels', 'wei"
     ):
         load_teachers({"mn04": {**mn04, "stride": 2}})
-    with pytest.raises(ValueError, match=r"The teacher 'mn04' needs the setting 'weights'"):
-        load_teachers({"mn04": {"type": "efficientat"}})
+    with pytest.raises(ValueError, match=r"The teacher 'mn04' needs the setting 'checkpoint'"):
+        load_teachers({"mn04": {"type": "classifier"}})
 
 
 def test_a_file_that_is_missing(mn04):

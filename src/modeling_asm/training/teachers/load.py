@@ -1,4 +1,4 @@
-"""Load the teachers that a recipe names: files are found by path, or downloaded by address and checked."""
+"""Load the teachers that a recipe names, from files that are given by path or downloaded."""
 
 import csv
 import hashlib
@@ -8,24 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from ..models import checkpoint_name
 from . import efficientat, speech_embedding
 from .classifier import Classifier
+from .downloads import AUDIOSET_LABELS, EFFICIENTAT, OPEN_WAKE_WORD, digest_weights, find_file, load_weights
 from .targets import Target, Teacher
 
 
-def load_efficientat(name: str, weights: str, labels: str | None = None) -> Teacher:
+def load_efficientat(name: str, weights: str = EFFICIENTAT, labels: str = AUDIOSET_LABELS) -> Teacher:
     """Load mn04: AudioSet's logits, and embeddings each 320 ms.
 
     Args:
         name: Its name in the recipe.
-        weights: The safetensors file of its weights.
-        labels: AudioSet's `class_labels_indices.csv`, or any table with a column `display_name`.
+        weights: The file of its weights; by default, it is downloaded.
+        labels: AudioSet's `class_labels_indices.csv`, or any table with a column `display_name`; the same.
     """
+    weights, names = load_weights(find_file(weights)), read_labels(find_file(labels))
     network = efficientat.EfficientAT()
-    network.load_state_dict(load_file(weights))
+    network.load_state_dict(weights)
     network.eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -37,13 +38,18 @@ def load_efficientat(name: str, weights: str, labels: str | None = None) -> Teac
         Target(f"{name}.logits", efficientat.NUM_LABELS, labels=True),
         Target(f"{name}.embeddings", efficientat.EMBEDDING_SIZE, hop),
     )
-    digest = digest_files([weights], {})
-    names = read_labels(labels) if labels else None
+    digest = digest_weights(weights)[:16]
     return Teacher(name, digest, efficientat.SAMPLING_RATE, targets, label, EFFICIENTAT_CREDIT, names)
 
 
-def load_speech_embedding(name: str, melspectrogram: str, embedding: str, stride: int = 1) -> Teacher:
-    """Load Google's speech embedding: see [`SpeechEmbedding`]."""
+def load_speech_embedding(
+    name: str,
+    melspectrogram: str = f"{OPEN_WAKE_WORD}melspectrogram.onnx",
+    embedding: str = f"{OPEN_WAKE_WORD}embedding_model.onnx",
+    stride: int = 1,
+) -> Teacher:
+    """Load Google's speech embedding: see [`SpeechEmbedding`]. By default, its files are downloaded."""
+    melspectrogram, embedding = find_file(melspectrogram), find_file(embedding)
     network = speech_embedding.SpeechEmbedding(melspectrogram, embedding, stride)
     hop = speech_embedding.HOP_FRAMES * speech_embedding.FRAME_SECONDS
     first = speech_embedding.WINDOW_FRAMES * speech_embedding.FRAME_SECONDS / 2

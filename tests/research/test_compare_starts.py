@@ -1,0 +1,47 @@
+import json
+import sys
+
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def drums(tones, tmp_path):
+    """Ten clips of each class to draw from, and ten to test on."""
+    for number, file in enumerate(sorted(tones.glob("*/*.wav"))):
+        split = "validation" if number % 2 else "train"
+        folder = tmp_path / "data" / "drum_sounds" / split / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        samples, rate = soundfile.read(file)
+        soundfile.write(folder / file.name, samples, rate)
+    return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_a_part_of_the_curves(run, drums, tmp_path):
+    arguments = ("--data_dir", drums, "--sets", "drum_sounds", "--starts", "frozen", "--shots", "1", "5")
+    arguments += ("--output", tmp_path / "starts.json")
+    assert run("compare_starts.py", *arguments, "--draws", 1).error is None
+    outcome = run("compare_starts.py", *arguments, "--draws", 2)
+    assert outcome.error is None
+    assert "drum_sounds 5 frozen 0" not in outcome.stdout  # it went on
+    cells = json.loads((tmp_path / "starts.json").read_text())["accuracy"]["drum_sounds"]
+    assert set(cells["5"]["frozen"]) == {"0", "1"}
+    assert cells["5"]["frozen"]["1"]["accuracy"] >= 0.9
+    assert "| drum_sounds | 5 | " in outcome.stdout
+
+
+def test_draws_are_of_each_class_and_repeat(repository):
+    sys.path.append(str(repository / "research"))
+    from compare_starts import draw_clips
+
+    clips = [
+        {"file_name": str(number), "label": "ab"[number % 2], "split": "test" if number > 15 else "train"}
+        for number in range(20)
+    ]
+    drawn = draw_clips(clips, "3", 1)
+    assert drawn == draw_clips(clips, "3", 1)
+    assert drawn != draw_clips(clips, "3", 2)
+    assert sorted(clip["label"] for clip in drawn if clip["split"] == "train") == ["a"] * 3 + ["b"] * 3
+    assert [clip for clip in drawn if clip["split"] == "test"] == clips[16:]
+    assert sorted(clip["file_name"] for clip in draw_clips(clips, "all", 0)) == sorted(map(str, range(20)))
