@@ -1,6 +1,7 @@
 """Write a student as an ordinary checkpoint, with what it learned from and whom it owes it to."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 
 from ...feature_extraction_asm import ASMFeatureExtractor
@@ -11,6 +12,7 @@ from ..report.tables import write_json
 from ..run_folder import UNFINISHED, move_into, saving
 from ..teachers.targets import Teacher
 from .arguments import DistillationArguments, DistillationTrainingArguments
+from .batches import StudentAugmentation
 from .pool import AudioPool, Recording, hours_by_kind
 from .student import Statistics, Student, fold_statistics, key_of
 
@@ -61,7 +63,7 @@ def write_encoder(
             "start": Path(args.start).name if args.start else None,
         },
         "training": {name: getattr(training_args, name) for name in STATED}
-        | {"augmentation": args.augmentation, "average_decay": args.average_decay},
+        | {"augmentation": asdict(StudentAugmentation(**args.augmentation)), "average_decay": args.average_decay},
         "environment": describe_environment(),
     }
     staging = folder / f"{UNFINISHED}model"
