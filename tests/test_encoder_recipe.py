@@ -1,0 +1,66 @@
+"""A general encoder in small: from generated audio to a corpus, a bank, an encoder, and a classifier that starts from it.
+
+The same commands as those of the guide, with the real recipe, fewer mixtures and steps, and a teacher that knows nothing.
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from modeling_asm import ASMConfig, ASMForAudioClassification
+from modeling_asm.general import find_encoder
+from modeling_asm.training.teachers.efficientat import EfficientAT
+
+
+def generate(folder, rng, count: int):
+    """Melodies of random notes, of four seconds."""
+    folder.mkdir()
+    time = np.arange(3200) / 16000
+    for number in range(count):
+        notes = [np.sin(2 * np.pi * rng.uniform(100, 3000) * time) * np.exp(-6 * time) for _ in range(20)]
+        soundfile.write(folder / f"{number}.wav", 0.4 * np.concatenate(notes), 16000)
+
+
+@pytest.mark.slow
+def test_from_generated_audio_to_a_classifier(run, repository, tones, tmp_path):
+    rng = np.random.default_rng(0)
+    generate(tmp_path / "mine", rng, 20)
+    generate(tmp_path / "theirs", rng, 2)
+    corpus, bank, encoder = tmp_path / "corpus", tmp_path / "bank", tmp_path / "encoder"
+    script = repository / "research" / "corpus" / "make_corpus.py"
+    words = ["--output_dir", corpus, "--packages", "", "--folder", "effects", "CC0", tmp_path / "mine"]
+    words += ["--folder", "music", "CC0", tmp_path / "theirs", "--synthesise", "textures", "0.02"]
+    command = [sys.executable, str(script), *map(str, words)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert made.returncode == 0, made.stderr
+
+    torch.manual_seed(0)
+    save_file(EfficientAT().state_dict(), tmp_path / "mn04.safetensors")
+    labels = ASMConfig.from_pretrained(find_encoder()).id2label
+    lines = [f'{index},/m/{index},"{label}"' for index, label in labels.items()]
+    (tmp_path / "labels.csv").write_text("\n".join(["index,mid,display_name", *lines]))
+    files = {"weights": str(tmp_path / "mn04.safetensors"), "labels": str(tmp_path / "labels.csv")}
+    arguments = ("--pool", corpus, "--bank", bank, "--output_dir", encoder, "--max_steps", 8, "--use_cpu")
+    arguments += ("--teachers", json.dumps({"mn04": {"type": "efficientat", **files}}))
+    arguments += ("--mixtures", "{all: {number: 512}}", "--num_validation", 512, "--per_device_train_batch_size", 16)
+    distilled = run("distil", repository / "recipes" / "encoders" / "general_mini.yaml", *arguments)
+    assert distilled.error is None
+    assert "Validation losses: " in distilled.stdout
+    results = json.loads((encoder / "results.json").read_text())
+    assert results["data"]["hours"]["effects"]["recordings"] == 20
+    assert results["model"]["parameters"] <= 500_000
+    assert "theirs" in (encoder / "corpus.csv").read_text()
+    model = ASMForAudioClassification.from_pretrained(encoder)
+    assert model.config.id2label == labels
+
+    trained = run("train", tones, "--from", encoder, "--tune", "head", "--output_dir", tmp_path / "model", "--use_cpu")
+    assert trained.error is None
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["metrics"]["accuracy"] >= 0.9
+    heard = run("classify", tones / "low" / "00.wav", "--model", tmp_path / "model")
+    assert heard.stdout.split()[1] == "low"
