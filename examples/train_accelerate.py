@@ -8,7 +8,7 @@ Data, splits, models and augmentation are those of `asm-train`. The same command
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from modeling_asm.training.data.clips import ClipDataset, ClipTransform, collate
 from modeling_asm.training.data.decoding import decode_splits, fingerprint
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.data.splits import SplitArguments, choose_splits, describe_groups
-from modeling_asm.training.models import AUTO, ModelArguments, make_frontend, make_model, sampling_rate_of
+from modeling_asm.training.models import AUTO, SCRATCH, ModelArguments, make_frontend, make_model, sampling_rate_of
 from modeling_asm.training.report import results as report
 from modeling_asm.training.report.checkpoint import write_checkpoint
 from modeling_asm.training.tasks import TASKS
@@ -61,6 +61,8 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         )
     if data_args.streaming or split_args.train_also:
         raise ValueError("This loop takes neither --streaming nor --train_also. Use asm-train.")
+    if model_args.is_general and model_args.model_name_or_path is None:  # this loop has the settings of a new model
+        model_args = replace(model_args, model_name_or_path=SCRATCH)
     if model_args.tune not in (AUTO, "all"):
         raise ValueError(f"This loop trains all weights. Use asm-train for --tune {model_args.tune}.")
     folder, dataset = Path(args.output_dir), load_audio_dataset(data_args, say=accelerator.print)
@@ -79,7 +81,10 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
 
     features = splits["train"].features
     model, feature_extractor = make_model(model_args, splits["train"], data_args.channel)
-    task, frontend = TASKS[model.config.problem_type], make_frontend(model_args, model, feature_extractor, splits["train"])
+    task, frontend = (
+        TASKS[model.config.problem_type],
+        make_frontend(model_args, model, feature_extractor, splits["train"]),
+    )
     augmentation = augmentation if args.augment else None
     transform = ClipTransform(frontend, features, augmentation, args.label_smoothing, data_args.channel)
     options = {"batch_size": args.batch_size // accelerator.num_processes, "collate_fn": collate_clips}

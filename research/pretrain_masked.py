@@ -36,7 +36,7 @@ class MaskingCollator(Collator):
     def __call__(self, rows: list[dict]) -> dict:
         """Return `input_values`, `bool_masked_pos` and `standardize`."""
         values = super().__call__([{FEATURES: row[FEATURES]} for row in rows])["input_values"]
-        mask = draw_mask(self.config, len(rows), self.generator)
+        mask = draw_mask(self.config, len(rows))
         return {"input_values": values, "bool_masked_pos": mask, "standardize": self.standardize}
 
 
@@ -89,7 +89,7 @@ def main():
             remove_unused_columns=False,
             seed=args.seed,
         ),
-        MaskingCollator(config, not args.plain, mean=mean, std=std, augmentation=StudentAugmentation(), seed=args.seed),
+        MaskingCollator(config, not args.plain, mean=mean, std=std, augmentation=StudentAugmentation()),
         bank,
     )
     trainer.train()

@@ -1,6 +1,6 @@
-"""A general encoder in small: from generated audio to a corpus, a bank, an encoder, and a classifier that starts from it.
+"""A general encoder in small: from generated audio to a corpus, a bank, an encoder, and a classifier of its embeddings.
 
-The same commands as those of the guide, with the real recipe, fewer mixtures and steps, and a teacher that knows nothing.
+The commands of the guide, with the real recipe, fewer mixtures and steps, and a teacher that knows nothing.
 """
 
 import json

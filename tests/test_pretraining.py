@@ -91,10 +91,10 @@ def test_masks_that_do_not_fit(pretraining, input_values, mask, message):
 
 def test_stretches_of_time_are_masked(config):
     generator = torch.Generator().manual_seed(0)
-    mask = draw_mask(config, 200, generator, share=0.5, span=2)
+    mask = draw_mask(config, 200, span=2, generator=generator)
     rows, columns = config.patch_grid
     grid = mask.unflatten(1, (rows, columns))
     assert (grid == grid[:, :1]).all()  # all mel bins alike
     assert grid[:, 0].sum(1).min() >= 2
     assert grid[:, 0].float().mean() <= 0.5
-    assert draw_mask(config, 3, generator, span=99).all()  # a stretch as long as the window
+    assert draw_mask(config, 3, span=99).all()  # a stretch as long as the window

@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from fingerprints import FingerprintIndex
 from items import Item, Prepared, prepare
+from licences import is_allowed
 from packages import FONTS, SCORES, Package, PackageError, fetch, read_files, read_package, read_packages
 from sources import read_folder, read_hub
 from synthesis import SYNTHESISERS
 from tqdm.auto import tqdm
 
+from modeling_asm.audio.listing import list_recordings
 from modeling_asm.training.distillation.pool import LEFT_OUT_FILE, PoolWriter, hours_by_kind, read_recordings
 
 
@@ -52,7 +54,7 @@ def find_items(args: argparse.Namespace, done: set[str], never: bool) -> Iterato
     packages = read_packages(args.packages) if args.packages else []
     for package in packages:
         wanted = package.never == never and package.kind not in ("font", "score") and package.name not in done
-        if wanted and (path := fetch_or_warn(package, args.debs)):
+        if wanted and (path := fetch(package, Path(args.debs)) if never else fetch_or_warn(package, args.debs)):
             yield package.name, read_package(package, path)
     for folder in args.never if never else []:
         yield folder, read_folder(folder, "", "")
@@ -94,10 +96,12 @@ def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple
 
 
 def digest_never(args: argparse.Namespace) -> str:
-    """Return a digest of what the corpus must not have anything like: another list is fingerprinted anew."""
+    """Return a digest of what the corpus must not have anything like: names and sizes of files, and packages."""
     packages = read_packages(args.packages) if args.packages else []
-    names = [str(Path(folder).resolve()) for folder in args.never]
-    names += [package.sha256 for package in packages if package.never]
+    names = [package.sha256 for package in packages if package.never]
+    for folder in map(Path, args.never):
+        files = list_recordings(folder).files if folder.is_dir() else []
+        names += [f"{folder.resolve().name}/{file.relative_to(folder)} {file.stat().st_size}" for file in files]
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
@@ -178,12 +182,23 @@ def make_corpus(args: argparse.Namespace):
     """
     if unknown := [name for name, _ in args.synthesise if name not in SYNTHESISERS]:
         raise ValueError(f"There is no synthesiser {unknown[0]!r}, expected one of {', '.join(SYNTHESISERS)}.")
+    for kind, licence, name in args.folder + args.hub:
+        if not is_allowed(licence):
+            raise ValueError(
+                f"The licence {licence!r} of {name!r} ({kind}) does not allow what is done here, or is unknown."
+            )
     folder = Path(args.output_dir)
+    never = folder / f"never-{digest_never(args)}.npz"
+    if not never.is_file() and any(folder.glob("never-*.npz")):
+        raise ValueError(
+            f"The corpus in {str(folder)!r} was made with another --never, and may have recordings that sound like "
+            "what is named now. Make it anew in another folder."
+        )
     writer, finished = PoolWriter(folder), folder / "finished_sources.txt"
     done = set(finished.read_text().splitlines()) if finished.is_file() else set()
     with ProcessPoolExecutor(args.num_processes) as executor:
         prepare_all = Preparer(executor, args.max_seconds, 8 * args.num_processes)
-        index = index_never(args, prepare_all, folder / f"never-{digest_never(args)}.npz")
+        index = index_never(args, prepare_all, never)
         for name, items in find_items(args, done, never=False):
             try:
                 add_source(writer, name, prepare_all(item for item in items if item.name not in writer), index)

@@ -11,19 +11,21 @@ import torch
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
-from transformers import AutoFeatureExtractor
+from transformers import AutoConfig, AutoFeatureExtractor
 
 from .audio.listing import list_recordings
 from .audio.sources import open_audio
 from .audio.windows import read_windows
+from .configuration_asm import ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
-from .loading import check_checkpoint
+from .loading import check_checkpoint, check_weights
 from .modeling_asm import ASMModel
 
 
 BATCH_SIZE = 16  # windows
 PERPLEXITY = 30.0  # of t-SNE: about the number of neighbours of a point
 FEWEST_POINTS = 4  # for t-SNE
+FEWEST_TO_STANDARDIZE = 30  # recordings: mean and deviation of fewer are noise
 
 
 @dataclass
@@ -51,13 +53,17 @@ class Embedder:
 
     Raises:
         OSError: If there is no such checkpoint.
-        ValueError: If the overlap is impossible.
+        ValueError: If it is not an ASM, or lacks weights; or if the overlap is impossible.
     """
 
     def __init__(self, checkpoint: str, device: str = "cpu", window_overlap: float | None = None):
         check_checkpoint(checkpoint)
+        if (kind := AutoConfig.from_pretrained(checkpoint).model_type) != ASMConfig.model_type:
+            raise ValueError(f"{checkpoint!r} is a model of the type {kind!r}, expected {ASMConfig.model_type!r}.")
+        model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
+        check_weights(checkpoint, loading)
         self.feature_extractor: ASMFeatureExtractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-        self.model = ASMModel.from_pretrained(checkpoint).eval().to(device)
+        self.model = model.eval().to(device)
         config = self.model.config
         self.shift = config.window_shift if window_overlap is None else config.shift_of_overlap(window_overlap)
 
@@ -129,7 +135,7 @@ def embed_folder(
 
 
 class SimilarRecordings:
-    """Finds the recordings whose embeddings are nearest, by their cosine after standardisation.
+    """Finds the recordings whose embeddings are nearest, by their cosine, of many recordings after standardisation.
 
     Args:
         names: Names of the recordings.
@@ -144,7 +150,9 @@ class SimilarRecordings:
             raise ValueError("There is no recording to compare with.")
         self.names, self.mean = names, embeddings.mean(0)
         spread = embeddings.std(0)
-        self.scale = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, np.inf) if len(names) > 1 else 1.0
+        self.scale = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, np.inf)
+        if len(names) < FEWEST_TO_STANDARDIZE:
+            self.mean, self.scale = 0.0, 1.0
         self.index = NearestNeighbors(metric="cosine").fit((embeddings - self.mean) / self.scale)
 
     def find(self, embedding: np.ndarray, count: int) -> list[tuple[str, float]]:

@@ -113,16 +113,16 @@ class ASMForPreTraining(ASMPreTrainedModel):
 
 
 def draw_mask(
-    config: ASMConfig, batch_size: int, generator: torch.Generator, share: float = 0.5, span: int = 5
+    config: ASMConfig, batch_size: int, share: float = 0.5, span: int = 5, generator: torch.Generator | None = None
 ) -> Tensor:
     """Mask stretches of time in all mel bins, since the next patch tells most of a single one.
 
     Args:
         config: The configuration of the model.
         batch_size: Number of spectrograms.
-        generator: Source of random numbers.
         share: Share of the columns of patches that are masked, at most: stretches may overlap.
         span: Length of a stretch, in patches.
+        generator: Source of random numbers; by default torch's own.
 
     Returns:
         Boolean tensor of shape `(batch_size, num_patches)`; at least one stretch of each row is masked.

@@ -74,7 +74,12 @@ def test_a_number_that_never_changes_gets_no_weight():
 @pytest.mark.parametrize(
     ("rows", "labels", "classes", "message"),
     [
-        (np.ones((1, 6)), np.array([0]), 2, "There is 1 training clip. Add some: at least two of each class."),
+        (
+            np.ones((1, 6)),
+            np.array([0]),
+            2,
+            "There is no more than one training clip. Add some: at least two of each class.",
+        ),
         (np.random.default_rng(0).random((4, 6)), np.zeros(4, int), 1, "All training clips are of one class"),
         (
             np.random.default_rng(0).random((4, 6)),
@@ -89,3 +94,19 @@ def test_a_number_that_never_changes_gets_no_weight():
 def test_what_cannot_be_fitted(rows, labels, classes, message):
     with pytest.raises(ValueError, match=message):
         fit_linear_head(nn.Linear(6, classes), rows, labels, SINGLE)
+
+
+def test_classes_count_alike_if_they_are_balanced():
+    rows, labels = blobs(2, 60, spread=6.0)
+    kept = np.r_[0:60, 60:66]  # ten times as many of the first
+    counts = []
+    for balanced in (False, True):
+        classifier = nn.Linear(6, 2).double()
+        fit_linear_head(classifier, rows[kept], labels[kept], SINGLE, balanced)
+        counts.append(int((classifier(torch.from_numpy(rows)).argmax(1) == 1).sum()))
+    assert counts[1] > counts[0] + 10
+
+
+def test_a_strength_that_is_given_is_not_chosen():
+    rows, labels = blobs(3, 12)
+    assert fit_linear_head(nn.Linear(6, 3), rows, labels, SINGLE, strengths=(0.5,)) == 0.5

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -11,7 +13,7 @@ from modeling_asm.audio import load_audio
 from modeling_asm.general import find_encoder
 from modeling_asm.training.data.clips import ClipTransform, ClipWindows
 from modeling_asm.training.frontend import Frontend
-from modeling_asm.training.tuning import choose_tuning, embed_clips
+from modeling_asm.training.tuning import choose_tuning, describe_tuning, embed_clips, freeze_first_layers
 
 
 COMMON = ("--use_cpu", "--measure_cost", False, "--disable_tqdm", True)
@@ -52,7 +54,7 @@ def test_few_recordings_of_two_kinds(run, tones, tmp_path):
     outcome = run("train", tones, "--output_dir", tmp_path / "model", *COMMON)
     assert outcome.error is None
     assert (
-        "Starting from asm-small-general, with fewer than 50 clips a class: its classifier is fitted (--tune head)."
+        "Starting from asm-small-general. With 4 clips a class, its classifier is fitted (--tune head)."
         in outcome.stdout
     )
     assert "8 clips to train on, 2 that are reported (20% of train)." in outcome.stdout
@@ -73,14 +75,44 @@ def test_few_recordings_of_two_kinds(run, tones, tmp_path):
 )
 def test_the_number_of_clips_decides(make_arguments, clips, number, tuning):
     """For two classes: 50 and 100 of each."""
-    many, said = clips.select([row % 40 for row in range(number)]), []
+    many = clips.select([row % 40 for row in range(number)])
     args = make_arguments(model={"model_name_or_path": "general"})
-    assert choose_tuning(args, many, said.append) == tuning
-    assert said[0].endswith(f"(--tune {tuning}).")
+    assert choose_tuning(args, many) == tuning
+    assert describe_tuning(args, tuning, many).endswith(f"(--tune {tuning}).")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_train_epochs": 3}, {"max_steps": 3}, {"average_last": 2}, {"early_stopping_patience": 2}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_gradient_steps_ask_for_them(make_arguments, clips, options):
+    """They would have no effect on a fitted classifier."""
+    few, name = clips.select(range(8)), next(iter(options))
+    args = make_arguments(model={"model_name_or_path": "general"}, **options)
+    assert choose_tuning(args, few) == "last"
+    line = describe_tuning(args, "last", few)
+    assert line.startswith(f"Starting from asm-small-general. With 4 clips a class, and --{name}, its last 2 layers")
+    args = make_arguments(model={"tune": "head"}, **options)
+    with pytest.raises(ValueError, match=rf"--{name} would have no effect: --tune head fits a classifier"):
+        choose_tuning(args, clips)
+
+
+def test_options_of_augmentation_and_splits_do_too(make_arguments, clips):
+    args = make_arguments(model={"model_name_or_path": "general"})
+    args.augmentation.mixup = 0.5
+    assert choose_tuning(args, clips.select(range(8))) == "last"
+    args = make_arguments(model={"model_name_or_path": "general"}, split={"dev_fraction": 0.2})
+    assert choose_tuning(args, clips.select(range(8))) == "last"
+
+
+def test_a_described_model_is_new_and_says_so(make_arguments, clips):
+    args = make_arguments(model={"padding": "zero"})
+    assert choose_tuning(args, clips) == "all"
+    assert describe_tuning(args, "all", clips) == "Starting from random weights: --padding describes a new model."
 
 
 def test_what_was_chosen_is_not_changed(make_arguments, clips):
-    said = []
     for model, tuning in (
         ({"tune": "last"}, "last"),
         ({"model_name_or_path": "scratch"}, "all"),
@@ -88,21 +120,53 @@ def test_what_was_chosen_is_not_changed(make_arguments, clips):
         ({"model_name_or_path": "ann/tones", "tune": "head"}, "head"),
         ({"freeze_encoder": True}, "all"),
     ):
-        assert choose_tuning(make_arguments(model=model), clips, said.append) == tuning
-    assert choose_tuning(make_arguments(model={"tune": "auto"}, teachers=["a"]), clips, said.append) == "all"
-    assert choose_tuning(make_arguments(model={"tune": "auto"}), clips.to_iterable_dataset(), said.append) == "all"
-    assert said == []
+        args = make_arguments(model=model)
+        assert choose_tuning(args, clips) == tuning
+        assert describe_tuning(args, tuning, clips) is None or args.model.freeze_encoder
+    general, stream = make_arguments(model={"tune": "auto"}), clips.to_iterable_dataset()
+    assert choose_tuning(make_arguments(model={"tune": "auto"}, teachers=["a"]), clips) == "all"
+    assert choose_tuning(general, stream) == "all"
+    assert describe_tuning(general, "all", stream) == (
+        "Starting from asm-small-general. From a stream, all of it is trained (--tune all)."
+    )
     with pytest.raises(ValueError, match=r"--tune head reads all clips at once, which a stream does not have"):
-        choose_tuning(make_arguments(model={"tune": "head"}), clips.to_iterable_dataset(), said.append)
+        choose_tuning(make_arguments(model={"tune": "head"}), stream)
 
 
 def test_the_last_layers_learn(run, tones, tmp_path):
-    arguments = ("--tune", "last", "--num_train_epochs", 1, "--output_dir", tmp_path / "model", *COMMON)
+    arguments = ("--tune", "last", "--num_train_epochs", 1, "--per_device_train_batch_size", 4)
+    arguments += ("--output_dir", tmp_path / "model", *COMMON)
     assert run("train", tones, *arguments).error is None
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (find_encoder(), tmp_path / "model"))
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     parts = ("classifier", "pooling", "mixer.layernorm", "layers.5.", "layers.6.")
     assert changed == {name for name in before if any(part in name for part in parts)}
+
+
+def test_whole_clips_are_scored(run, tones, checkpoint, tmp_path):
+    """Not their first windows alone: here low or high begins after the first window, of .17 s."""
+    for file in tones.glob("*/*.wav"):
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        soundfile.write(file, np.pad(samples, ((3200, 0), (0, 0))), rate)
+    arguments = ("--model_name_or_path", checkpoint, "--tune", "head", *COMMON, "--output_dir", tmp_path / "model")
+    outcome = run("train", tones, *arguments)
+    assert outcome.error is None
+    assert "their start is scored" not in outcome.stdout
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["metrics"]["accuracy"] >= 0.9
+
+
+def test_a_head_that_cannot_be_fitted_is_no_obstacle_to_gradient_steps(run, tones, tmp_path):
+    """All recordings are one: a fitted head would be an error."""
+    samples, rate = soundfile.read(tones / "low" / "00.wav")
+    for number, file in enumerate(sorted(tones.glob("*/*.wav"))):
+        soundfile.write(file, samples * 0.99**number, rate)  # no copies, but equal up to their level
+    arguments = ("--tune", "last", "--num_train_epochs", 1, *COMMON, "--output_dir", tmp_path / "model")
+    assert run("train", tones, *arguments).error is None
+
+
+def test_layers_without_numbers_have_no_last_ones():
+    with pytest.raises(ValueError, match=r"--tune last needs more than 2 layers with numbers, Linear has 0."):
+        freeze_first_layers(torch.nn.Linear(2, 2))
 
 
 def test_a_long_clip_is_heard_to_its_end(checkpoint, clips):

@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         results = run_distillation(args, training_args, describe_command("asm-distil", arguments))
     except (OSError, ValueError, CheckpointError, FloatingPointError) as error:
         sys.exit(f"asm-distil: {one_line(error)}")
+    if training_args.process_index > 0:
+        return 0
     losses = {name: round(value, 4) for name, value in results["metrics"].items()}
     print(f"Validation losses: {losses}\nThe encoder and its results: {training_args.output_dir}")
     return 0

@@ -24,7 +24,12 @@ STEPS = 300  # of L-BFGS
 
 
 def fit_linear_head(
-    classifier: nn.Linear, embeddings: np.ndarray, targets: np.ndarray, problem_type: str, balanced: bool = False
+    classifier: nn.Linear,
+    embeddings: np.ndarray,
+    targets: np.ndarray,
+    problem_type: str,
+    balanced: bool = False,
+    strengths: tuple[float, ...] = STRENGTHS,
 ) -> float:
     """Fit a classifier, in place.
 
@@ -34,6 +39,7 @@ def fit_linear_head(
         targets: A class index or a number for each clip, or, with several labels, rows of 0 and 1.
         problem_type: That of the model's configuration.
         balanced: Whether classes count alike, however many clips they have.
+        strengths: Strengths of the regularisation to choose from, by cross-validation if there are several.
 
     Returns:
         The strength of the regularisation: C, or 1 / alpha for a regression.
@@ -46,7 +52,7 @@ def fit_linear_head(
     scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)  # constant: no weight
     standardised = (embeddings - mean) / scale
     fit = {MULTI_LABEL: fit_labels, REGRESSION: fit_numbers}.get(problem_type, fit_classes)
-    weight, bias, strength = fit(standardised, targets, classifier.out_features, balanced)
+    weight, bias, strength = fit(standardised, targets, classifier.out_features, balanced, strengths)
     weight = weight / scale
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))
@@ -57,7 +63,7 @@ def fit_linear_head(
 def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, num_labels: int):
     """Raise `ValueError` if a classifier cannot be fitted to these clips; the message says what to do."""
     if len(embeddings) < 2:
-        raise ValueError(f"There is {len(embeddings)} training clip. Add some: at least two of each class.")
+        raise ValueError("There is no more than one training clip. Add some: at least two of each class.")
     if problem_type not in (MULTI_LABEL, REGRESSION):
         missing = sorted(set(range(num_labels)) - set(targets.tolist()))
         if num_labels < 2:
@@ -69,19 +75,19 @@ def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, nu
 
 
 def fit_classes(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a multinomial logistic regression; return weights, biases and strength."""
     fewest = np.bincount(targets, minlength=num_labels).min()
     folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0) if fewest >= 2 else None
     make = partial(logistic, balanced=balanced)
-    strength = choose_strength(make, rows, targets, folds, "neg_log_loss")
+    strength = choose_strength(make, rows, targets, folds, "neg_log_loss", strengths)
     weight, bias = coefficients(make(strength), rows, targets)
     return weight, bias, strength
 
 
 def fit_labels(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a logistic regression for each label. One that all or no clips have keeps its share, without weights."""
     make = partial(logistic, balanced=balanced)
@@ -91,7 +97,7 @@ def fit_labels(
     if varied.size:
         common = varied[np.abs(counts[varied] - len(targets) / 2).argmin()]
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        strength = choose_strength(make, rows, targets[:, common], folds, "neg_log_loss")
+        strength = choose_strength(make, rows, targets[:, common], folds, "neg_log_loss", strengths)
     share = np.clip(counts / len(targets), 0.5 / len(targets), 1 - 0.5 / len(targets))
     weight, bias = np.zeros((num_labels, rows.shape[1])), np.log(share / (1 - share))
     for label in np.flatnonzero((counts > 0) & (counts < len(targets))):
@@ -101,22 +107,22 @@ def fit_labels(
 
 
 def fit_numbers(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a ridge regression; numbers have no classes to balance."""
     folds = KFold(FOLDS, shuffle=True, random_state=0) if len(rows) >= 2 * FOLDS else None
-    strength = choose_strength(ridge, rows, targets, folds, "neg_mean_squared_error")
+    strength = choose_strength(ridge, rows, targets, folds, "neg_mean_squared_error", strengths)
     fitted = ridge(strength).fit(rows, targets.reshape(len(rows), -1))
     return fitted.coef_.reshape(num_labels, -1), np.broadcast_to(fitted.intercept_, (num_labels,)), strength
 
 
-def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring: str) -> float:
+def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring: str, strengths) -> float:
     """Return the strength that does best on held-out training clips; the default without folds."""
-    if folds is None:
-        return DEFAULT_STRENGTH
+    if folds is None or len(strengths) == 1:
+        return DEFAULT_STRENGTH if folds is None else strengths[0]
     scores = [quietly(cross_val_score, make(strength), rows, targets, cv=folds, scoring=scoring).mean()
-              for strength in STRENGTHS]  # fmt: skip
-    return STRENGTHS[int(np.nanargmax(scores))]
+              for strength in strengths]  # fmt: skip
+    return strengths[int(np.nanargmax(scores))]
 
 
 def logistic(strength: float, balanced: bool) -> LogisticRegression:

@@ -92,6 +92,9 @@ class ModelArguments:
 
     def __post_init__(self):
         given = self.described()
+        for name in {GENERAL, SCRATCH} & {self.model_name_or_path}:
+            if Path(name).exists():
+                raise ValueError(f"--from {name} may mean your folder. Write ./{name} for it, or rename it.")
         if self.model_name_or_path not in (None, SCRATCH) and given:
             raise ValueError(
                 f"{', '.join(given)} would have no effect: --model_name_or_path determines the model and its padding."

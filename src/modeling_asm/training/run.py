@@ -10,11 +10,12 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
+from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION
 from .data.clips import ClipDataset, ClipStream, ClipTransform, ClipWindows
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
-from .data.loading import is_streamed, silent
+from .data.loading import is_streamed
 from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use
 from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
@@ -26,7 +27,15 @@ from .tasks import task_of
 from .teachers.soft_labels import find_teachers, load_teachers
 from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
-from .tuning import choose_tuning, fit_head, freeze_first_layers, starts_with_head
+from .tuning import (
+    choose_tuning,
+    describe_tuning,
+    fit_head,
+    freeze_first_layers,
+    predict_clips,
+    start_head,
+    starts_with_head,
+)
 
 
 # The first clips of a stream determine window, mean and deviation: so many, or those of so many bytes.
@@ -55,13 +64,14 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
     if not args.experiment.evaluate_only:
-        tuning = choose_tuning(args, splits["train"], print if training_args.process_index == 0 else silent)
-        args = replace(args, model=replace(args.model, tune=tuning))
-        if (
-            tuning == "head" and "dev" in splits and not args.split.is_set("dev_fraction")
-        ):  # there is no epoch to choose
+        tuning = choose_tuning(args, splits["train"])
+        if tuning == "head" and "dev" in splits:  # there is no epoch to choose
             args = replace(args, split=replace(args.split, dev_fraction=0.0))
             splits, test_name = divide(args, dataset, further)
+            clips = splits["train"]
+        if training_args.process_index == 0 and (line := describe_tuning(args, tuning, splits["train"])):
+            print(line)
+        args = replace(args, model=replace(args.model, tune=tuning))
     trainer, inputs = make_trainer(args, splits, clips)
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
         describe_clips(args, dataset, splits, test_name, inputs["test"].transform.frontend)
@@ -70,13 +80,18 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
             print(f"Continuing from {Path(checkpoint).name}.")
-        if starts_with_head(args.model, splits["train"]) and not checkpoint:
-            training = fit_head(trainer, ClipWindows(splits["train"], inputs["test"].transform))
-        if args.model.tune != "head":
+        if args.model.tune == "head":
+            training = fit_head(trainer, ClipWindows(clips, inputs["test"].transform))
+        else:
+            if starts_with_head(args.model, splits["train"]) and not checkpoint:
+                start_head(trainer, clips, inputs["test"].transform)
             training = trainer.train(resume_from_checkpoint=checkpoint)
         if training_args.average_last > 0 and args.model.tune != "head":
             averaged = trainer.average_checkpoints()
-    output = trainer.predict(inputs["test"])
+    if args.model.tune == "head" and not args.experiment.evaluate_only:
+        output = predict_clips(trainer, ClipWindows(splits["test"], inputs["test"].transform))
+    else:
+        output = trainer.predict(inputs["test"])
     model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
     if not trainer.is_world_process_zero():
         return {}
@@ -119,6 +134,8 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
     model, feature_extractor = make_model(args.model, clips, args.data.channel)
     if args.model.tune == "last":
         freeze_first_layers(model)
+    if args.model.tune == "head" and isinstance(model, ASMForAudioClassification):
+        model.config.window_aggregation = "logits"  # those of the mean embedding, to which the classifier is fitted
     frontend = make_frontend(args.model, model, feature_extractor, clips)
     if "dev" not in splits:
         if training_args.early_stopping_patience:
@@ -164,7 +181,7 @@ def describe_clips(args: Arguments, dataset: DatasetDict, splits: DatasetDict, t
     else:
         lines = [describe_use(dataset, splits, test_name, args.split)]
     window = frontend.window_samples / frontend.sampling_rate
-    for name in ("dev", "test"):
+    for name in ("dev", "test") if args.model.tune != "head" else ():
         long = sum(seconds > 1.05 * window for seconds in splits[name]["seconds"]) if name in splits else 0
         if long:
             lines.append(

@@ -1,9 +1,7 @@
-"""transformers' Trainer for audio: one loss for every model, class weights, teachers, and atomic checkpoints."""
+"""transformers' Trainer for audio: one loss for every model, class weights and teachers."""
 
-import os
 import re
 import warnings
-from copy import copy
 from pathlib import Path
 
 import torch
@@ -11,11 +9,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .atomic_trainer import AtomicTrainer
 from .data.clips import collate_clips
-from .run_folder import STATE_FILE, UNFINISHED, checkpoints, clear_unfinished, delete_checkpoint, relocate_best, saving
+from .run_folder import checkpoints
 from .tasks import TASKS, Task
 from .training_arguments import AudioTrainingArguments
 
@@ -29,13 +28,12 @@ class EpochCallback(TrainerCallback):
             dataset.set_epoch(int(state.epoch))
 
 
-class AudioTrainer(Trainer):
+class AudioTrainer(AtomicTrainer):
     """Trainer with the same loss for ASM, AST, wav2vec2 and others, including soft labels and class weights.
 
-    Its data sets are [`ClipDataset`] or [`ClipStream`]. Two private methods of Trainer are overridden, because it has
-    no public ones for the purpose: `_run_epoch`, since Trainer would train one more step after a checkpoint that ended
-    its run; and `_save_checkpoint`, with the folder that `_get_output_dir` tells it, since Trainer writes and deletes
-    checkpoints under their final names, and a kill would leave incomplete ones.
+    Its data sets are [`ClipDataset`] or [`ClipStream`]. A private method of Trainer is overridden, because it has no
+    public one for the purpose: `_run_epoch`, since Trainer would train one more step after a checkpoint that ended its
+    run.
 
     Args:
         class_weights: Weight of each class in the loss, of shape `(num_labels,)`.
@@ -54,25 +52,13 @@ class AudioTrainer(Trainer):
         self.class_weights = class_weights
         self.teachers = [teacher.to(self.args.device) for teacher in teachers or []]
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer divides it by its steps
-        # Trainer would delete old checkpoints under their own names, so `_save_checkpoint` does it.
-        self.args, self.limit = copy(self.args), self.args.save_total_limit
-        self.args.save_total_limit = None
         self.add_callback(EpochCallback)
         self.frozen = [module for module in (self.model.base_model,) if not any_trainable(module)]
-        if self.args.should_save:
-            clear_unfinished(self.args.output_dir)
 
     @property
     def task(self) -> Task:
         """The model's task."""
         return TASKS[self.accelerator.unwrap_model(self.model).config.problem_type]
-
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
-        """Train, or continue from a checkpoint, also if the folder of the run has moved."""
-        if resume_from_checkpoint and self.args.should_save:
-            relocate_best(Path(resume_from_checkpoint))
-        self.accelerator.wait_for_everyone()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _run_epoch(self, *args, **kwargs):
         """Run an epoch, unless the loaded checkpoint ended its run."""
@@ -147,37 +133,6 @@ class AudioTrainer(Trainer):
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, scale)
         self._created_lr_scheduler = True
         return self.lr_scheduler
-
-    def _get_output_dir(self, trial) -> str:
-        return getattr(self, "_staging", None) or super()._get_output_dir(trial)
-
-    def _save_checkpoint(self, model, trial):
-        """Save a checkpoint under a temporary name, and rename it when it is complete."""
-        folder, step = Path(super()._get_output_dir(trial)), self.state.global_step
-        self._staging = str(folder / f"{UNFINISHED}checkpoints")
-        staged, final = Path(self._staging) / f"checkpoint-{step}", folder / f"checkpoint-{step}"
-        if self.state.best_global_step == step:
-            self.state.best_model_checkpoint = str(final)
-        best = self.state.best_model_checkpoint
-        try:
-            with saving(final.name):
-                super()._save_checkpoint(model, trial)
-                self.state.best_model_checkpoint = best
-                if self.args.should_save:
-                    self.state.save_to_json(str(staged / STATE_FILE))
-        finally:
-            self._staging = None
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            if final.exists():
-                delete_checkpoint(final)
-            os.replace(staged, final)
-            staged.parent.rmdir()
-            whole = checkpoints(folder)
-            for old in whole[: -self.limit] if self.limit else []:
-                if str(old) != best:
-                    delete_checkpoint(old)
-        self.accelerator.wait_for_everyone()
 
     def average_checkpoints(self) -> int:
         """Load the mean of the weights of the last checkpoints into the model (stochastic weight averaging).

@@ -1,7 +1,6 @@
 """What of a checkpoint learns new clips: its classifier alone, in seconds, or more of it, by the number of clips."""
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,55 +8,80 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import PredictionOutput, TrainOutput
 
-from ..modeling_asm import ASMForAudioClassification
-from .data.clips import ClipWindows, collate_clips
-from .linear_heads import fit_linear_head
+from .augmentation import Augmentation
+from .data.clips import ClipTransform, ClipWindows, collate_clips
+from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
 from .models import AUTO, ModelArguments
 from .settings import Arguments
 from .tasks import label_names
 from .trainer import AudioTrainer, layer_of
+from .training_arguments import DEFAULTS
 
 
 # Clips a class from which on more than the classifier is trained: see docs/results/few.md.
 CLIPS_FOR_LAST, CLIPS_FOR_ALL = 50, 100
 LAST_LAYERS = 2
+MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
 
 
-def choose_tuning(args: Arguments, clips, say: Callable = print) -> str:
-    """Return what is trained, `"head"`, `"last"` or `"all"`, and say why it was chosen.
+def choose_tuning(args: Arguments, clips) -> str:
+    """Return what is trained: `"head"`, `"last"` or `"all"`.
 
     Args:
         args: The arguments of the run; a choice that they state is not changed.
         clips: The training clips, a `Dataset` or a stream.
-        say: What prints.
 
     Raises:
-        ValueError: If a classifier is to be fitted to a stream.
+        ValueError: If a classifier is to be fitted to a stream, or options of gradient steps are given for it.
     """
-    model, is_stream = args.model, not isinstance(clips, Dataset)
+    model, is_stream, given = args.model, not isinstance(clips, Dataset), options_of_steps(args)
     if model.tune == "head" and is_stream:
         raise ValueError("--tune head reads all clips at once, which a stream does not have. Omit --streaming.")
+    if model.tune == "head" and given:
+        raise ValueError(f"{given[0]} would have no effect: --tune head fits a classifier, without gradient steps.")
     if model.tune != AUTO:
         return model.tune
     if not model.is_general or model.freeze_encoder or is_stream or args.training.teachers:
         return "all"
-    classes = max(len(label_names(clips.features)), 2)  # a number has one name
-    each = len(clips) / classes
-    if each < CLIPS_FOR_LAST:
-        tuning, what = "head", f"fewer than {CLIPS_FOR_LAST} clips a class: its classifier is fitted"
-    elif each < CLIPS_FOR_ALL:
-        tuning, what = "last", f"fewer than {CLIPS_FOR_ALL} clips a class: its last {LAST_LAYERS} layers are trained"
-    else:
-        tuning, what = "all", f"at least {CLIPS_FOR_ALL} clips a class: all of it is trained"
-    say(f"Starting from {model.start}, with {what} (--tune {tuning}).")
-    return tuning
+    each = clips_per_class(clips)
+    if each < CLIPS_FOR_LAST and not given:
+        return "head"
+    return "last" if each < CLIPS_FOR_ALL else "all"
+
+
+def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
+    """Return a line about what was chosen, and why; `None` if there was nothing to choose."""
+    model, given = args.model, options_of_steps(args)
+    if model.checkpoint is None and model.model_name_or_path is None:
+        return f"Starting from random weights: {next(iter(model.described()))} describes a new model."
+    if model.tune != AUTO or not model.is_general:
+        return None
+    what = {"head": "its classifier is fitted", "last": f"its last {LAST_LAYERS} layers are trained"}
+    why = f"With {clips_per_class(clips):.3g} clips a class" if isinstance(clips, Dataset) else "From a stream"
+    why += f", and {given[0]}" if given and tuning == "last" else ""
+    return f"Starting from {model.start}. {why}, {what.get(tuning, 'all of it is trained')} (--tune {tuning})."
+
+
+def clips_per_class(clips: Dataset) -> float:
+    """Return the mean number of clips of a class; numbers count as two."""
+    return len(clips) / max(len(label_names(clips.features)), 2)
+
+
+def options_of_steps(args: Arguments) -> list[str]:
+    """Return the options that were given and have an effect on gradient steps alone."""
+    training, usual = args.training, {"max_steps": -1, "average_last": 0, "early_stopping_patience": None}
+    given = [name for name in DEFAULTS if name in training.given]
+    given += [name for name, value in usual.items() if getattr(training, name) != value]
+    given += [name for name, value in vars(Augmentation()).items() if getattr(args.augmentation, name) != value]
+    given += ["dev_fraction"] if args.split.dev_fraction > 0 and args.split.is_set("dev_fraction") else []
+    return [f"--{name}" for name in given]
 
 
 def starts_with_head(args: ModelArguments, clips) -> bool:
-    """Whether the classifier is fitted first: it is all that is trained, or what gradient steps start from."""
-    return args.tune == "head" or (args.is_general and not args.freeze_encoder and isinstance(clips, Dataset))
+    """Whether a classifier is fitted before the gradient steps, which go on from it."""
+    return args.is_general and not args.freeze_encoder and isinstance(clips, Dataset)
 
 
 def freeze_first_layers(model: nn.Module):
@@ -65,18 +89,21 @@ def freeze_first_layers(model: nn.Module):
     head = 10**6
     layers = {name: layer_of(name, head) for name, _ in model.named_parameters()}
     depth = max(layer for layer in layers.values() if layer < head)
+    if depth <= LAST_LAYERS:
+        raise ValueError(
+            f"--tune last needs more than {LAST_LAYERS} layers with numbers, {type(model).__name__} has {depth}."
+        )
     for name, parameter in model.named_parameters():
         parameter.requires_grad = parameter.requires_grad and layers[name] > depth - LAST_LAYERS
 
 
-def fit_head(trainer: AudioTrainer, clips: ClipWindows) -> TrainOutput:
+def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, ...] = STRENGTHS) -> TrainOutput:
     """Fit the classifier of a trainer's model to the mean embeddings of its clips, once and without augmentation.
-
-    An ASM then averages the logits of the windows of a long clip, which are those of the mean embedding.
 
     Args:
         trainer: The trainer, whose model's last layer must be the linear `classifier`.
         clips: The training clips.
+        strengths: Strengths of the regularisation to choose from.
 
     Returns:
         What `trainer.train` would return, after no step.
@@ -94,14 +121,32 @@ def fit_head(trainer: AudioTrainer, clips: ClipWindows) -> TrainOutput:
     embeddings, targets = embed_clips(model.eval(), clips, trainer.args.per_device_eval_batch_size)
     fitted = nn.Linear(classifier.in_features, classifier.out_features, dtype=torch.float64)
     balanced = trainer.args.class_balance != "none"
-    strength = fit_linear_head(fitted, embeddings, targets, model.config.problem_type, balanced)
+    strength = fit_linear_head(fitted, embeddings, targets, model.config.problem_type, balanced, strengths)
     classifier.load_state_dict(fitted.state_dict())
-    if isinstance(model, ASMForAudioClassification):
-        model.config.window_aggregation = "logits"
     seconds = time.time() - start
     if trainer.is_world_process_zero():
         print(f"Fitted a linear classifier to {len(targets)} embeddings in {seconds:.1f} s (C = {strength:g}).")
     return TrainOutput(0, 0.0, {"train_runtime": seconds})
+
+
+def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
+    """Fit the classifier that gradient steps go on from, to some of many clips; if that is impossible, say so."""
+    if len(clips) > MOST_CLIPS:
+        clips = clips.select(np.random.default_rng(trainer.args.seed).permutation(len(clips))[:MOST_CLIPS])
+    try:
+        fit_head(trainer, ClipWindows(clips, transform), (DEFAULT_STRENGTH,))
+    except ValueError as error:
+        if trainer.is_world_process_zero():
+            print(f"The classifier starts from random weights. {error}")
+
+
+def predict_clips(trainer: AudioTrainer, windows: ClipWindows) -> PredictionOutput:
+    """Predict whole clips: the mean of the logits of their windows, which are those of the mean embedding."""
+    output = trainer.predict(windows)
+    rows = np.array([row for row, _ in windows.places])
+    first, counts = np.unique(rows, return_index=True, return_counts=True)[1:]
+    logits = np.add.reduceat(output.predictions, first, axis=0) / counts[:, None]
+    return output._replace(predictions=logits.astype(np.float32), label_ids=output.label_ids[first])
 
 
 @torch.no_grad()

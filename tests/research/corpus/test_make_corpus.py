@@ -76,6 +76,22 @@ def test_folders_and_textures(make, recordings, tmp_path):
     assert [recording.name for recording in AudioPool(tmp_path / "corpus").recordings] == names
 
 
+def test_another_list_of_what_must_not_be_there(make, recordings):
+    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    assert make(*arguments, "--never", recordings / "theirs").returncode == 0
+    soundfile.write(recordings / "theirs" / "second.wav", melody(np.random.default_rng(9)), 16000)
+    result = make(*arguments, "--never", recordings / "theirs")
+    assert result.returncode == 1
+    assert "was made with another --never" in result.stderr
+
+
+def test_a_licence_that_does_not_allow_it(make, recordings):
+    result = make("--folder", "effects", "CC-BY-NC-4.0", recordings / "mine")
+    assert result.returncode == 1
+    assert "The licence 'CC-BY-NC-4.0' of" in result.stderr
+    assert "does not allow what is done here, or is unknown" in result.stderr
+
+
 def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     """A source that was not finished is gone through again, and what is there is kept."""
     arguments = ["--folder", "effects", "CC0", recordings / "mine"]
@@ -86,17 +102,6 @@ def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     (tmp_path / "corpus" / "finished_sources.txt").unlink()
     assert make(*arguments).returncode == 0
     assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
-
-
-def test_another_list_of_what_must_not_be_there_is_fingerprinted_anew(make, recordings, tmp_path):
-    (tmp_path / "more").mkdir()
-    shutil.copy(recordings / "mine" / "b.wav", tmp_path / "more" / "b.wav")
-    assert make("--synthesise", "textures", "0.001", "--never", recordings / "theirs").returncode == 0
-    arguments = ["--folder", "effects", "CC0", recordings / "mine", "--never", recordings / "theirs", tmp_path / "more"]
-    assert make(*arguments).returncode == 0
-    names = [recording.name for recording in AudioPool(tmp_path / "corpus").recordings]
-    assert "mine/a.wav" in names
-    assert "mine/b.wav" not in names
 
 
 def test_a_data_set_as_on_the_hub(make, recordings, tmp_path):

@@ -29,6 +29,8 @@ def test_mappings_are_yaml_or_json():
         ({"mixtures": "{../all: {number: 8}}"}, "--mixtures ../all: the name of a part becomes that of a folder"),
         ({"mixtures": "{all: {number: 8, seconds: 3}}"}, "--mixtures all sets 'seconds', which `max_length` of"),
         ({"mixtures": "{all: {number: 8, gapp: 3}}"}, "--mixtures all sets 'gapp', expected some of ['alone', 'eq"),
+        ({"model": "{hiden_size: 96}"}, "--model sets 'hiden_size', expected some of ["),
+        ({"probe_dirs": ["esc50"]}, "--probe_dirs and --probe_steps have an effect only together. Set both, or neit"),
         ({"augmentation": "{noise: 3}"}, "--augmentation sets 'noise', expected some of ['equalizer', "),
     ],
     ids=lambda value: str(value)[:24],

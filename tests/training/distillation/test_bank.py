@@ -113,14 +113,19 @@ def test_the_checksum_is_of_names_and_values(shard, tmp_path):
 
 
 def test_a_bank_of_something_else(extractor, teacher, tmp_path):
-    description = describe_bank(extractor, [teacher], MixtureSettings(), "pool")
+    def describe(extractor=extractor, teachers=(teacher,), settings=None, pool="pool", share=0.05) -> dict:
+        return describe_bank(extractor, teachers, settings or MixtureSettings(), pool, share)
+
+    description = describe()
     open_folder(tmp_path / "bank", description)
     open_folder(tmp_path / "bank", json.loads(json.dumps(description)))
     others = {
-        "pool": describe_bank(extractor, [teacher], MixtureSettings(), "another"),
-        "front end": describe_bank(ASMFeatureExtractor(num_mel_bins=32), [teacher], MixtureSettings(), "pool"),
-        "teachers": describe_bank(extractor, [], MixtureSettings(), "pool"),
-        "mixtures": describe_bank(extractor, [teacher], MixtureSettings(seconds=3.0), "pool"),
+        "pool": describe(pool="another"),
+        "front end": describe(ASMFeatureExtractor(num_mel_bins=32)),
+        "teachers": describe(teachers=()),
+        "mixtures": describe(settings=MixtureSettings(seconds=3.0)),
+        "validation share": describe(share=0.1),
+        "version": describe() | {"version": 1},
     }
     for name, other in others.items():
         with pytest.raises(ValueError, match=f"was made with other {name}: .* Use another folder, or delete it"):

@@ -21,9 +21,10 @@ def written(config, feature_extractor, pool_folder, tmp_path):
     target = Target("loud.logits", 3, labels=True)
     model = ASMForAudioClassification(config).eval()
     statistics = Statistics(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0]))
-    student = Student(model, [target], {"loud.logits": statistics}, {}, 0.01).eval()
+    student = Student(model, [target], {"loud.logits": statistics}, {}, 0.01, "loud.logits").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    args = DistillationArguments(pool=str(pool_folder), bank="bank", teachers="{loud: {type: classifier}}")
+    args = DistillationArguments(pool=str(pool_folder), bank="bank", teachers="{loud: {type: classifier}}",
+                                 licence="cc-by-sa-4.0")  # fmt: skip
     training_args = DistillationTrainingArguments(output_dir=str(tmp_path / "encoder"))
     teacher = Teacher("loud", "0", 16000, (target,), None, "Our ears, trained on thunder. Licence: CC0.")
     run = {"command": "asm-distil", "metrics": {"loss": 0.5, "loud.logits": 0.25}, "log": [{"step": 1}]}
@@ -81,8 +82,9 @@ def test_credits(pool_folder, tmp_path):
 def test_a_folder_that_cannot_be_written(written, config, feature_extractor, pool_folder, tmp_path, monkeypatch):
     target = Target("loud.logits", 3, labels=True)
     statistics = Statistics(torch.zeros(3), torch.ones(3))
-    student = Student(ASMForAudioClassification(config), [target], {"loud.logits": statistics}, {}, 0.01)
-    args = DistillationArguments(pool=str(pool_folder), bank="bank", teachers="{loud: {type: classifier}}")
+    student = Student(ASMForAudioClassification(config), [target], {"loud.logits": statistics}, {}, 0.01, "loud.logits")
+    args = DistillationArguments(pool=str(pool_folder), bank="bank", teachers="{loud: {type: classifier}}",
+                                 licence="cc-by-sa-4.0")  # fmt: skip
     training_args = DistillationTrainingArguments(output_dir=str(tmp_path / "file"))
     (tmp_path / "file").write_text("a file")
     with pytest.raises(CheckpointError, match="Cannot save the model"):

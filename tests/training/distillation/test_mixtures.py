@@ -47,6 +47,15 @@ def test_the_level_is_what_was_asked_for(pool):
         assert 20 * np.log10(root_mean_square(wave)) == pytest.approx(-30, abs=0.1)
 
 
+def test_a_short_sound_is_not_distorted(pool):
+    """It is louder than its window, whose level was asked for: then it is softened as a whole."""
+    maker = make(pool, **QUIET, level=(0.0, 0.0))
+    for seed in range(5):
+        wave = maker(np.random.default_rng(seed))
+        assert np.abs(wave).max() == pytest.approx(1.0)
+        assert (np.abs(wave) > 0.999).mean() < 0.05
+
+
 def test_kinds_are_drawn_by_their_weights(pool):
     """With weight only for music, every mixture is one tone: one peak of the spectrum."""
     maker = make(pool, **QUIET, kind_weights={"effects": 0.0, "speech": 0.0})

@@ -29,6 +29,7 @@ def teacher_folder(tmp_path):
     """A checkpoint with a window of .5 s, which is the mixtures'."""
     torch.manual_seed(0)
     config = ASMConfig(**STUDENT, id2label={0: "a dog", 1: "a cat"}, label2id={"a dog": 0, "a cat": 1})
+    config.problem_type = "multi_label_classification"
     ASMForAudioClassification(config).save_pretrained(tmp_path / "teacher")
     ASMFeatureExtractor(num_mel_bins=24, max_length=48).save_pretrained(tmp_path / "teacher")
     return tmp_path / "teacher"
@@ -164,10 +165,37 @@ def test_a_start_is_another_students_weights(distil, tmp_path):
         torch.testing.assert_close(own[name], value, atol=1e-6, rtol=0)
 
 
+def test_a_start_of_the_same_labels_keeps_its_classifier(distil, tmp_path):
+    """It gives logits, and learns in standardised units: without a step, its loss is that of the first run."""
+    first = distil(average_decay=0.0, training={"max_steps": 60, "learning_rate": 1e-2})
+    again = distil("again", start=str(tmp_path / "student"), training={"max_steps": 1, "learning_rate": 0.0})
+    assert again["metrics"]["tiny.logits"] == pytest.approx(first["metrics"]["tiny.logits"], rel=1e-3)
+
+
+def test_a_start_of_another_shape(distil, tmp_path):
+    distil()
+    with pytest.raises(ValueError, match=r"The weights of --start .* do not fit --model: audio_spectrogram_mixer"):
+        distil("other", start=str(tmp_path / "student"), model=json.dumps({**STUDENT, "hidden_size": 24}))
+
+
+def test_names_that_mean_nothing(distil, teacher_folder):
+    teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder), "loss_weights": {"logit": 2.0}}}
+    with pytest.raises(ValueError, match=r"has a loss weight for 'tiny.logit', expected some of: tiny.logits, tiny.em"):
+        distil(teachers=json.dumps(teachers))
+    with pytest.raises(ValueError, match=r"has a weight for the kind 'efects', but the pool has: \['"):
+        distil("other", mixtures="{all: {number: 64, kind_weights: {efects: 2}}}")
+
+
+def test_other_settings_are_another_run(distil):
+    distil()
+    with pytest.raises(ValueError, match=r"holds a run with other settings \(warmup_steps 2"):
+        distil(training={"warmup_steps": 3})
+
+
 def test_no_teacher_with_labels(distil, monkeypatch):
     extractor, teachers = ASMFeatureExtractor(num_mel_bins=24, max_length=48), [LOUD]
     monkeypatch.setattr(run, "make_labellers", lambda *settings: (extractor, teachers))
-    with pytest.raises(ValueError, match=r"No teacher has labels. Name one's `labels`"):
+    with pytest.raises(ValueError, match=r"No teacher whose logits are learned has labels. Name the `labels` of one."):
         distil()
 
 

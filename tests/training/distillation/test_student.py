@@ -8,6 +8,7 @@ from modeling_asm.training.distillation.student import (
     add_means,
     fold_statistics,
     means_of,
+    unfold_statistics,
 )
 from modeling_asm.training.teachers.targets import Target
 
@@ -22,7 +23,7 @@ def make(config, targets=TARGETS, weights=None) -> Student:
     statistics = {
         target.name: Statistics(torch.full((target.size,), 3.0), torch.full((target.size,), 2.0)) for target in targets
     }
-    return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01).eval()
+    return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01, "loud.logits").eval()
 
 
 def batch(targets=TARGETS) -> dict:
@@ -89,5 +90,8 @@ def test_a_folded_classifier_gives_the_teachers_logits():
     classifier, pooled = torch.nn.Linear(4, 3), torch.randn(2, 4)
     statistics = Statistics(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.5, 1.0]))
     expected = classifier(pooled) * statistics.std + statistics.mean
+    standardised = classifier(pooled)
     fold_statistics(classifier, statistics)
     torch.testing.assert_close(classifier(pooled), expected)
+    unfold_statistics(classifier, statistics)
+    torch.testing.assert_close(classifier(pooled), standardised)

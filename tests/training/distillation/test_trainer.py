@@ -17,7 +17,9 @@ from modeling_asm.training.teachers.targets import Target
 @pytest.fixture
 def student(config) -> Student:
     statistics = {"loud.logits": Statistics(torch.zeros(3), torch.ones(3))}
-    return Student(ASMForAudioClassification(config), [Target("loud.logits", 3, labels=True)], statistics, {}, 0.01)
+    return Student(
+        ASMForAudioClassification(config), [Target("loud.logits", 3, labels=True)], statistics, {}, 0.01, "loud.logits"
+    )
 
 
 @pytest.fixture

@@ -21,19 +21,26 @@ def save(path, nodes, inputs, outputs, weights):
 
 @pytest.fixture
 def files(tmp_path) -> tuple[str, str]:
-    """Mel bands: each 160 samples, 32 times their sum. Embedding: a convolution of 76 frames, with steps of 8."""
+    """Mel bands every 160 samples, at most 1 below the highest. Embedding: 76 frames convolved, with steps of 8."""
     rng = np.random.default_rng(0)
     bands = save(
         tmp_path / "bands.onnx",
         [
             helper.make_node("Unsqueeze", ["input", "axis"], ["sound"]),
             helper.make_node("Conv", ["sound", "kernel"], ["bands"], strides=[160]),
-            helper.make_node("Transpose", ["bands"], ["frames"], perm=[0, 2, 1]),
+            helper.make_node("ReduceMax", ["bands"], ["highest"], keepdims=0),
+            helper.make_node("Sub", ["highest", "range"], ["floor"]),
+            helper.make_node("Max", ["bands", "floor"], ["raised"]),
+            helper.make_node("Transpose", ["raised"], ["frames"], perm=[0, 2, 1]),
             helper.make_node("Unsqueeze", ["frames", "axis"], ["output"]),
         ],
         [("input", ["batch", "samples"])],
         [("output", ["batch", 1, "frames", 32])],
-        {"axis": np.array([1]), "kernel": rng.standard_normal((32, 1, 160)).astype(np.float32) / 2**15},
+        {
+            "axis": np.array([1]),
+            "range": np.float32(1),
+            "kernel": rng.standard_normal((32, 1, 160)).astype(np.float32) / 2**15,
+        },
     )  # fmt: skip
     embedding = save(
         tmp_path / "embedding.onnx",
@@ -59,7 +66,9 @@ def test_along_time_it_gives_what_each_window_gives(files):
     waveforms = np.random.default_rng(1).uniform(-1, 1, (2, 160 * 100)).astype(np.float32)
     embeddings = SpeechEmbedding(*files)(waveforms)
     assert embeddings.shape == (2, 4, 96)  # windows of 76 of the 100 frames, 8 apart
-    bands = onnxruntime.InferenceSession(files[0]).run(None, {"input": waveforms * 2**15})[0][:, 0] / 10 + 2
+    session = onnxruntime.InferenceSession(files[0])
+    bands = [session.run(None, {"input": waveform[None] * 2**15})[0][:, 0] for waveform in waveforms]
+    bands = np.concatenate(bands) / 10 + 2
     network = onnxruntime.InferenceSession(files[1])
     for step in range(4):
         window = bands[:, 8 * step : 8 * step + 76, :, None]
@@ -78,3 +87,12 @@ def test_stride(files):
 def test_another_network(files):
     with pytest.raises(ValueError, match=r"bands.onnx' has 0 Reshapes, expected the 2 of speech_embedding"):
         SpeechEmbedding(files[0], files[0])
+
+
+def test_a_loud_sound_does_not_change_what_is_said_of_another(files):
+    """The mel bands have a floor, relative to the highest of all that the file gets."""
+    waveforms = np.random.default_rng(1).uniform(-1, 1, (3, 160 * 100)).astype(np.float32)
+    waveforms *= np.array([[1.0], [0.01], [0.1]], np.float32)
+    network = SpeechEmbedding(*files)
+    for waveform, embeddings in zip(waveforms, network(waveforms), strict=True):
+        np.testing.assert_allclose(network(waveform[None])[0], embeddings, atol=1e-4)

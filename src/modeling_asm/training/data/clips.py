@@ -26,6 +26,8 @@ from .labels import balancing_probabilities
 
 logger = logging.get_logger(__name__)
 
+HARDLY_LONGER = 1.05  # than a window: such a clip has one
+
 
 def measure_features(
     dataset: Dataset, feature_extractor: ASMFeatureExtractor, channel: int | None = None
@@ -191,9 +193,10 @@ class ClipWindows(torch.utils.data.Dataset):
         rate, window = transform.frontend.sampling_rate, transform.frontend.window_samples
         self.places = []
         for row, seconds in enumerate(dataset["seconds"]):
-            spare = max(round(seconds * rate) - window, 0)
-            count = 1 + math.ceil(spare / window - 0.05)
-            self.places += [(row, round(start)) for start in np.linspace(0, spare if count > 1 else 0, count)]
+            length = round(seconds * rate)
+            count = math.ceil(length / window) if length > HARDLY_LONGER * window else 1
+            starts = np.linspace(0, length - window, count) if count > 1 else [0]
+            self.places += [(row, round(start)) for start in starts]
 
     def __len__(self) -> int:
         return len(self.places)

@@ -7,6 +7,7 @@ import torch
 import yaml
 from transformers import TrainingArguments
 
+from ...configuration_asm import ASMConfig
 from ..training_arguments import changed
 from .batches import StudentAugmentation
 from .mixtures import MixtureSettings
@@ -43,6 +44,7 @@ class DistillationArguments:
     average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
+    licence: str = field(default="other", metadata={"help": "Licence of the encoder: the strictest of its audio's."})
     num_processes: int = field(default=2, metadata={"help": "Processes that fill the bank (default: %(default)s)."})
 
     def __post_init__(self):
@@ -51,6 +53,7 @@ class DistillationArguments:
                 raise ValueError(f"Set --{name}.")
         for name in ("teachers", "model", "mixtures", "augmentation"):
             setattr(self, name, read_mapping(name, getattr(self, name)))
+        check_fields("model", self.model, set(vars(ASMConfig())) - {"id2label", "label2id", "problem_type"})
         check_fields("augmentation", self.augmentation, field_names(StudentAugmentation))
         if not self.mixtures:
             raise ValueError("--mixtures names no part of the bank.")
@@ -63,6 +66,8 @@ class DistillationArguments:
             if "seconds" in settings:
                 raise ValueError(f"--{where} sets 'seconds', which `max_length` of --model determines.")
             check_fields(where, settings, {"number"} | field_names(MixtureSettings))
+        if bool(self.probe_dirs) != (self.probe_steps > 0):
+            raise ValueError("--probe_dirs and --probe_steps have an effect only together. Set both, or neither.")
         if not self.teachers:
             raise ValueError("Set --teachers: a general encoder learns from at least one.")
 

@@ -24,19 +24,26 @@ from .mixtures import MixtureMaker, MixtureSettings
 
 
 BANK_FILE, FEATURES, SHARDS = "bank.json", "features", "[0-9]*.safetensors"  # the last, a pattern of names
+VERSION = 2  # of the code that makes and labels mixtures: raised when the same settings give others
 MIXTURES_PER_SHARD, MIXTURES_PER_BATCH = 512, 8  # batches that stay in a cache are the fastest
 FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "do_normalize")
 
 
 def describe_bank(
-    feature_extractor: ASMFeatureExtractor, teachers: Sequence[Teacher], settings: MixtureSettings, pool_digest: str
+    feature_extractor: ASMFeatureExtractor,
+    teachers: Sequence[Teacher],
+    settings: MixtureSettings,
+    pool_digest: str,
+    validation_share: float,
 ) -> dict:
     """Return what a bank was made of, as JSON: a bank of anything else is another one."""
     return {
+        "version": VERSION,
         "pool": pool_digest,
         "front_end": {name: getattr(feature_extractor, name) for name in FRONT_END},
         "teachers": [teacher.describe() for teacher in teachers],
         "mixtures": json.loads(json.dumps(asdict(settings))),
+        "validation_share": validation_share,
     }
 
 

@@ -27,22 +27,26 @@ class StudentAugmentation:
     frequency_mask: int = 8
     time_mask: int = 24
 
-    def __call__(self, features: Tensor, mean: float, generator: torch.Generator) -> Tensor:
-        """Augment log-mel energies of shape `(batch_size, frames, mel_bins)`; masks have the mean's value."""
+    def __call__(self, features: Tensor, mean: float) -> Tensor:
+        """Augment log-mel energies of shape `(batch_size, frames, mel_bins)`; masks have the mean's value.
+
+        Random numbers are torch's own: a `DataLoader` seeds them for its workers, and Trainer keeps their state in its
+        checkpoints.
+        """
         size, frames, bins = features.shape
         nepers = 0.1 * torch.log(torch.tensor(10.0))  # of power, to a decibel
-        loudness = torch.empty(size, 1, 1).uniform_(-self.gain, self.gain, generator=generator)
-        points = torch.empty(size, 1, 6).uniform_(-self.equalizer, self.equalizer, generator=generator)
+        loudness = torch.empty(size, 1, 1).uniform_(-self.gain, self.gain)
+        points = torch.empty(size, 1, 6).uniform_(-self.equalizer, self.equalizer)
         curve = nn.functional.interpolate(points, size=bins, mode="linear", align_corners=True)
         features = features + nepers * (loudness + curve)
-        features = features.masked_fill(draw_mask(size, bins, self.frequency_mask, generator)[:, None], mean)
-        return features.masked_fill(draw_mask(size, frames, self.time_mask, generator)[:, :, None], mean)
+        features = features.masked_fill(draw_mask(size, bins, self.frequency_mask)[:, None], mean)
+        return features.masked_fill(draw_mask(size, frames, self.time_mask)[:, :, None], mean)
 
 
-def draw_mask(rows: int, size: int, longest: int, generator: torch.Generator) -> Tensor:
+def draw_mask(rows: int, size: int, longest: int) -> Tensor:
     """Return a mask of shape `(rows, size)`, true in one stretch of each row, of 0 to `longest` places."""
-    length = torch.randint(0, min(longest, size) + 1, (rows, 1), generator=generator)
-    start = (torch.rand(rows, 1, generator=generator) * (size - length + 1)).long()
+    length = torch.randint(0, min(longest, size) + 1, (rows, 1))
+    start = (torch.rand(rows, 1) * (size - length + 1)).long()
     places = torch.arange(size)
     return (places >= start) & (places < start + length)
 
@@ -88,17 +92,15 @@ class Collator:
         mean: Mean of the features.
         std: Their standard deviation; the student gets `(features - mean) / (2 * std)`.
         augmentation: What is done to the features first; nothing for validation.
-        seed: Seed of the augmentation.
     """
 
-    def __init__(self, mean: float, std: float, augmentation: StudentAugmentation | None = None, seed: int = 0):
+    def __init__(self, mean: float, std: float, augmentation: StudentAugmentation | None = None):
         self.mean, self.std, self.augmentation = mean, std, augmentation
-        self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, rows: list[dict[str, Tensor]]) -> dict:
         """Return `input_values`, `(batch_size, max_length, num_mel_bins)`, and `targets` by their names."""
         batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         features = batch.pop(FEATURES).float()
         if self.augmentation is not None:
-            features = self.augmentation(features, self.mean, self.generator)
+            features = self.augmentation(features, self.mean)
         return {"input_values": (features - self.mean) / (2 * self.std), "targets": batch}

@@ -17,9 +17,8 @@ from .pool import AudioPool, Recording, hours_by_kind
 from .student import Statistics, Student, fold_statistics, key_of
 
 
-LICENCE = "cc-by-sa-4.0"  # that of the strictest recordings with attribution
 STATED = ("max_steps", "num_train_epochs", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
-STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "seed", "bf16")
+STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "seed", "bf16")
 CORPUS_FILE = "corpus.csv"
 
 
@@ -47,7 +46,7 @@ def write_encoder(
         **{name: value for name, value in run.items() if name != "log"},
         "data": {
             "name": "unlabelled audio",
-            "licence": LICENCE,
+            "licence": args.licence,
             "hours": hours_by_kind(recordings),
             "mixtures": sum(part["number"] for part in args.mixtures.values()),
             "settings": args.mixtures,

@@ -28,7 +28,8 @@ class MixtureSettings:
         reverberation_time: Shortest and longest time in which its sound decays by 60 dB, in seconds.
         noise_probability: Probability of noise.
         noise_level: Lowest and highest level of the mixture above the noise, in decibels.
-        level: Lowest and highest level of a mixture, in decibels below full scale (root mean square).
+        level: Lowest and highest level of a mixture, in decibels below full scale (root mean square); lower where its
+            peaks would be above full scale.
         kind_weights: Weight of each kind of recording; the others have 1. A kind is drawn by its weight times the
             square root of its hours, and a recording by the square root of its length.
     """
@@ -85,7 +86,7 @@ class MixtureMaker:
             noise = coloured_noise(len(wave), rng)
             wave = wave + set_level(noise, root_mean_square(wave), -rng.uniform(*settings.noise_level))
         wave = set_level(wave, 1.0, rng.uniform(*settings.level))
-        return np.clip(wave, -1, 1).astype(np.float32)
+        return (wave / max(np.abs(wave).max(), 1.0)).astype(np.float32)  # a short sound is louder than its window
 
     def make_track(self, rng: np.random.Generator) -> np.ndarray:
         """Fill a window with a part of a long recording, or with several short ones of a kind."""

@@ -40,8 +40,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
             {"params": [value for value in rest if value.ndim <= 1], "weight_decay": 0.0},
         ]
         muon = {"lr": MUON_FACTOR * lr, "weight_decay": weight_decay, "adjust_lr_fn": "original"}
-        self.parts = [torch.optim.Muon(matrices, **muon)] if matrices else []
-        self.parts.append(torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas))
+        self.parts = [torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas)]
+        self.parts += [torch.optim.Muon(matrices, **muon)] if matrices else []
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
     @torch.no_grad()

@@ -59,8 +59,7 @@ class AudioPool:
         self.folder = Path(folder)
         if not (self.folder / RECORDINGS_FILE).is_file():
             raise FileNotFoundError(
-                f"There is no pool of audio in {str(folder)!r}. Make one: `asm-distil --audio FOLDER ...`, or "
-                "`python research/corpus/make_corpus.py`."
+                f"There is no pool of audio in {str(folder)!r}. Make one with research/corpus/make_corpus.py."
             )
         self.recordings = read_recordings(self.folder)
         if not self.recordings:

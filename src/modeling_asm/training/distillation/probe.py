@@ -76,7 +76,7 @@ def embed(model: ASMForAudioClassification, clips: list[torch.Tensor]) -> np.nda
     windows = [cut_windows(clip[None], [(0, len(clip))], config.max_length, config.window_shift)[0] for clip in clips]
     flat = [window for clip in windows for window in clip]
     pooled = torch.cat([
-        model.base_model(torch.stack(flat[start : start + BATCH_SIZE]).float()).pooler_output
+        model.base_model(torch.stack(flat[start : start + BATCH_SIZE]).float().to(model.device)).pooler_output.cpu()
         for start in range(0, len(flat), BATCH_SIZE)
     ])  # fmt: skip
     model.train(was_training)

@@ -14,20 +14,32 @@ from transformers.trainer_utils import get_last_checkpoint
 from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
 from ...modeling_asm import ASMForAudioClassification
+from ..models import checkpoint_name
 from ..run_folder import finished_results, open_run
 from ..teachers.load import load_teachers
 from ..teachers.targets import Teacher
+from ..training_arguments import DECISIVE
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .bank import FEATURES, MIXTURES_PER_SHARD, describe_bank, fill_bank, open_folder
 from .batches import BankDataset, Collator, StudentAugmentation
 from .encoder import write_encoder
 from .mixtures import MixtureMaker, MixtureSettings
-from .pool import AudioPool, Recording
+from .pool import RECORDINGS_FILE, AudioPool, Recording
 from .probe import make_probe
-from .student import Statistics, Student, add_means, means_of
+from .student import Statistics, Student, add_means, means_of, unfold_statistics
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
+OF_CLASSIFIERS = (
+    "layer_decay",
+    "step_factor",
+    "step_start",
+    "teachers",
+    "teacher_share",
+    "class_balance",
+    "average_last",
+)
+OF_CLASSIFIERS += ("early_stopping_patience",)
 STATISTICS_MIXTURES = 4096  # that mean and deviation of features and targets are measured on
 
 
@@ -88,12 +100,12 @@ def run_distillation(
         CheckpointError: If something cannot be saved.
     """
     folder = Path(training_args.output_dir)
+    check_kinds(args, AudioPool(args.pool))
     with training_args.main_process_first(desc="opening the run"):
         open_run(folder, settings_of(args, training_args))
     if (results := finished_results(folder)) is not None:
         print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
         return results
-    set_seed(training_args.seed)
     config = ASMConfig(**args.model)
     front_end = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
     labellers = (json.dumps(front_end), json.dumps(args.teachers))
@@ -102,14 +114,16 @@ def run_distillation(
         paths = prepare_banks(args, feature_extractor, teachers, labellers, training_args.seed)
     train, validation = (BankDataset(part) for part in paths)
     statistics, mean, std = measure(train, teachers)
+    set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end, mean=mean, std=std)
     student = make_student(args, config, teachers, statistics, feature_extractor)
+    set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
     trainer = DistillationTrainer(
         student,
         training_args,
-        Collator(mean, std, StudentAugmentation(**args.augmentation), training_args.seed),
+        Collator(mean, std, StudentAugmentation(**args.augmentation)),
         train,
         validation,
         callbacks=[ProbeCallback(average, probe, args.probe_steps)] if probe else None,
@@ -128,23 +142,30 @@ def run_distillation(
 
 
 def settings_of(args: DistillationArguments, training_args: DistillationTrainingArguments) -> dict:
-    """Return what decides the result of a run."""
-    names = ("max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size", "weight_decay", "seed")
-    own = {name: value for name, value in asdict(args).items() if name not in ("num_processes", "probe_dirs")}
-    return json.loads(json.dumps(own | {name: getattr(training_args, name) for name in names}))
+    """Return what decides the result of a run: the content of its folders, not their paths."""
+    aside = ("num_processes", "probe_dirs", "probe_steps", "pool", "bank", "start")
+    own = {name: value for name, value in asdict(args).items() if name not in aside}
+    own |= {"pool": digest_pool(args.pool), "start": args.start and checkpoint_name(args.start)}
+    trained = {name: getattr(training_args, name, None) for name in DECISIVE if name not in OF_CLASSIFIERS}
+    return json.loads(json.dumps(own | trained | {"processes": training_args.world_size}, default=str))
+
+
+def digest_pool(folder: str) -> str:
+    """Return a digest of the recordings of a pool."""
+    return hashlib.sha256((Path(folder) / RECORDINGS_FILE).read_bytes()).hexdigest()[:16]
 
 
 def prepare_banks(
     args: DistillationArguments, feature_extractor: ASMFeatureExtractor, teachers: list[Teacher], labellers, seed: int
 ) -> tuple[list[Path], list[Path]]:
     """Fill the bank to learn from and the one for the validation; return their shards."""
-    digest = hashlib.sha256((Path(args.pool) / "recordings.jsonl").read_bytes()).hexdigest()[:16]
+    digest = digest_pool(args.pool)
     seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
     train, validation = [], []
     for index, (part, chosen) in enumerate(args.mixtures.items()):
         chosen = {name: value for name, value in chosen.items() if name != "number"}
         settings = MixtureSettings(seconds, feature_extractor.sampling_rate, **chosen)
-        description = describe_bank(feature_extractor, teachers, settings, digest)
+        description = describe_bank(feature_extractor, teachers, settings, digest, args.validation_share)
         numbers = ((train, "train", args.mixtures[part]["number"]), (validation, "validation", args.num_validation))
         for paths, name, number in numbers:
             folder, held_out = Path(args.bank) / part / name, name == "validation"
@@ -173,21 +194,60 @@ def make_student(
     statistics: dict[str, Statistics],
     feature_extractor: ASMFeatureExtractor,
 ) -> Student:
-    """Return a student with the labels of the first teacher that has any."""
-    labelled = next((teacher for teacher in teachers if teacher.id2label), None)
-    if labelled is None:
-        raise ValueError("No teacher has labels. Name one's `labels`, a table with the column `display_name`.")
-    config.id2label, config.problem_type = labelled.id2label, "multi_label_classification"
-    config.label2id = {label: index for index, label in labelled.id2label.items()}
-    if args.start:
-        model = ASMForAudioClassification.from_pretrained(args.start, config=config, ignore_mismatched_sizes=True)
-    else:
-        model = ASMForAudioClassification(config)
+    """Return a student whose labels and problem are those of the first target that has labels."""
+    targets = [target for teacher in teachers for target in teacher.targets]
+    targets += means_of(targets)
     weights = {
         f"{name}.{target}": weight
         for name, teacher in args.teachers.items()
         for target, weight in teacher.get("loss_weights", {}).items()
     }
-    targets = [target for teacher in teachers for target in teacher.targets]
-    targets = [target for target in targets + means_of(targets) if weights.get(target.name, 1.0) > 0]
-    return Student(model, targets, statistics, weights, feature_extractor.seconds_per_frame)
+    if unknown := sorted(set(weights) - {target.name for target in targets}):
+        known = ", ".join(target.name for target in targets)
+        raise ValueError(f"--teachers has a loss weight for {unknown[0]!r}, expected some of: {known}.")
+    targets = [target for target in targets if weights.get(target.name, 1.0) > 0]
+    learned = {target.name for target in targets if target.labels}
+    labelled = next(
+        (teacher for teacher in teachers if teacher.id2label and learned & {row.name for row in teacher.targets}), None
+    )
+    if labelled is None:
+        raise ValueError("No teacher whose logits are learned has labels. Name the `labels` of one.")
+    config.id2label, config.problem_type = labelled.id2label, labelled.problem_type
+    config.label2id = {label: index for index, label in labelled.id2label.items()}
+    own = next(target.name for target in labelled.targets if target.labels)
+    model = load_start(args.start, config, statistics[own]) if args.start else ASMForAudioClassification(config)
+    return Student(model, targets, statistics, weights, feature_extractor.seconds_per_frame, own)
+
+
+def load_start(checkpoint: str, config: ASMConfig, statistics: Statistics) -> ASMForAudioClassification:
+    """Load weights to go on from. A classifier for the same labels learns on in standardised units.
+
+    Raises:
+        ValueError: If the weights are those of another model.
+    """
+    before = ASMConfig.from_pretrained(checkpoint)
+    same = before.id2label == config.id2label
+    model, info = ASMForAudioClassification.from_pretrained(
+        checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
+    if wrong := sorted(name for name in names if not name.startswith("classifier.")):
+        raise ValueError(
+            f"The weights of --start {checkpoint!r} do not fit --model: {wrong[0]} and {len(wrong) - 1} others. Set "
+            "the fields of its config.json."
+        )
+    if same:
+        unfold_statistics(model.classifier, statistics)
+    else:
+        model.classifier.reset_parameters()
+    return model
+
+
+def check_kinds(args: DistillationArguments, pool: AudioPool):
+    """Raise `ValueError` if a weight is for a kind of recordings that the pool does not have."""
+    kinds = {recording.kind for recording in pool.recordings}
+    for part, settings in args.mixtures.items():
+        if unknown := sorted(set(settings.get("kind_weights", {})) - kinds):
+            raise ValueError(
+                f"--mixtures {part} has a weight for the kind {unknown[0]!r}, but the pool has: {sorted(kinds)}."
+            )

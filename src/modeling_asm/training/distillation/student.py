@@ -53,6 +53,7 @@ class Student(nn.Module):
         statistics: Their mean and deviation, by name.
         weights: Weight of each in the loss, by name.
         seconds_per_frame: Distance between the frames of the model's input.
+        labelled: Name of the target that the classifier learns.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class Student(nn.Module):
         statistics: dict[str, Statistics],
         weights: dict[str, float],
         seconds_per_frame: float,
+        labelled: str,
     ):
         super().__init__()
         self.model, self.targets, self.weights = model, targets, weights
         config = model.config
         width = {True: config.pooling_dim or config.hidden_size, False: config.pooled_size}
-        self.labelled = next(target.name for target in targets if target.labels)
+        self.labelled = labelled
         self.heads = nn.ModuleDict({
             key_of(target): nn.Linear(width[target.hop > 0], target.size)
             for target in targets
@@ -131,3 +133,10 @@ def fold_statistics(classifier: nn.Linear, statistics: Statistics):
     """Let a classifier that was taught standardised logits give the logits themselves."""
     classifier.weight.mul_(statistics.std[:, None])
     classifier.bias.mul_(statistics.std).add_(statistics.mean)
+
+
+@torch.no_grad()
+def unfold_statistics(classifier: nn.Linear, statistics: Statistics):
+    """Let a classifier that gives logits give standardised ones: the inverse of [`fold_statistics`]."""
+    classifier.weight.div_(statistics.std[:, None])
+    classifier.bias.sub_(statistics.mean).div_(statistics.std)

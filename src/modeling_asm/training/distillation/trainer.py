@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import TrainerCallback
 
+from ..atomic_trainer import AtomicTrainer
 from .muon import MuonWithAdamW
 from .student import Student
 
@@ -19,7 +19,7 @@ AVERAGE_FILE = "average.safetensors"
 
 
 class AverageCallback(TrainerCallback):
-    """Keeps an exponential moving average of a student's weights, and saves it with every checkpoint.
+    """Keeps an exponential moving average of a student's weights.
 
     Args:
         student: The student.
@@ -39,11 +39,10 @@ class AverageCallback(TrainerCallback):
             else:
                 value.copy_(current[name])
 
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            save_file({name: value.contiguous() for name, value in self.average.state_dict().items()},
-                      folder / AVERAGE_FILE)  # fmt: skip
+    def save(self, checkpoint: Path):
+        """Write the average into the folder of a checkpoint."""
+        weights = {name: value.contiguous() for name, value in self.average.state_dict().items()}
+        save_file(weights, checkpoint / AVERAGE_FILE)
 
     def load(self, checkpoint: str):
         """Continue from the average that a checkpoint has."""
@@ -69,8 +68,8 @@ class ProbeCallback(TrainerCallback):
             print(f"step {state.global_step}: {scores}", flush=True)
 
 
-class DistillationTrainer(Trainer):
-    """Trainer whose model is a [`Student`]: it logs the loss of each target.
+class DistillationTrainer(AtomicTrainer):
+    """Trainer whose model is a [`Student`]: it logs the loss of each target, and saves the averaged weights, too.
 
     Args:
         average: The callback with the averaged weights, which are evaluated.
@@ -84,6 +83,10 @@ class DistillationTrainer(Trainer):
         self.averaged, self.eval_collator = average, eval_collator
         self.model_accepts_loss_kwargs = False  # the losses are means over the batch
         self.sums, self.count = {}, 0
+
+    def save_more(self, checkpoint: Path):
+        """Save the averaged weights with a checkpoint."""
+        self.averaged.save(checkpoint)
 
     def create_optimizer(self, model=None):
         """Build Muon for the matrices of the layers, and AdamW for the rest."""

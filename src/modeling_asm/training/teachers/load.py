@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...targets import problem_type_of
 from ..models import checkpoint_name
 from . import efficientat, speech_embedding
 from .classifier import Classifier
@@ -25,6 +26,8 @@ def load_efficientat(name: str, weights: str = EFFICIENTAT, labels: str = AUDIOS
         labels: AudioSet's `class_labels_indices.csv`, or any table with a column `display_name`; the same.
     """
     weights, names = load_weights(find_file(weights)), read_labels(find_file(labels))
+    if len(names) != efficientat.NUM_LABELS:
+        raise ValueError(f"The table of labels {labels!r} has {len(names)} rows, expected {efficientat.NUM_LABELS}.")
     network = efficientat.EfficientAT()
     network.load_state_dict(weights)
     network.eval().to(memory_format=torch.channels_last)
@@ -66,8 +69,9 @@ def load_classifier(name: str, checkpoint: str, revision: str = "main") -> Teach
     targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
     files = sorted(str(path) for path in Path(checkpoint).glob("*.safetensors"))
     digest = digest_files(files, {"checkpoint": checkpoint_name(checkpoint), "revision": revision})
-    credit = f"`{checkpoint_name(checkpoint)}`."
-    return Teacher(name, digest, network.sampling_rate, targets, network, credit, dict(network.model.config.id2label))
+    credit, config = f"`{checkpoint_name(checkpoint)}`.", network.model.config
+    options = (credit, dict(config.id2label), problem_type_of(config))
+    return Teacher(name, digest, network.sampling_rate, targets, network, *options)
 
 
 def read_labels(path: str) -> dict[int, str]:

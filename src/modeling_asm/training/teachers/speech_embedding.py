@@ -1,7 +1,8 @@
 """Google's speech embedding (Lin et al. 2020, https://arxiv.org/abs/2002.01322), as two ONNX files.
 
-One computes mel bands; the other embeds .775 s of them. It has no padding along time, so it can run over a long sound
-once instead of over each window, which gives the same numbers.
+One computes mel bands, none more than 80 dB below the highest of all that it gets; the other embeds .775 s of them. The
+latter has no padding along time, so it can run over a long sound once instead of over each window, which gives the same
+numbers.
 """
 
 import numpy as np
@@ -31,7 +32,9 @@ class SpeechEmbedding:
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """Map float32 `(batch_size, num_samples)` in [-1, 1] at 16 kHz to `(batch_size, steps, 96)`."""
-        bands = self.bands.run(None, {self.bands.get_inputs()[0].name: waveforms * SAMPLE_SCALE})[0]
+        name = self.bands.get_inputs()[0].name
+        rows = (row[None] * SAMPLE_SCALE for row in waveforms)  # one by one: a loud one would raise the others' floor
+        bands = np.concatenate([self.bands.run(None, {name: row})[0] for row in rows])
         bands = bands.reshape(len(waveforms), 1, -1, NUM_MEL_BINS) / 10 + 2
         output = self.embed.run(None, {self.embed.get_inputs()[0].name: bands})[0]  # (batch_size, 96, steps, 1)
         return output[:, :, :: self.stride, 0].transpose(0, 2, 1)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import soxr
 
+from ...targets import MULTI_LABEL
+
 
 @dataclass(frozen=True)
 class Target:
@@ -39,6 +41,7 @@ class Teacher:
             an array for each target: of shape `(batch_size, size)`, or `(batch_size, steps, size)` along time.
         credit: What a student's card says of it: name, authors, licence.
         id2label: The names of its labels, if it has any.
+        problem_type: Whether a sound may have several of them: as in the configuration of a model.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Teacher:
     label: Callable[[np.ndarray], tuple[np.ndarray, ...]]
     credit: str = ""
     id2label: dict[int, str] | None = None
+    problem_type: str = MULTI_LABEL
 
     def __call__(self, waveforms: np.ndarray, sampling_rate: int) -> dict[str, np.ndarray]:
         """Label waveforms of shape `(batch_size, num_samples)` at any sampling rate.
