@@ -11,7 +11,8 @@ import argparse
 import csv
 import json
 import tempfile
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +20,20 @@ import numpy as np
 from scipy import stats
 
 from modeling_asm.commands.train import GROUPS
+from modeling_asm.general import find_encoder
 from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.arguments import parse_arguments
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.experiments import run_experiment
 from modeling_asm.training.report.tables import write_json
 from modeling_asm.training.settings import Arguments
+from modeling_asm.training.teachers.downloads import digest_file
 
 
-STARTS = {
-    "frozen": ("--tune", "head"),
-    "last layers": ("--tune", "last"),
-    "whole": ("--tune", "all"),
-    "scratch": ("--config_overrides", "{stem_channels: [16, 32, 64], num_mel_bins: 64, patch_size: [64, 8], "
-                "frequency_stride: 64, time_stride: 4}"),
-}  # fmt: skip
+# "scratch" has the shape of the encoder, and random weights.
+STARTS = {"frozen": ("--tune", "head"), "last layers": ("--tune", "last"), "whole": ("--tune", "all"), "scratch": ()}
+SHAPE = ("hidden_size", "num_hidden_layers", "channels_mlp_dim", "token_mixing", "patch_size", "frequency_stride")
+SHAPE += ("time_stride", "num_mel_bins", "stem_channels", "stem_time_strides", "pooling", "pooling_dim")
 SHOTS = ("1", "5", "20", "100", "all")
 
 
@@ -71,16 +71,28 @@ def main():
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the results; it is continued.")
     args = parser.parse_args()
 
-    results = json.loads(args.output.read_text()) if args.output.is_file() else {"accuracy": {}}
+    encoder = Path(find_encoder())
+    about = {"encoder": encoder.name, "sha256": digest_file(encoder / "model.safetensors")}
+    results = json.loads(args.output.read_text()) if args.output.is_file() else {**about, "accuracy": {}}
+    if {name: results[name] for name in about} != about:
+        raise SystemExit(f"{str(args.output)!r} has results of other weights. Write to another file.")
+    config = json.loads((encoder / "config.json").read_text())
+    options = STARTS | {
+        "scratch": ("--config_overrides", json.dumps({name: config[name] for name in SHAPE if name in config}))
+    }
     results |= {"command": "python research/compare_starts.py", "environment": describe_environment()}
     for name in args.sets:
         clips = read(args.data_dir, SETS[name])
+        fewest = min(Counter(clip["label"] for clip in clips if clip["split"] == "train").values())
         for shots in args.shots:
+            if shots != "all" and int(shots) >= fewest:
+                print(f"{name}: a class has only {fewest} clips, so {shots} are not drawn.")
+                continue
             for start in args.starts:
                 cells = results["accuracy"].setdefault(name, {}).setdefault(shots, {}).setdefault(start, {})
                 for draw in range(1 if shots == "all" else args.draws):
                     if str(draw) not in cells:
-                        cells[str(draw)] = measure(clips, shots, draw, STARTS[start])
+                        cells[str(draw)] = measure(clips, shots, draw, options[start])
                         write_json(results, args.output)
                         print(name, shots, start, draw, cells[str(draw)], flush=True)
     print(format_results(results))
@@ -111,7 +123,8 @@ def draw_clips(clips: list[dict], shots: str, draw: int) -> list[dict]:
 
 
 def measure(clips: list[dict], shots: str, draw: int, options: tuple[str, ...]) -> dict:
-    """Train on some clips; return the accuracy on the tested ones, and the seconds of the training."""
+    """Train on some clips; return the accuracy on the tested ones, and the seconds of the whole run."""
+    start = time.time()
     with tempfile.TemporaryDirectory() as name:
         with open(f"{name}/clips.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ("file_name", "label", "split"))
@@ -121,7 +134,7 @@ def measure(clips: list[dict], shots: str, draw: int, options: tuple[str, ...]) 
         arguments += ["--output_dir", f"{name}/model", "--dev_fraction", "0", "--seed", str(draw), "--resamples", "0"]
         arguments += ["--measure_cost", "false", "--bf16", "true", "--use_cpu", "true", "--disable_tqdm", "true"]
         results = run_experiment(Arguments(*parse_arguments(GROUPS, arguments, "asm-train")), "asm-train")
-    return {"accuracy": round(results["metrics"]["accuracy"], 4), "seconds": results["training"]["seconds"]}
+    return {"accuracy": round(results["metrics"]["accuracy"], 4), "seconds": round(time.time() - start, 1)}
 
 
 def format_results(results: dict) -> str:

@@ -9,6 +9,7 @@ by their meaning, without a look at any score.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +101,14 @@ def main():
         "environment": describe_environment(),
         "accuracy": {},
     }
-    for name, (score, names) in {
-        Path(args.model).name: encoder(args.model),
-        "mn04": teacher(args.teacher, args.labels),
-    }.items():
+    loaders = {
+        Path(args.model).name: partial(encoder, args.model),
+        "mn04": partial(teacher, args.teacher, args.labels),
+    }
+    for name, load in loaders.items():
+        score, names = load()
+        if missing := sorted({label for row in classes for label in NAMES[row]} - set(names)):
+            raise SystemExit(f"{name} has no label {missing[0]!r}: it does not have AudioSet's labels.")
         scores = np.stack([score(load_audio(audio["path"], RATE)) for audio in tqdm(clips["audio"], desc=name)])
         by_class = np.stack([scores[:, [names.index(label) for label in NAMES[row]]].max(1) for row in classes], 1)
         right = by_class.argmax(1) == labels

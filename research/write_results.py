@@ -19,6 +19,7 @@ import evaluate_encoder
 import few_shot
 import jinja2
 import study
+import time_encoders
 
 
 RESEARCH = Path(__file__).resolve().parent
@@ -137,6 +138,7 @@ def study_cost(name: str, field: str, beside: str | None = None) -> float:
 
 FUNCTIONS = {
     "encoder_table": lambda name: evaluate_encoder.format_results(results(name)),
+    "cost_table": lambda: time_encoders.format_results(results("encoder_cost")),
     "results": results,
     "released": released,
     "interval": interval,

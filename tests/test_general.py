@@ -1,7 +1,7 @@
 import pytest
 from transformers import AutoConfig
 
-from modeling_asm.general import find_encoder
+from modeling_asm.general import DEFAULT_ENCODER, find_encoder, resolve_checkpoint
 
 
 def test_the_encoder_that_comes_with_the_package():
@@ -16,3 +16,12 @@ def test_an_encoder_that_is_not_there():
         FileNotFoundError, match=r"There is no general encoder 'huge' in .*, only \['asm-small-general'"
     ):
         find_encoder("huge")
+
+
+def test_a_name_of_the_package_is_its_folder_unless_there_is_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_checkpoint(DEFAULT_ENCODER) == find_encoder()
+    for name in ("ann/tones", "my-model", ".", "..", "", "./asm-small-general", "/asm-small-general"):
+        assert resolve_checkpoint(name) == name
+    (tmp_path / DEFAULT_ENCODER).mkdir()
+    assert resolve_checkpoint(DEFAULT_ENCODER) == DEFAULT_ENCODER

@@ -18,6 +18,7 @@ from .audio.sources import open_audio
 from .audio.windows import read_windows
 from .configuration_asm import ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
+from .general import resolve_checkpoint
 from .loading import check_checkpoint, check_weights
 from .modeling_asm import ASMModel
 
@@ -47,8 +48,9 @@ class Embedder:
     """Embeds recordings with the pooled output of an ASM. Memory does not grow with their length.
 
     Args:
-        checkpoint: Folder of a checkpoint, or its name on the Hub; its classifier is not used.
-        device: Where to compute, such as `"cpu"` or `"cuda:0"`.
+        checkpoint: Folder of a checkpoint, the name of an encoder of this package, or a name on the Hub; its classifier
+            is not used.
+        device: Where to compute, such as `"cpu"` or `"cuda:0"`; by default the first accelerator, if there is one.
         window_overlap: Fraction of a window that overlaps with the next; by default the configuration's.
 
     Raises:
@@ -56,14 +58,16 @@ class Embedder:
         ValueError: If it is not an ASM, or lacks weights; or if the overlap is impossible.
     """
 
-    def __init__(self, checkpoint: str, device: str = "cpu", window_overlap: float | None = None):
+    def __init__(self, checkpoint: str, device: str | None = None, window_overlap: float | None = None):
+        checkpoint = resolve_checkpoint(checkpoint)
         check_checkpoint(checkpoint)
         if (kind := AutoConfig.from_pretrained(checkpoint).model_type) != ASMConfig.model_type:
             raise ValueError(f"{checkpoint!r} is a model of the type {kind!r}, expected {ASMConfig.model_type!r}.")
         model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
         check_weights(checkpoint, loading)
         self.feature_extractor: ASMFeatureExtractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-        self.model = model.eval().to(device)
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        self.model = model.eval().to(device or accelerator)
         config = self.model.config
         self.shift = config.window_shift if window_overlap is None else config.shift_of_overlap(window_overlap)
 

@@ -24,3 +24,9 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> str:
             "`git config core.symlinks true`."
         )
     return str(folder)
+
+
+def resolve_checkpoint(name: str) -> str:
+    """Return the folder of an encoder of the package by its name; any other checkpoint, and a folder, as it is."""
+    is_name = name == Path(name).name and name not in ("", ".", "..") and not Path(name).exists()
+    return find_encoder(name) if is_name and (ENCODERS / name / "config.json").is_file() else name

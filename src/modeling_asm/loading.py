@@ -4,6 +4,7 @@ import os
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from .general import resolve_checkpoint
 from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import ASMAudioClassificationPipeline
 
@@ -12,7 +13,7 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
     """Load a trained classifier as a pipeline.
 
     Args:
-        checkpoint: Its folder, or its name on the Hub.
+        checkpoint: Its folder, the name of an encoder of this package, or its name on the Hub.
         device: Where to compute, such as `"cpu"` or `"cuda:0"`; by default the first accelerator, if there is one.
 
     Raises:
@@ -20,6 +21,7 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
         ValueError: If it is not an ASM, lacks weights for a part of the model (which would then be random), or the
             device cannot be used.
     """
+    checkpoint = resolve_checkpoint(checkpoint)
     check_checkpoint(checkpoint)
     try:
         model, loading = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)

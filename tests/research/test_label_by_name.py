@@ -49,3 +49,23 @@ def test_scores_of_both(run, tmp_path):
         assert 0 <= scores["low"] <= scores["accuracy"] <= scores["high"] <= 1
         assert scores["accuracy"] == pytest.approx(sum(scores["classes"].values()) / 2)
     assert accuracy["asm-small-general"]["classes"]["rain"] == 1.0  # white noise is more like rain than like a dog
+
+
+def test_a_model_of_other_labels(run, tones, checkpoint, tmp_path):
+    (tones / "low").rename(tones / "dog")
+    (tones / "high").rename(tones / "rain")
+    arguments = (
+        "--data_dir",
+        tones,
+        "--model",
+        checkpoint,
+        "--teacher",
+        "a",
+        "--labels",
+        "b",
+        "--output",
+        tmp_path / "o",
+    )
+    assert run("label_by_name.py", *arguments).error == (
+        "checkpoint has no label 'Bark': it does not have AudioSet's labels."
+    )

@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", help="Audio files or URLs; - for standard input.")
     parser.add_argument(
         "--model",
-        help="Folder of a checkpoint, its name on the Hub, or an ONNX file (default: a general encoder, which knows "
-        "AudioSet's 527 labels).",
+        help="Folder of a checkpoint, its name on the Hub, or an ONNX file (default: asm-small-general, an encoder of "
+        "this package that knows AudioSet's 527 labels).",
     )
     parser.add_argument("--top_k", type=int, default=3, help="Number of labels to print (default: %(default)s).")
     parser.add_argument(
@@ -60,20 +60,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--channel", type=int, help="Channel of each file, from 0, to classify (default: the mean of all)."
     )
-    parser.add_argument("--batch_size", type=int, default=16, help="Windows per batch (default: %(default)s).")
+    parser.add_argument("--batch_size", type=int, help="Windows per batch (default: 16).")
     parser.add_argument("--device", help="Where to compute: cpu, cuda:0, ... (default: the first GPU, if any).")
     args = parser.parse_args(arguments)
     for name in ("top_k", "batch_size"):
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}.")
     if args.plot and len(args.files) > 1:
         parser.error(f"--plot draws one file, got {len(args.files)}. Run the command once per file.")
     onnx = args.model is not None and args.model.endswith(".onnx")
     if args.device and onnx:
         parser.error(f"--device is for checkpoints, got the ONNX file {args.model}. Leave it out.")
-    if args.similar and (onnx or args.timestamps or args.plot):
+    if args.similar and (onnx or args.timestamps or args.plot or args.batch_size):
         parser.error(
-            "--similar compares embeddings of whole recordings: it takes no ONNX file, --timestamps or --plot."
+            "--similar compares embeddings of whole recordings: it takes no ONNX file, --timestamps, --plot or "
+            "--batch_size."
         )
     if args.files.count("-") > 1:
         parser.error("Standard input can only be read once.")
@@ -107,7 +108,7 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     if args.plot:
         check_picture(args.plot)
     sources = [standard_input(twice=args.plot is not None) if file == "-" else file for file in args.files]
-    options = {"batch_size": args.batch_size, "window_overlap": args.window_overlap, "channel": args.channel}
+    options = {"batch_size": args.batch_size or 16, "window_overlap": args.window_overlap, "channel": args.channel}
     key = "windows" if args.timestamps else "scores"
     top_k = None if args.plot else args.top_k  # a plot needs all labels
     outputs = classifier(
@@ -132,7 +133,7 @@ def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
         OSError: If there is no such folder or checkpoint.
         ValueError: If it has no recording that can be read.
     """
-    embedder = Embedder(model, args.device or "cpu", args.window_overlap)
+    embedder = Embedder(model, args.device, args.window_overlap)
     embeddings, errors = embed_folder(args.similar, embedder, args.channel)
     for error in errors:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)

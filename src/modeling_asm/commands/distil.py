@@ -1,6 +1,6 @@
 """The command `asm-distil`: teach a general audio encoder what trained networks say of unlabelled audio.
 
-    asm-distil recipes/encoders/general_small.yaml --pool corpus --bank bank --output_dir general
+    asm-distil recipes/encoders/general_small.yaml --pool corpus --bank bank --output_dir encoder
 
 The pool is made by `research/corpus/make_corpus.py`. Mixtures of its recordings, with what the teachers say of them,
 are kept in the bank. The same command continues an interrupted run. `accelerate launch -m modeling_asm.commands.distil`

@@ -36,11 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", help="Folder of recordings.")
     parser.add_argument("--output", help="File for the embeddings: .npz or .parquet.")
     parser.add_argument("--html", help="File for a map that plays the recordings: similar ones are close together.")
-    parser.add_argument("--model", help="Folder of an ASM, or its name on the Hub (default: a general encoder).")
+    parser.add_argument("--model", help="Folder of an ASM, or its name on the Hub (default: asm-small-general).")
     parser.add_argument("--timestamps", action="store_true", help="Write each window, not the mean of a recording.")
     parser.add_argument("--window_overlap", type=float, help="Fraction of a window that overlaps with the next.")
     parser.add_argument("--channel", type=int, help="Channel of each file, from 0 (default: the mean of all).")
-    parser.add_argument("--device", default="cpu", help="Where to compute: cpu, cuda:0, ... (default: %(default)s).")
+    parser.add_argument("--device", help="Where to compute: cpu, cuda:0, ... (default: the first GPU, if any).")
     args = parser.parse_args(arguments)
     if not args.output and not args.html:
         parser.error("Set --output, --html or both: there is nothing to write.")

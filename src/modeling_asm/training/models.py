@@ -23,7 +23,7 @@ from transformers.hf_argparser import HfArg
 from ..configuration_asm import ASM_SIZES, ASMConfig
 from ..fbank import num_frames
 from ..feature_extraction_asm import PADDING_MODES, ASMFeatureExtractor
-from ..general import find_encoder
+from ..general import find_encoder, resolve_checkpoint
 from ..loading import check_checkpoint
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION, problem_type_of
@@ -149,15 +149,20 @@ class ModelArguments:
 
     @property
     def is_general(self) -> bool:
-        """Whether training starts from the general encoder of this package."""
-        return self.model_name_or_path == GENERAL or (self.model_name_or_path is None and not self.described())
+        """Whether training starts from a general encoder of this package."""
+        if self.model_name_or_path is None:
+            return not self.described()
+        return (
+            self.model_name_or_path == GENERAL or resolve_checkpoint(self.model_name_or_path) != self.model_name_or_path
+        )
 
     @property
     def checkpoint(self) -> str | None:
         """Path or name of the checkpoint to start from; `None` for a new model."""
-        if self.is_general:
+        if self.is_general and self.model_name_or_path in (None, GENERAL):
             return find_encoder()
-        return None if self.model_name_or_path == SCRATCH else self.model_name_or_path
+        name = None if self.model_name_or_path == SCRATCH else self.model_name_or_path
+        return name and resolve_checkpoint(name)
 
     @property
     def start(self) -> str | None:

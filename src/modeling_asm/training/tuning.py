@@ -20,7 +20,7 @@ from .trainer import AudioTrainer, layer_of
 from .training_arguments import DEFAULTS
 
 
-# Clips a class from which on more than the classifier is trained: see docs/results/few.md.
+# Clips a class from which on more than the classifier is trained.
 CLIPS_FOR_LAST, CLIPS_FOR_ALL = 50, 100
 LAST_LAYERS = 2
 MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
