@@ -244,9 +244,10 @@ class ASMModel(ASMPreTrainedModel):
 
     def forward(
         self,
-        input_values: Tensor,
+        input_values: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling | tuple[Tensor, ...]:
         """Encode a batch of spectrograms.
@@ -256,6 +257,8 @@ class ASMModel(ASMPreTrainedModel):
                 as [`ASMFeatureExtractor`] returns them.
             output_hidden_states: Whether to also return the output of each layer, before the final LayerNorm.
             return_dict: Whether to return an output object instead of a tuple.
+            inputs_embeds: Instead of a spectrogram, its tokens: float tensor of shape `(batch_size, num_patches,
+                hidden_size)`, as `patch_embeddings` returns them.
 
         Returns:
             `last_hidden_state` of shape `(batch_size, num_patches, hidden_size)`, after the final LayerNorm;
@@ -264,9 +267,12 @@ class ASMModel(ASMPreTrainedModel):
             tensors.
 
         Raises:
-            ValueError: If `input_values` does not have the configuration's number of frames and mel bins.
+            ValueError: If `input_values` does not have the configuration's number of frames and mel bins, or neither or
+                both inputs are given.
         """
-        hidden_states = self.patch_embeddings(input_values)
+        if (input_values is None) == (inputs_embeds is None):
+            raise ValueError("Pass either `input_values` or `inputs_embeds`.")
+        hidden_states = self.patch_embeddings(input_values) if inputs_embeds is None else inputs_embeds
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         recorded = [hidden_states]
         for layer in self.layers:
