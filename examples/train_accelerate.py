@@ -61,10 +61,10 @@ def train(args: LoopArguments, data_args: DataArguments, split_args, model_args,
         )
     if data_args.streaming or split_args.train_also:
         raise ValueError("This loop takes neither --streaming nor --train_also. Use asm-train.")
-    if model_args.is_general and model_args.model_name_or_path is None:  # this loop has the settings of a new model
-        model_args = replace(model_args, model_name_or_path=SCRATCH)
     if model_args.tune not in (AUTO, "all"):
         raise ValueError(f"This loop trains all weights. Use asm-train for --tune {model_args.tune}.")
+    if model_args.is_general and model_args.model_name_or_path is None:  # this loop has the settings of a new model
+        model_args = replace(model_args, model_name_or_path=SCRATCH)
     folder, dataset = Path(args.output_dir), load_audio_dataset(data_args, say=accelerator.print)
     parts = (args, data_args, split_args, model_args, augmentation)
     settings = {name: value for part in parts for name, value in asdict(part).items()}

@@ -35,7 +35,7 @@ from modeling_asm.training.teachers.efficientat import SAMPLING_RATE, EfficientA
 
 
 RATE = 16000
-STRENGTHS = [0.003, 0.01, 0.03]  # C of the logistic regression
+STRENGTHS = [0.003, 0.01, 0.03, 0.1, 1.0]  # C of the logistic regression
 FEW_STRENGTH = 0.01  # for draws of a few clips, which leave nothing to choose it with
 DRAWS = 10
 

@@ -21,7 +21,7 @@ def test_an_error_is_one_line(tmp_path, capsys):
     ]
     with pytest.raises(SystemExit) as error:
         distil.main([*arguments, "--use_cpu"])
-    assert str(error.value).startswith("asm-distil: The teacher 'x' has the type 'magic', expected one of")
+    assert str(error.value).startswith("asm-distil: There is no pool of audio in")
 
 
 def test_a_misspelt_argument():

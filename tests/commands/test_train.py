@@ -503,7 +503,7 @@ def test_a_cnn_teaches_a_mixer(run, tones, tmp_path):
     common = ("--data_dir", tones, *QUICK, *ROUGH, "--test_fraction", 0.3, "--dev_fraction", 0)
     cnn = ("--model_type", "residual-cnn", "--config_overrides", "{num_mel_bins: 40, hidden_sizes: [4], depths: [1]}")
     assert run("train", *common, *cnn, "--output_dir", tmp_path / "cnn").error is None
-    taught = (*common, "--teachers", tmp_path / "cnn", "--teacher_share", 0.5, "--average_last", 5)
+    taught = (*common, *NEW, "--teachers", tmp_path / "cnn", "--teacher_share", 0.5, "--average_last", 5)
     outcome = run("train", *taught, "--output_dir", tmp_path / "asm")
     assert outcome.error is None
     training = results_of(tmp_path / "asm")["training"]
@@ -511,7 +511,7 @@ def test_a_cnn_teaches_a_mixer(run, tones, tmp_path):
     assert training["kept"] == "the last checkpoint"  # there is one epoch
     assert "50% of the target is the mean score of `cnn`" in (tmp_path / "asm" / "README.md").read_text()
     assert str(tmp_path) not in (tmp_path / "asm" / "results.json").read_text()
-    refused = (*common, "--teachers", tmp_path / "cnn", "--output_dir", tmp_path / "other")
+    refused = (*common, *NEW, "--teachers", tmp_path / "cnn", "--output_dir", tmp_path / "other")
     outcome = run("train", *refused, "--fold_column", "label", "--cross_validate")
     assert "Omit --teachers" in outcome.error
 

@@ -102,4 +102,4 @@ def test_the_trainings_reach_what_is_asked_of_them(repository, name, least):
 def test_the_default_padding_is_the_one_that_did_best(repository):
     sets = results_of(repository, "padding")["accuracy"].values()
     means = {mode: np.mean([np.mean(accuracy[mode]) for accuracy in sets]) for mode in PADDING_MODES}
-    assert max(means, key=means.get) == ASMFeatureExtractor().padding_mode == ModelArguments().padding
+    assert max(means, key=means.get) == ASMFeatureExtractor().padding_mode == ModelArguments().new("padding")
