@@ -257,7 +257,7 @@ class ASMModel(ASMPreTrainedModel):
                 as [`ASMFeatureExtractor`] returns them.
             output_hidden_states: Whether to also return the output of each layer, before the final LayerNorm.
             return_dict: Whether to return an output object instead of a tuple.
-            inputs_embeds: Instead of a spectrogram, its tokens, as `patch_embeddings` returns them: float tensor of shape
+            inputs_embeds: Tokens instead of a spectrogram, as `patch_embeddings` returns them: float tensor of shape
                 `(batch_size, num_patches, hidden_size)`.
 
         Returns:

@@ -12,6 +12,9 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 from .timing import time_in_turns
 
 
+BUDGET = 4.0  # seconds for all rounds, so that a training of seconds is not one of minutes
+
+
 @torch.inference_mode()
 def count_multiply_adds(model, inputs: dict) -> int:
     """Count the multiply-adds of a forward pass, including attention.
@@ -38,7 +41,7 @@ def measure_cost(model, feature_extractor, window_samples: int, rounds: int = 5)
         model: Any audio classifier.
         feature_extractor: Its feature extractor.
         window_samples: Length of the clip, in samples.
-        rounds: Number of rounds of [`time_in_turns`].
+        rounds: Number of rounds of [`time_in_turns`]; fewer if they take long.
 
     Returns:
         For `model` and `ast`: `parameters`, `gmacs` (billions of multiply-adds of a forward pass) and `milliseconds`,
@@ -64,7 +67,7 @@ def measure_cost(model, feature_extractor, window_samples: int, rounds: int = 5)
             inputs = extractor(clip, sampling_rate=rate, return_tensors="pt")
             gmacs = count_multiply_adds(network, inputs) / 1e9
             result[name] = {"parameters": network.num_parameters(), "gmacs": round(gmacs, 4)}
-        times = time_in_turns({name: partial(run, *pair) for name, pair in pairs.items()}, rounds)
+        times = time_in_turns({name: partial(run, *pair) for name, pair in pairs.items()}, rounds, budget=BUDGET)
     model.to(device).train(training)
     for name, values in times.items():
         result[name]["milliseconds"] = round(1000 * statistics.median(values), 2)
