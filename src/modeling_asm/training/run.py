@@ -12,7 +12,7 @@ from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION
-from .data.clips import ClipDataset, ClipStream, ClipTransform, ClipWindows
+from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform, ClipWindows
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
@@ -182,7 +182,7 @@ def describe_clips(args: Arguments, dataset: DatasetDict, splits: DatasetDict, t
         lines = [describe_use(dataset, splits, test_name, args.split)]
     window = frontend.window_samples / frontend.sampling_rate
     for name in ("dev", "test") if args.model.tune != "head" else ():
-        long = sum(seconds > 1.05 * window for seconds in splits[name]["seconds"]) if name in splits else 0
+        long = sum(seconds > HARDLY_LONGER * window for seconds in splits[name]["seconds"]) if name in splits else 0
         if long:
             lines.append(
                 f"{long} clips of {name} are longer than the model's window of {window:.2f} s, and their start is "

@@ -1,6 +1,7 @@
 """What of a checkpoint learns new clips: its classifier alone, in seconds, or more of it, by the number of clips."""
 
 import time
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -17,13 +18,15 @@ from .models import AUTO, ModelArguments
 from .settings import Arguments
 from .tasks import label_names
 from .trainer import AudioTrainer, layer_of
-from .training_arguments import DEFAULTS
+from .training_arguments import DEFAULTS, AudioTrainingArguments
 
 
 # Clips a class from which on more than the classifier is trained.
 CLIPS_FOR_LAST, CLIPS_FOR_ALL = 50, 100
 LAST_LAYERS = 2
 MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
+OF_STEPS = ("max_steps", "per_device_train_batch_size", "weight_decay", "warmup_steps", "lr_scheduler_type", "optim")
+OF_STEPS += ("label_smoothing_factor", "max_grad_norm", "step_factor", "average_last", "early_stopping_patience")
 
 
 def choose_tuning(args: Arguments, clips) -> str:
@@ -56,7 +59,7 @@ def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
     model, given = args.model, options_of_steps(args)
     if model.checkpoint is None and model.model_name_or_path is None:
         return f"Starting from random weights: {next(iter(model.described()))} describes a new model."
-    if model.tune != AUTO or not model.is_general:
+    if model.tune != AUTO or not model.is_general or model.freeze_encoder:
         return None
     what = {"head": "its classifier is fitted", "last": f"its last {LAST_LAYERS} layers are trained"}
     why = f"With {clips_per_class(clips):.3g} clips a class" if isinstance(clips, Dataset) else "From a stream"
@@ -71,9 +74,9 @@ def clips_per_class(clips: Dataset) -> float:
 
 def options_of_steps(args: Arguments) -> list[str]:
     """Return the options that were given and have an effect on gradient steps alone."""
-    training, usual = args.training, {"max_steps": -1, "average_last": 0, "early_stopping_patience": None}
+    training, usual = args.training, {item.name: item.default for item in fields(AudioTrainingArguments)}
     given = [name for name in DEFAULTS if name in training.given]
-    given += [name for name, value in usual.items() if getattr(training, name) != value]
+    given += [name for name in OF_STEPS if getattr(training, name) != usual[name]]
     given += [name for name, value in vars(Augmentation()).items() if getattr(args.augmentation, name) != value]
     given += ["dev_fraction"] if args.split.dev_fraction > 0 and args.split.is_set("dev_fraction") else []
     return [f"--{name}" for name in given]

@@ -30,16 +30,6 @@ from .student import Statistics, Student, add_means, means_of, unfold_statistics
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
-OF_CLASSIFIERS = (
-    "layer_decay",
-    "step_factor",
-    "step_start",
-    "teachers",
-    "teacher_share",
-    "class_balance",
-    "average_last",
-)
-OF_CLASSIFIERS += ("early_stopping_patience",)
 STATISTICS_MIXTURES = 4096  # that mean and deviation of features and targets are measured on
 
 
@@ -146,7 +136,7 @@ def settings_of(args: DistillationArguments, training_args: DistillationTraining
     aside = ("num_processes", "probe_dirs", "probe_steps", "pool", "bank", "start")
     own = {name: value for name, value in asdict(args).items() if name not in aside}
     own |= {"pool": digest_pool(args.pool), "start": args.start and checkpoint_name(args.start)}
-    trained = {name: getattr(training_args, name, None) for name in DECISIVE if name not in OF_CLASSIFIERS}
+    trained = {name: getattr(training_args, name) for name in DECISIVE if hasattr(training_args, name)}
     return json.loads(json.dumps(own | trained | {"processes": training_args.world_size}, default=str))
 
 
