@@ -61,6 +61,15 @@ def test_outputs(config, model, input_values):
     torch.testing.assert_close(model(input_values)[0], head.logits)
 
 
+def test_tokens_instead_of_a_spectrogram(model, input_values):
+    base = model.audio_spectrogram_mixer
+    tokens = base.get_input_embeddings()(input_values)
+    torch.testing.assert_close(base(inputs_embeds=tokens)[0], base(input_values)[0])
+    for arguments in ({}, {"input_values": input_values, "inputs_embeds": tokens}):
+        with pytest.raises(ValueError, match="Pass either `input_values` or `inputs_embeds`"):
+            base(**arguments)
+
+
 def test_forward_is_the_papers_figure(config, model, input_values):
     """Every step again, from the weights alone: patches, token mixing, channel mixing, norm, mean, head."""
     mixer, functional = model.audio_spectrogram_mixer, torch.nn.functional

@@ -29,7 +29,11 @@ modeling_auto.MODEL_MAPPING_NAMES[ASMConfig.model_type] = "ASMModel"
 modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES[ASMConfig.model_type] = "ASMForAudioClassification"
 
 SKIPS = {
-    "ModelTest": {"test_model_get_set_embeddings": "expects an nn.Embedding; the input embedding is a convolution"}
+    "ModelTest": {
+        "test_model_get_set_embeddings": "expects an nn.Embedding; the input embedding is a convolution",
+        "test_inputs_embeds": "embeds token ids; tests/test_modeling_asm.py has one of spectrograms",
+        "test_inputs_embeds_matches_input_ids": "embeds token ids, as the test before",
+    }
 }
 
 
