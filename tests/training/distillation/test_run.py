@@ -166,10 +166,10 @@ def test_a_start_is_another_students_weights(distil, tmp_path):
 
 
 def test_a_start_of_the_same_labels_keeps_its_classifier(distil, tmp_path):
-    """It gives logits, and learns in standardised units: without a step, its loss is that of the first run."""
+    """Without a step, its loss is that of the first run."""
     first = distil(average_decay=0.0, training={"max_steps": 60, "learning_rate": 1e-2})
     again = distil("again", start=str(tmp_path / "student"), training={"max_steps": 1, "learning_rate": 0.0})
-    assert again["metrics"]["tiny.logits"] == pytest.approx(first["metrics"]["tiny.logits"], rel=1e-3)
+    assert again["metrics"]["tiny.labels"] == pytest.approx(first["metrics"]["tiny.labels"], rel=1e-3)
 
 
 def test_a_start_of_another_shape(distil, tmp_path):

@@ -6,10 +6,12 @@ from modeling_asm.training.distillation.student import (
     Statistics,
     Student,
     add_means,
-    fold_statistics,
+    divergence,
+    labels_of,
     means_of,
-    unfold_statistics,
+    prior_divergence,
 )
+from modeling_asm.training.tasks import TASKS
 from modeling_asm.training.teachers.targets import Target
 
 
@@ -23,7 +25,8 @@ def make(config, targets=TARGETS, weights=None) -> Student:
     statistics = {
         target.name: Statistics(torch.full((target.size,), 3.0), torch.full((target.size,), 2.0)) for target in targets
     }
-    return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01, "loud.logits").eval()
+    config.problem_type = "multi_label_classification"
+    return Student(ASMForAudioClassification(config), targets, statistics, weights or {}, 0.01, LOGITS, 0.5).eval()
 
 
 def batch(targets=TARGETS) -> dict:
@@ -31,16 +34,30 @@ def batch(targets=TARGETS) -> dict:
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 
 
-def test_the_loss_is_the_weighted_sum_of_standardised_squared_errors(config, input_values):
-    student, targets = make(config, weights={"loud.steps": 0.5, "loud.embedding": 2.0}), batch()
+def test_the_loss_is_the_weighted_sum_of_standardised_squared_errors_and_the_divergence(config, input_values):
+    weights = {"loud.steps": 0.5, "loud.embedding": 2.0, "loud.labels": 3.0}
+    student, targets = make(config, weights=weights), batch()
     losses = student(input_values, targets)
     encoded = student.model.audio_spectrogram_mixer(input_values)
-    expected = ((student.model.classifier(encoded.pooler_output) - (targets["loud.logits"] - 3) / 2) ** 2).mean()
-    torch.testing.assert_close(losses["loud.logits"], expected)
-    whole = student.heads["loud_embedding"](encoded.pooler_output)
-    torch.testing.assert_close(losses["loud.embedding"], ((whole - (targets["loud.embedding"] - 3) / 2) ** 2).mean())
+    for name in ("loud.logits", "loud.embedding"):
+        given = student.heads[name.replace(".", "_")](encoded.pooler_output)
+        torch.testing.assert_close(losses[name], ((given - (targets[name] - 3) / 2) ** 2).mean())
+    taught, given = targets["loud.logits"].sigmoid(), student.model.classifier(encoded.pooler_output).sigmoid()
+    expected = taught * (taught / given).log() + (1 - taught) * ((1 - taught) / (1 - given)).log()
+    torch.testing.assert_close(losses["loud.labels"], expected.mean() / 0.5)
     total = losses["loud.logits"] + 0.5 * losses["loud.steps"] + 2 * losses["loud.embedding"]
-    torch.testing.assert_close(losses["loss"], total)
+    torch.testing.assert_close(losses["loss"], total + 3 * losses["loud.labels"])
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
+def test_divergences(problem_type):
+    task, logits = TASKS[problem_type], 3 * torch.randn(50, 3)
+    assert labels_of(LOGITS) == "loud.labels"
+    assert divergence(task, logits, logits).item() == pytest.approx(0, abs=1e-6)
+    prior = prior_divergence(task, logits)
+    assert prior == pytest.approx(divergence(task, logits.mean(0).expand(50, 3), logits).item())
+    assert prior > 0.1
+    assert 0 < prior_divergence(task, logits[:1]) < 1e-5  # it divides
 
 
 def test_tokens_are_averaged_where_the_teachers_vector_lies(config, input_values):
@@ -84,14 +101,3 @@ def test_statistics():
     torch.testing.assert_close(statistics.mean, torch.tensor([4.0, 5.0]))
     assert statistics.std[0] == pytest.approx(values[..., 0].std().item())
     assert statistics.std[1] == pytest.approx(1e-3)  # a number that never changes
-
-
-def test_a_folded_classifier_gives_the_teachers_logits():
-    classifier, pooled = torch.nn.Linear(4, 3), torch.randn(2, 4)
-    statistics = Statistics(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.5, 1.0]))
-    expected = classifier(pooled) * statistics.std + statistics.mean
-    standardised = classifier(pooled)
-    fold_statistics(classifier, statistics)
-    torch.testing.assert_close(classifier(pooled), expected)
-    unfold_statistics(classifier, statistics)
-    torch.testing.assert_close(classifier(pooled), standardised)

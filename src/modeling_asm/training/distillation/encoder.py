@@ -14,7 +14,7 @@ from ..teachers.targets import Teacher
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .batches import StudentAugmentation
 from .pool import AudioPool, Recording, hours_by_kind
-from .student import Statistics, Student, fold_statistics, key_of
+from .student import Student
 
 
 STATED = ("max_steps", "num_train_epochs", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
@@ -31,7 +31,7 @@ def write_encoder(
     teachers: list[Teacher],
     feature_extractor: ASMFeatureExtractor,
 ) -> dict:
-    """Write the model of a student, whose classifier then gives logits, with results, card and credits.
+    """Write the model of a student, with results, card and credits.
 
     Returns:
         What is in `results.json`.
@@ -40,8 +40,6 @@ def write_encoder(
         CheckpointError: If something cannot be written; the folder is then unchanged.
     """
     model, recordings = student.model, AudioPool(args.pool).recordings
-    key = key_of(next(target for target in student.targets if target.name == student.labelled))
-    fold_statistics(model.classifier, Statistics(getattr(student, f"mean_{key}"), getattr(student, f"std_{key}")))
     results = {
         **{name: value for name, value in run.items() if name != "log"},
         "data": {

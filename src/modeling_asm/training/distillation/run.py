@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -16,6 +17,7 @@ from ...feature_extraction_asm import ASMFeatureExtractor
 from ...modeling_asm import ASMForAudioClassification
 from ..models import checkpoint_name
 from ..run_folder import finished_results, open_run
+from ..tasks import TASKS
 from ..teachers.load import load_teachers
 from ..teachers.targets import Teacher
 from ..training_arguments import DECISIVE
@@ -26,7 +28,7 @@ from .encoder import write_encoder
 from .mixtures import MixtureMaker, MixtureSettings
 from .pool import RECORDINGS_FILE, AudioPool, Recording
 from .probe import make_probe
-from .student import Statistics, Student, add_means, means_of, unfold_statistics
+from .student import Statistics, Student, add_means, labels_of, means_of, prior_divergence
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
@@ -103,10 +105,10 @@ def run_distillation(
     with training_args.main_process_first(desc="filling the bank"):
         paths = prepare_banks(args, feature_extractor, teachers, labellers, training_args.seed)
     train, validation = (BankDataset(part) for part in paths)
-    statistics, mean, std = measure(train, teachers)
+    examples, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end, mean=mean, std=std)
-    student = make_student(args, config, teachers, statistics, feature_extractor)
+    student = make_student(args, config, teachers, examples, feature_extractor)
     set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
@@ -166,22 +168,21 @@ def prepare_banks(
     return train, validation
 
 
-def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Statistics], float, float]:
-    """Return the statistics of each target, and mean and deviation of the features."""
+def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tensor], float, float]:
+    """Return what teachers say of some mixtures, by target, and mean and deviation of the features."""
     indices = np.random.default_rng(0).permutation(len(bank))[:STATISTICS_MIXTURES].tolist()
     rows = [bank[index] for index in indices]
     names = [target.name for teacher in teachers for target in teacher.targets]
-    values = add_means({name: torch.stack([row[name] for row in rows]) for name in names})
-    statistics = {name: Statistics.of(value) for name, value in values.items()}
+    examples = add_means({name: torch.stack([row[name] for row in rows]) for name in names})
     features = torch.stack([row[FEATURES] for row in rows]).float()
-    return statistics, round(features.mean().item(), 4), round(features.std().item(), 4)
+    return examples, round(features.mean().item(), 4), round(features.std().item(), 4)
 
 
 def make_student(
     args: DistillationArguments,
     config: ASMConfig,
     teachers: list[Teacher],
-    statistics: dict[str, Statistics],
+    examples: dict[str, Tensor],
     feature_extractor: ASMFeatureExtractor,
 ) -> Student:
     """Return a student whose labels and problem are those of the first target that has labels."""
@@ -192,44 +193,62 @@ def make_student(
         for name, teacher in args.teachers.items()
         for target, weight in teacher.get("loss_weights", {}).items()
     }
-    if unknown := sorted(set(weights) - {target.name for target in targets}):
-        known = ", ".join(target.name for target in targets)
-        raise ValueError(f"--teachers has a loss weight for {unknown[0]!r}, expected some of: {known}.")
-    targets = [target for target in targets if weights.get(target.name, 1.0) > 0]
-    learned = {target.name for target in targets if target.labels}
-    labelled = next(
-        (teacher for teacher in teachers if teacher.id2label and learned & {row.name for row in teacher.targets}), None
-    )
-    if labelled is None:
+    names = [target.name for target in targets] + [labels_of(target) for target in targets if target.labels]
+    if unknown := sorted(set(weights) - set(names)):
+        raise ValueError(f"--teachers has a loss weight for {unknown[0]!r}, expected some of: {', '.join(names)}.")
+    labelled = [
+        (teacher, target)
+        for teacher in teachers
+        for target in teacher.targets
+        if target.labels and teacher.id2label and weights.get(labels_of(target), 1.0) > 0
+    ]
+    if not labelled:
         raise ValueError("No teacher whose logits are learned has labels. Name the `labels` of one.")
-    config.id2label, config.problem_type = labelled.id2label, labelled.problem_type
-    config.label2id = {label: index for index, label in labelled.id2label.items()}
-    own = next(target.name for target in labelled.targets if target.labels)
-    model = load_start(args.start, config, statistics[own]) if args.start else ASMForAudioClassification(config)
-    return Student(model, targets, statistics, weights, feature_extractor.seconds_per_frame, own)
+    teacher, own = labelled[0]
+    config.id2label, config.problem_type = teacher.id2label, teacher.problem_type
+    config.label2id = {label: index for index, label in teacher.id2label.items()}
+    statistics = {name: Statistics.of(values) for name, values in examples.items()}
+    return Student(
+        load_start(args.start, config, statistics[own.name].mean),
+        [target for target in targets if weights.get(target.name, 1.0) > 0],
+        statistics,
+        weights,
+        feature_extractor.seconds_per_frame,
+        own,
+        prior_divergence(TASKS[config.problem_type], examples[own.name]),
+    )
 
 
-def load_start(checkpoint: str, config: ASMConfig, statistics: Statistics) -> ASMForAudioClassification:
-    """Load weights to go on from. A classifier for the same labels learns on in standardised units.
+def load_start(checkpoint: str | None, config: ASMConfig, logits: Tensor) -> ASMForAudioClassification:
+    """Return a new model, or one with the weights of a checkpoint.
+
+    A classifier of other labels than the checkpoint's starts from what its teacher says on average.
+
+    Args:
+        checkpoint: The checkpoint, if there is one.
+        config: The configuration of the model.
+        logits: The teacher's mean logits.
 
     Raises:
         ValueError: If the weights are those of another model.
     """
-    before = ASMConfig.from_pretrained(checkpoint)
-    same = before.id2label == config.id2label
-    model, info = ASMForAudioClassification.from_pretrained(
-        checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
-    )
-    names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
-    if wrong := sorted(name for name in names if not name.startswith("classifier.")):
-        raise ValueError(
-            f"The weights of --start {checkpoint!r} do not fit --model: {wrong[0]} and {len(wrong) - 1} others. Set "
-            "the fields of its config.json."
-        )
-    if same:
-        unfold_statistics(model.classifier, statistics)
+    if checkpoint is None:
+        model, same = ASMForAudioClassification(config), False
     else:
+        same = ASMConfig.from_pretrained(checkpoint).id2label == config.id2label
+        model, info = ASMForAudioClassification.from_pretrained(
+            checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+        names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
+        if wrong := sorted(name for name in names if not name.startswith("classifier.")):
+            raise ValueError(
+                f"The weights of --start {checkpoint!r} do not fit --model: {wrong[0]} and {len(wrong) - 1} others. "
+                "Set the fields of its config.json."
+            )
+    if not same:
         model.classifier.reset_parameters()
+        with torch.no_grad():
+            model.classifier.bias.copy_(logits)
     return model
 
 

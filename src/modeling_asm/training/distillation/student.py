@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...modeling_asm import ASMForAudioClassification
+from ..tasks import TASKS, Task
 from ..teachers.targets import Target
 
 
@@ -39,21 +40,28 @@ def add_means(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**values, **means}
 
 
+def labels_of(target: Target) -> str:
+    """Return the name under which a classifier's loss is weighted and logged: that of its teacher, and `labels`."""
+    return f"{target.name.rpartition('.')[0]}.labels"
+
+
 class Student(nn.Module):
     """A model that learns what teachers say of a sound.
 
-    Logits come from the classifier, other vectors of the whole window from a linear map of the pooled output, and what
-    teachers say along time from a linear map of what is pooled, averaged where the vector of the teacher lies. The mean
-    of the latter over the window is learned from the pooled output, too, so that it tells all that the teachers tell.
-    Everything is learned in units of the target's standard deviation over the bank.
+    The classifier learns the probabilities of one teacher by their cross-entropy. Logits and other vectors of the whole
+    window come from a linear map of the pooled output, and what teachers say along time from a linear map of what is
+    pooled, averaged where the vector of the teacher lies. The mean of the latter over the window is learned from the
+    pooled output, too, so that it tells all that the teachers tell. Vectors are learned in units of their standard
+    deviation over the bank.
 
     Args:
         model: The classifier; the labels of one of the targets are its own.
         targets: The targets.
         statistics: Their mean and deviation, by name.
-        weights: Weight of each in the loss, by name.
+        weights: Weight of each in the loss, by name; that of the classifier by [`labels_of`] its target.
         seconds_per_frame: Distance between the frames of the model's input.
-        labelled: Name of the target that the classifier learns.
+        labelled: The target that the classifier learns.
+        prior: Divergence of the teacher's mean logits from its logits, by [`prior_divergence`].
     """
 
     def __init__(
@@ -63,17 +71,16 @@ class Student(nn.Module):
         statistics: dict[str, Statistics],
         weights: dict[str, float],
         seconds_per_frame: float,
-        labelled: str,
+        labelled: Target,
+        prior: float,
     ):
         super().__init__()
         self.model, self.targets, self.weights = model, targets, weights
+        self.task, self.labelled, self.prior = TASKS[model.config.problem_type], labelled, prior
         config = model.config
         width = {True: config.pooling_dim or config.hidden_size, False: config.pooled_size}
-        self.labelled = labelled
         self.heads = nn.ModuleDict({
-            key_of(target): nn.Linear(width[target.hop > 0], target.size)
-            for target in targets
-            if target.name != self.labelled
+            key_of(target): nn.Linear(width[target.hop > 0], target.size) for target in targets
         })  # fmt: skip
         for target in targets:
             self.register_buffer(f"mean_{key_of(target)}", statistics[target.name].mean)
@@ -90,19 +97,19 @@ class Student(nn.Module):
                 size)` along time.
 
         Returns:
-            `loss`, the weighted sum, and the loss of each target by its name: mean squared errors, 1 for the mean.
+            `loss`, the weighted sum; the loss of each target by its name, a mean squared error; and that of the
+            classifier, a divergence. Each is 1 for the mean of what the teacher says of all sounds, and 0 for what it
+            says of this one.
         """
         encoded, targets = self.model.base_model(input_values, return_dict=True), add_means(targets)
         tokens, losses = self.model.base_model.pooling.project(encoded.last_hidden_state), {}
         for target in self.targets:
             wanted, key = targets[target.name].float(), key_of(target)
             wanted = (wanted - getattr(self, f"mean_{key}")) / getattr(self, f"std_{key}")
-            if target.hop:
-                given = self.heads[key](self.align(target, wanted.shape[1], tokens) @ tokens)
-            else:
-                head = self.model.classifier if target.name == self.labelled else self.heads[key]
-                given = head(encoded.pooler_output)
-            losses[target.name] = nn.functional.mse_loss(given.float(), wanted)
+            near = self.align(target, wanted.shape[1], tokens) @ tokens if target.hop else encoded.pooler_output
+            losses[target.name] = nn.functional.mse_loss(self.heads[key](near).float(), wanted)
+        logits, wanted = self.model.classifier(encoded.pooler_output), targets[self.labelled.name].float()
+        losses[labels_of(self.labelled)] = divergence(self.task, logits, wanted) / self.prior
         total = sum(self.weights.get(name, 1.0) * loss for name, loss in losses.items())
         return {"loss": total, **losses}
 
@@ -128,15 +135,13 @@ def key_of(target: Target) -> str:
     return target.name.replace(".", "_")
 
 
-@torch.no_grad()
-def fold_statistics(classifier: nn.Linear, statistics: Statistics):
-    """Let a classifier that was taught standardised logits give the logits themselves."""
-    classifier.weight.mul_(statistics.std[:, None])
-    classifier.bias.mul_(statistics.std).add_(statistics.mean)
+def divergence(task: Task, logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean divergence (Kullback and Leibler 1951) of a classifier's scores from a teacher's, from logits."""
+    scores = task.soft_targets([wanted])
+    return (task.losses(logits, scores) - task.losses(wanted, scores)).mean()
 
 
-@torch.no_grad()
-def unfold_statistics(classifier: nn.Linear, statistics: Statistics):
-    """Let a classifier that gives logits give standardised ones: the inverse of [`fold_statistics`]."""
-    classifier.weight.div_(statistics.std[:, None])
-    classifier.bias.sub_(statistics.mean).div_(statistics.std)
+def prior_divergence(task: Task, logits: Tensor) -> float:
+    """Return the divergence of what is right on average: of the mean of logits `(num_mixtures, size)` from each."""
+    logits = logits.float()
+    return divergence(task, logits.mean(0).expand_as(logits), logits).clamp(min=1e-6).item()
