@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
@@ -35,7 +35,7 @@ from modeling_asm.training.teachers.efficientat import SAMPLING_RATE, EfficientA
 
 
 RATE = 16000
-STRENGTHS = [0.003, 0.01, 0.03, 0.1, 1.0]  # C of the logistic regression
+STRENGTHS = [0.001, 0.003, 0.01, 0.03, 0.1, 1.0]  # C of the logistic regression
 FEW_STRENGTH = 0.01  # for draws of a few clips, which leave nothing to choose it with
 DRAWS = 10
 
@@ -75,13 +75,13 @@ class Clips:
         waveforms: Float32 arrays at 16 kHz.
         labels: Their classes.
         groups: Number of the test that a clip belongs to; -1 for those that are only trained on.
-        names: The names of the classes.
+        origins: Number of the fold, speaker or split that a clip belongs to.
     """
 
     waveforms: list[np.ndarray]
     labels: np.ndarray
     groups: np.ndarray
-    names: list[str]
+    origins: np.ndarray
 
 
 def main():
@@ -133,7 +133,7 @@ def read(data_dir: Path, task: Task) -> Clips:
     tested = sorted({task.test} if isinstance(task.test, str) else set(task.test or values))
     groups = [0 if task.test else tested.index(value) for value in values]
     groups = [group if value in tested else -1 for group, value in zip(groups, values)]
-    return Clips(waveforms, np.array(labels), np.array(groups), splits["train"].features["label"].names)
+    return Clips(waveforms, np.array(labels), np.array(groups), np.unique(values, return_inverse=True)[1])
 
 
 def encoder_of(checkpoint: str) -> Callable[[list[np.ndarray]], np.ndarray]:
@@ -179,8 +179,10 @@ def probe(embeddings: np.ndarray, clips: Clips) -> dict:
     right = []
     for group in sorted(set(clips.groups.tolist()) - {-1}):
         train, test = clips.groups != group, clips.groups == group
-        search = GridSearchCV(classifier(), {"logisticregression__C": STRENGTHS}, cv=3, n_jobs=2)
-        search.fit(embeddings[train], clips.labels[train])
+        several = len(set(clips.origins[train].tolist()))  # the strength is chosen on folds or speakers left out, too
+        inner = GroupKFold(min(several, 3)) if several > 1 else 3
+        search = GridSearchCV(classifier(), {"logisticregression__C": STRENGTHS}, cv=inner, n_jobs=2)
+        search.fit(embeddings[train], clips.labels[train], groups=clips.origins[train])
         right.append(search.predict(embeddings[test]) == clips.labels[test])
     right = np.concatenate(right)
     low, high = stats.binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
@@ -204,11 +206,15 @@ def few(embeddings: np.ndarray, clips: Clips, shots: int) -> dict:
     }
 
 
-def format_results(results: dict) -> str:
+def format_results(*results: dict) -> str:
     """Return a Markdown table: a row for each data set and number of clips, a column for each encoder."""
-    names = [name for name, cell in next(iter(results["accuracy"].values())).items() if isinstance(cell, dict)]
+    merged = {folder: {} for folder in results[0]["accuracy"]}
+    for run in results:
+        for folder, table in merged.items():
+            table |= {name: cell for name, cell in run["accuracy"][folder].items() if isinstance(cell, dict)}
+    names = sorted(next(iter(merged.values())), key=lambda name: name == "log-mel")
     lines = ["| data | training clips of a class | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
-    for folder, table in results["accuracy"].items():
+    for folder, table in merged.items():
         for shots in sorted(table[names[0]], key=lambda shots: (shots == "all", shots.zfill(5))):
             scores = [table[name][shots] for name in names]
             cells = [f"{score['accuracy']:.3f} ({score['low']:.3f} to {score['high']:.3f})" for score in scores]

@@ -1,6 +1,7 @@
 """Classify ESC-50 without any training on it: by AudioSet's names of its classes, with an encoder and with its teacher.
 
-    python research/label_by_name.py --data_dir environmental_sounds --model checkpoints/asm-small-general \
+    python research/label_by_name.py --data_dir environmental_sounds \
+        --models checkpoints/asm-small-general checkpoints/asm-mini-general \
         --teacher mn04_as.safetensors --labels audioset_labels.csv --output research/results/esc50_by_name.json
 
 The score of a class is the highest score of the labels that mean it, over the windows of a clip. The names were matched
@@ -86,7 +87,7 @@ NAMES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True, help="Folder of ESC-50.")
-    parser.add_argument("--model", required=True, help="Checkpoint of a general encoder.")
+    parser.add_argument("--models", nargs="+", required=True, help="Checkpoints of general encoders.")
     parser.add_argument("--teacher", required=True, help="Weights of mn04 (safetensors).")
     parser.add_argument("--labels", required=True, help="AudioSet's class_labels_indices.csv.")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the results.")
@@ -96,15 +97,13 @@ def main():
     classes = clips.features["label"].names
     labels = np.array(clips["label"][:])
     results = {
-        "command": f"python research/label_by_name.py --model {Path(args.model).name}",
+        "command": "python research/label_by_name.py --models " + " ".join(Path(name).name for name in args.models),
         "clips": len(labels),
         "environment": describe_environment(),
         "accuracy": {},
     }
-    loaders = {
-        Path(args.model).name: partial(encoder, args.model),
-        "mn04": partial(teacher, args.teacher, args.labels),
-    }
+    loaders = {Path(name).name: partial(encoder, name) for name in args.models}
+    loaders["mn04"] = partial(teacher, args.teacher, args.labels)
     for name, load in loaders.items():
         score, names = load()
         if missing := sorted({label for row in classes for label in NAMES[row]} - set(names)):

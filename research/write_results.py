@@ -137,7 +137,7 @@ def study_cost(name: str, field: str, beside: str | None = None) -> float:
 
 
 FUNCTIONS = {
-    "encoder_table": lambda name: evaluate_encoder.format_results(results(name)),
+    "encoder_table": lambda *names: evaluate_encoder.format_results(*map(results, names)),
     "cost_table": lambda: time_encoders.format_results(results("encoder_cost")),
     "results": results,
     "released": released,

@@ -52,8 +52,19 @@ def test_a_probe_is_never_fitted_to_what_it_is_tested_on(repository):
     rng = np.random.default_rng(0)
     labels, groups = rng.integers(0, 2, 120), np.repeat(np.arange(3), 40)
     of_groups = np.eye(3)[groups] + 0.1 * rng.standard_normal((120, 3))
-    assert probe(of_groups, Clips([], labels, groups, ["a", "b"]))["accuracy"] < 0.7
+    assert probe(of_groups, Clips([], labels, groups, groups))["accuracy"] < 0.7
     of_labels = np.eye(2)[labels] + 0.1 * rng.standard_normal((120, 2))
-    clips = Clips([], labels, np.where(groups == 2, 0, -1), ["a", "b"])
+    clips = Clips([], labels, np.where(groups == 2, 0, -1), groups)
     assert probe(of_labels, clips)["accuracy"] == 1
     assert few(of_labels, clips, 5)["accuracy"] == 1
+
+
+def test_columns_of_several_encoders(repository):
+    sys.path.append(str(repository / "research"))
+    from evaluate_encoder import format_results
+
+    cell = {"all": {"accuracy": 0.5, "low": 0.4, "high": 0.6}}
+    runs = [{"accuracy": {"casia": {"clips": 9, name: cell, "log-mel": cell}}} for name in ("small", "mini")]
+    header, _, row = format_results(*runs).splitlines()
+    assert header == "| data | training clips of a class | small | mini | log-mel |"
+    assert row == "| casia | all |" + " 0.500 (0.400 to 0.600) |" * 3

@@ -40,7 +40,14 @@ def test_scores_of_both(run, tmp_path):
     labels = ASMConfig.from_pretrained(find_encoder()).id2label
     lines = [f'{index},/m/{index},"{label}"' for index, label in labels.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["index,mid,display_name", *lines]))
-    arguments = ("--data_dir", tmp_path / "data", "--model", find_encoder(), "--teacher", tmp_path / "mn04.safetensors")
+    arguments = (
+        "--data_dir",
+        tmp_path / "data",
+        "--models",
+        find_encoder(),
+        "--teacher",
+        tmp_path / "mn04.safetensors",
+    )
     arguments += ("--labels", tmp_path / "labels.csv", "--output", tmp_path / "out.json")
     assert run("label_by_name.py", *arguments).error is None
     accuracy = json.loads((tmp_path / "out.json").read_text())["accuracy"]
@@ -57,7 +64,7 @@ def test_a_model_of_other_labels(run, tones, checkpoint, tmp_path):
     arguments = (
         "--data_dir",
         tones,
-        "--model",
+        "--models",
         checkpoint,
         "--teacher",
         "a",

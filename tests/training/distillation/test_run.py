@@ -141,6 +141,13 @@ def test_a_bank_of_another_pool(distil, pool_folder, tmp_path):
         distil("other", pool=str(tmp_path / "pool"))
 
 
+def test_another_seed_learns_from_the_same_bank(distil):
+    first, second = distil(), distil("second", training={"seed": 1})
+    assert first["metrics"] != second["metrics"]
+    with pytest.raises(ValueError, match="was made with other seed"):
+        distil("third", bank_seed=1)
+
+
 def test_the_bank_has_energies_and_the_encoder_their_mean_and_deviation(distil, tmp_path):
     """So that decibels of the augmentation are decibels, and the encoder hears what the student heard."""
     distil()

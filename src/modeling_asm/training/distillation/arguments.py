@@ -41,6 +41,9 @@ class DistillationArguments:
         default=1024, metadata={"help": "Mixtures of other sources in each part, for the validation."}
     )
     validation_share: float = field(default=0.05, metadata={"help": "Share of the audio whose sources validate."})
+    bank_seed: int = field(
+        default=0, metadata={"help": "Seed of the mixtures, and of which sources validate (default: %(default)s)."}
+    )
     average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})

@@ -85,9 +85,9 @@ def embed(model: ASMForAudioClassification, clips: list[torch.Tensor]) -> np.nda
 
 def score(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
     """Return the accuracy of a ridge classifier over the folds that are tested."""
-    splits = PredefinedSplit(folds) if -1 in folds else LeaveOneGroupOut()
+    splits = PredefinedSplit(folds).split() if -1 in folds else LeaveOneGroupOut().split(embeddings, groups=folds)
     right = 0
-    for train, test in splits.split(embeddings, labels, folds):
+    for train, test in splits:
         classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(ALPHAS))
         right += int((classifier.fit(embeddings[train], labels[train]).predict(embeddings[test]) == labels[test]).sum())
     return round(right / int((folds >= 0).sum()), 4)

@@ -103,7 +103,7 @@ def run_distillation(
     labellers = (json.dumps(front_end), json.dumps(args.teachers))
     feature_extractor, teachers = make_labellers(*labellers)
     with training_args.main_process_first(desc="filling the bank"):
-        paths = prepare_banks(args, feature_extractor, teachers, labellers, training_args.seed)
+        paths = prepare_banks(args, feature_extractor, teachers, labellers)
     train, validation = (BankDataset(part) for part in paths)
     examples, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
@@ -148,10 +148,10 @@ def digest_pool(folder: str) -> str:
 
 
 def prepare_banks(
-    args: DistillationArguments, feature_extractor: ASMFeatureExtractor, teachers: list[Teacher], labellers, seed: int
+    args: DistillationArguments, feature_extractor: ASMFeatureExtractor, teachers: list[Teacher], labellers
 ) -> tuple[list[Path], list[Path]]:
     """Fill the bank to learn from and the one for the validation; return their shards."""
-    digest = digest_pool(args.pool)
+    digest, seed = digest_pool(args.pool), args.bank_seed
     seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
     train, validation = [], []
     for index, (part, chosen) in enumerate(args.mixtures.items()):

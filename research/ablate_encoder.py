@@ -1,0 +1,180 @@
+"""Measure what teachers, augmentations, mixtures, hours, kinds of audio and steps contribute to a general encoder.
+
+    python research/ablate_encoder.py recipes/encoders/general_mini.yaml --pool corpus --bank bank --work_dir ablation \
+        --data_dir recordings --output research/results/ablation.json
+
+Each arm is the recipe on a small scale with one thing changed, trained with three seeds and probed frozen. Mixtures are
+those of the first part of the recipe's bank; arms of other audio fill banks of their own in `--work_dir`. The same
+command continues where it was interrupted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+from compare_starts import summarise
+from evaluate_encoder import TASKS, Clips, encoder_of, few, read
+
+from modeling_asm.commands.distil import main as distil
+from modeling_asm.measuring.environment import describe_environment
+from modeling_asm.training.distillation.pool import RECORDINGS_FILE, SAMPLES_FILE
+from modeling_asm.training.distillation.probe import score
+from modeling_asm.training.report.tables import write_json
+
+
+FEW = 5  # clips of a class, where the number is not all
+PROBES = ("environmental_sounds", "casia", "spoken_digits", "drum_sounds")
+
+
+@dataclass
+class Arm:
+    """What is changed.
+
+    Args:
+        weights: Weights of targets in the loss, by teacher; `None` leaves a teacher out.
+        augmentation: Fields of StudentAugmentation.
+        mixtures: Share of the mixtures.
+        steps: Share of the steps.
+        hours: Share of the recordings.
+        without: Kind of audio that is left out.
+    """
+
+    weights: dict[str, dict | None] = field(default_factory=dict)
+    augmentation: dict = field(default_factory=dict)
+    mixtures: float = 1.0
+    steps: float = 1.0
+    hours: float = 1.0
+    without: str | None = None
+
+
+NAMES_ALONE = {
+    "logits": 0,
+    "embeddings": 0,
+    "embeddings_mean": 0,
+    "labels": 0.01,
+}  # the classifier must learn something
+ARMS = {
+    "all": Arm(),
+    "without speech embedding": Arm({"speech": None}),
+    "without mn04": Arm({"mn04": NAMES_ALONE}),
+    "without labels": Arm({"mn04": {"labels": 0.01}}),
+    "without logits": Arm({"mn04": {"logits": 0}}),
+    "without means": Arm({"mn04": {"embeddings_mean": 0}, "speech": {"embeddings_mean": 0}}),
+    "without augmentation": Arm(augmentation={"gain": 0, "equalizer": 0, "frequency_mask": 0, "time_mask": 0}),
+    "without gain": Arm(augmentation={"gain": 0}),
+    "without equalizer": Arm(augmentation={"equalizer": 0}),
+    "without masks": Arm(augmentation={"frequency_mask": 0, "time_mask": 0}),
+    "1/4 of the mixtures": Arm(mixtures=1 / 4),
+    "1/16 of the mixtures": Arm(mixtures=1 / 16),
+    "1/4 of the hours": Arm(hours=1 / 4),
+    "1/16 of the hours": Arm(hours=1 / 16),
+    "1/2 of the steps": Arm(steps=1 / 2),
+    "1/4 of the steps": Arm(steps=1 / 4),
+    **{f"without {kind}": Arm(without=kind) for kind in ("effects", "instruments", "music", "speech", "words")},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="Recipe of asm-distil.")
+    parser.add_argument("--pool", type=Path, required=True, help="Folder of the corpus.")
+    parser.add_argument("--bank", required=True, help="Folder of the recipe's bank.")
+    parser.add_argument("--data_dir", type=Path, required=True, help="Folder of the data sets that are probed.")
+    parser.add_argument("--work_dir", type=Path, required=True, help="Folder for other pools and banks, and for runs.")
+    parser.add_argument(
+        "--teachers", default="{}", help="Settings of the recipe's teachers to replace, as for asm-distil."
+    )
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--max_steps", type=int, default=1000)
+    parser.add_argument("--mixtures", type=int, default=20480)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file of the results; it is continued.")
+    args = parser.parse_args()
+
+    recipe = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))
+    recipe["teachers"] = {name: row | yaml.safe_load(args.teachers).get(name, {})
+                          for name, row in recipe["teachers"].items()}  # fmt: skip
+    about = {"recipe": args.recipe.name, "max_steps": args.max_steps, "mixtures": args.mixtures}
+    results = json.loads(args.output.read_text()) if args.output.is_file() else {**about, "arms": {}}
+    if {name: results[name] for name in about} != about:
+        raise SystemExit(f"{str(args.output)!r} has results of another scale or recipe. Write to another file.")
+    results |= {
+        "command": f"python research/ablate_encoder.py {args.recipe.name}",
+        "environment": describe_environment(),
+    }
+    tasks = [task for task in TASKS if task.folder in PROBES and (args.data_dir / task.folder).is_dir()]
+    print("Skipped:", sorted(set(PROBES) - {task.folder for task in tasks}) or "nothing")
+    clips = {task.folder: read(args.data_dir, task) for task in tasks}
+    for seed in range(args.seeds):  # so that an interrupted study has all arms
+        for name in args.arms:
+            cells = results["arms"].setdefault(name, {})
+            if str(seed) not in cells:
+                cells[str(seed)] = run(ARMS[name], recipe, args, seed, clips)
+                write_json(results, args.output)
+                print(name, seed, cells[str(seed)], flush=True)
+    print(format_results(results))
+
+
+def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips]) -> dict[str, float]:
+    """Teach an encoder as an arm says; return its accuracy on each data set."""
+    part, mixtures = next(iter(recipe["mixtures"].items()))
+    mixtures = mixtures | {"number": round(args.mixtures * arm.mixtures)}
+    pool, bank, folder = args.pool, args.bank, args.work_dir / "run"
+    if arm.without:
+        mixtures["kind_weights"] = mixtures.get("kind_weights", {}) | {arm.without: 0}
+        bank = args.work_dir / f"bank_without_{arm.without}"
+    if arm.hours < 1:
+        pool, bank = (args.work_dir / f"{name}_{round(1 / arm.hours)}" for name in ("pool", "bank"))
+        thin(args.pool, pool, arm.hours)
+    teachers = {
+        name: row | {"loss_weights": row.get("loss_weights", {}) | arm.weights.get(name, {})}
+        for name, row in recipe["teachers"].items()
+        if arm.weights.get(name, {}) is not None
+    }
+    steps = round(args.max_steps * arm.steps)
+    shutil.rmtree(folder, ignore_errors=True)
+    options = {
+        "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
+        "mixtures": json.dumps({part: mixtures}), "model": json.dumps(recipe["model"]),
+        "augmentation": json.dumps(arm.augmentation), "learning_rate": recipe["learning_rate"],
+        "per_device_train_batch_size": recipe["per_device_train_batch_size"], "max_steps": steps,
+        "warmup_steps": min(recipe["warmup_steps"], steps // 5), "average_decay": 0.998,
+        "num_validation": 512, "eval_strategy": "no", "save_steps": steps, "disable_tqdm": "true", "seed": seed,
+    }  # fmt: skip
+    distil([word for name, value in options.items() for word in (f"--{name}", str(value))])
+    embed = encoder_of(str(folder))
+    return {name: probe(embed(group.waveforms), group, FEW if name == "spoken_digits" else None)
+            for name, group in clips.items()}  # fmt: skip
+
+
+def probe(embeddings: np.ndarray, clips: Clips, shots: int | None) -> float:
+    """Return the accuracy of a linear classifier: of few clips, or a ridge on all."""
+    return few(embeddings, clips, shots)["accuracy"] if shots else score(embeddings, clips.labels, clips.groups)
+
+
+def thin(pool: Path, folder: Path, share: float):
+    """Make a pool of some recordings of another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (pool / RECORDINGS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = np.random.default_rng(0).permutation(len(lines))[: round(share * len(lines))]
+    (folder / RECORDINGS_FILE).write_text("".join(lines[place] for place in sorted(kept)), encoding="utf-8")
+    if not (folder / SAMPLES_FILE).exists():
+        os.symlink((pool / SAMPLES_FILE).resolve(), folder / SAMPLES_FILE)
+
+
+def format_results(results: dict) -> str:
+    """Return a Markdown table: the mean accuracy of each arm over the seeds, and half of its 95 % interval."""
+    lines = ["| arm | " + " | ".join(PROBES) + " |", "| --- " * (len(PROBES) + 1) + "|"]
+    for name, cells in results["arms"].items():
+        shown = [summarise([cell[probe] for cell in cells.values() if probe in cell]) for probe in PROBES]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

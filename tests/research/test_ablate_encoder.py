@@ -1,0 +1,84 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
+from modeling_asm.training.distillation.pool import AudioPool, PoolWriter
+
+
+MODEL = {"hidden_size": 16, "num_hidden_layers": 2, "channels_mlp_dim": 32, "patch_size": [8, 4], "pooling": "mean_std",
+         "frequency_stride": 8, "time_stride": 4, "max_length": 48, "num_mel_bins": 24,
+         "token_mixing": "conv"}  # fmt: skip
+
+
+@pytest.fixture
+def pool_folder(tmp_path):
+    """Tones of 30 sources and noises of 10."""
+    writer, rng = PoolWriter(tmp_path / "pool"), np.random.default_rng(0)
+    for number in range(40):
+        kind, size = ("effects", "music")[number % 4 > 0], 32000
+        tone = np.sin(2 * np.pi * rng.uniform(100, 4000) * np.arange(size) / 32000)
+        wave = rng.standard_normal(size) if kind == "effects" else tone
+        samples = np.clip(3000 * wave, -(2**15), 2**15 - 1).astype(np.int16)
+        name = f"source {number}"
+        writer.add(samples, name=name, sha256=name, source=name, version="", licence="CC0", kind=kind)
+    writer.close()
+    return tmp_path / "pool"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A tiny student of a tiny classifier that was never trained."""
+    torch.manual_seed(0)
+    config = ASMConfig(**MODEL, id2label={0: "a dog", 1: "a cat"}, problem_type="multi_label_classification")
+    ASMForAudioClassification(config).save_pretrained(tmp_path / "teacher")
+    ASMFeatureExtractor(num_mel_bins=24, max_length=48).save_pretrained(tmp_path / "teacher")
+    teachers = {"tiny": {"type": "classifier", "checkpoint": str(tmp_path / "teacher")}}
+    settings = {"teachers": teachers, "mixtures": {"general": {"number": 9999}}, "model": MODEL}
+    settings |= {"learning_rate": 1e-3, "warmup_steps": 10, "per_device_train_batch_size": 32}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path / "tiny.yaml"
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        for label in ("tom", "snare"):
+            (tmp_path / "data" / "drum_sounds" / split / label).mkdir(parents=True)
+            for number in range(8):
+                tone = np.sin(2 * np.pi * 200 * np.arange(8000) / 16000 + rng.uniform(0, 6))
+                wave = tone if label == "tom" else rng.standard_normal(8000)
+                soundfile.write(tmp_path / "data" / "drum_sounds" / split / label / f"{number}.wav", 0.1 * wave, 16000)
+    return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
+    arguments = (recipe, "--pool", pool_folder, "--bank", tmp_path / "bank", "--work_dir", tmp_path / "work")
+    arguments += ("--data_dir", data_dir, "--output", tmp_path / "ablation.json", "--mixtures", 512, "--seeds", 1)
+    assert run("ablate_encoder.py", *arguments, "--max_steps", 20, "--arms", "all").error is None
+    outcome = run("ablate_encoder.py", *arguments, "--max_steps", 20, "--arms", "all", "without effects")
+    assert outcome.error is None
+    assert "all 0" not in outcome.stdout and "without effects 0" in outcome.stdout  # it went on
+    arms = json.loads((tmp_path / "ablation.json").read_text())["arms"]
+    assert {name: set(cells) for name, cells in arms.items()} == {"all": {"0"}, "without effects": {"0"}}
+    assert all(0.5 <= cells["0"]["drum_sounds"] <= 1 for cells in arms.values())
+    assert (tmp_path / "work" / "bank_without_effects" / "general" / "train" / "00000.safetensors").is_file()
+    outcome = run("ablate_encoder.py", *arguments, "--max_steps", 10)
+    assert "has results of another scale or recipe. Write to another file." in outcome.error
+
+
+def test_some_of_the_hours(repository, pool_folder, tmp_path):
+    sys.path.append(str(repository / "research"))
+    from ablate_encoder import thin
+
+    thin(pool_folder, tmp_path / "thin", 1 / 4)
+    thinned, whole = AudioPool(tmp_path / "thin"), {row.name for row in AudioPool(pool_folder).recordings}
+    assert len(thinned.recordings) == 10
+    assert {row.name for row in thinned.recordings} < whole
