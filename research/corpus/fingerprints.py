@@ -47,7 +47,7 @@ def find_pairs(waveform: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Match:
-    """The recording that shares most pairs with another.
+    """The recording that is most like another: of those that hold the same sound, and of all if none does.
 
     Args:
         name: Its name.
@@ -92,5 +92,7 @@ class FingerprintIndex:
         # Pairs a frame apart count together: the frames of the two recordings need not lie at the same places.
         keys = np.concatenate([self.numbers[places] * 2**24 + shift + 2**23 + step for step in (0, 1)])
         values, counts = np.unique(keys, return_counts=True)
-        number, most = values[counts.argmax()] // 2**24, int(counts.max())
-        return Match(self.names[number], most, most / max(min(self.counts[number], len(pairs)), 1))
+        numbers = values // 2**24
+        shares = counts / np.maximum(np.minimum(self.counts[numbers], len(pairs)), 1)
+        best = np.lexsort((shares, counts, (counts >= LEAST) & (shares >= SHARE)))[-1]
+        return Match(self.names[numbers[best]], int(counts[best]), float(shares[best]))

@@ -17,11 +17,19 @@ FORBIDDEN = re.compile(r"(^|[-_ ])(NC|ND|non-?commercial|no-?deriv\w*)([-_ \d.]|
 
 
 def is_allowed(licence: str) -> bool:
-    """Whether a licence, such as `"GPL-2+ or CC-BY-SA-3.0 and MIT"`, allows what is done with the audio."""
-    return any(
-        all(ALLOWED.match(name.strip(" ,()")) and not FORBIDDEN.search(name) for name in re.split(r"\s+and\s+", choice))
-        for choice in re.split(r"\s+or\s+|\|", licence)
-        if choice.strip()
+    """Whether a licence, such as `"GPL-2+ or CC-BY-SA-3.0 and MIT"`, allows what is done with the audio.
+
+    `and` binds before `or`, unless a comma stands before it, as Debian's format says.
+    """
+    return all(
+        any(
+            all(
+                ALLOWED.match(name.strip(" ,()")) and not FORBIDDEN.search(name)
+                for name in re.split(r"\s+and\s+", choice)
+            )
+            for choice in re.split(r"\s+or\s+|\|", part)
+        )
+        for part in re.split(r",\s*and\s+", licence)
     )
 
 
@@ -65,9 +73,10 @@ class Licences:
 
 
 def tails_of(pattern: str) -> Iterator[str]:
-    """Yield a pattern, and its ends that still name a folder or a file."""
+    """Yield a pattern, and its ends that still name a folder or a file: an extension alone does not."""
     parts = pattern.removeprefix("./").split("/")
     yield "/".join(parts)
     for start in range(1, len(parts)):
-        if re.search(r"\w{3}", parts[start].replace("*", "")):
+        stems = [*parts[start:-1], re.sub(r"\.\w+$", "", parts[-1])]
+        if re.search(r"\w{3}", stems[0].replace("*", "")):
             yield "/".join(parts[start:])

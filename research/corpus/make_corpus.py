@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
@@ -21,12 +21,20 @@ from fingerprints import FingerprintIndex
 from items import Item, Prepared, prepare
 from licences import is_allowed
 from packages import FONTS, SCORES, Package, PackageError, fetch, read_files, read_package, read_packages
-from sources import read_folder, read_hub
+from sources import name_of, read_folder, read_hub
 from synthesis import SYNTHESISERS
 from tqdm.auto import tqdm
 
 from modeling_asm.audio.listing import list_recordings
-from modeling_asm.training.distillation.pool import LEFT_OUT_FILE, PoolWriter, hours_by_kind, read_recordings
+from modeling_asm.training.distillation.pool import (
+    LEFT_OUT_FILE,
+    PoolWriter,
+    append_line,
+    drop_partial_line,
+    hours_by_kind,
+    read_lines,
+    read_recordings,
+)
 
 
 PACKAGES = Path(__file__).with_name("packages.yaml")
@@ -49,7 +57,7 @@ class Preparer:
             yield item, future.result()
 
 
-def find_items(args: argparse.Namespace, done: set[str], never: bool) -> Iterator[tuple[str, Iterator[Item]]]:
+def find_items(args: argparse.Namespace, done: Container[str], never: bool) -> Iterator[tuple[str, Iterator[Item]]]:
     """Yield the sources that are not done, each with its recordings; or those of which there must be nothing."""
     packages = read_packages(args.packages) if args.packages else []
     for package in packages:
@@ -96,13 +104,34 @@ def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple
 
 
 def digest_never(args: argparse.Namespace) -> str:
-    """Return a digest of what the corpus must not have anything like: names and sizes of files, and packages."""
+    """Return a digest of what the corpus must not have anything like: packages and folders."""
     packages = read_packages(args.packages) if args.packages else []
-    names = [package.sha256 for package in packages if package.never]
-    for folder in map(Path, args.never):
-        files = list_recordings(folder).files if folder.is_dir() else []
-        names += [f"{folder.resolve().name}/{file.relative_to(folder)} {file.stat().st_size}" for file in files]
+    names = [package.sha256 for package in packages if package.never] + [digest_folder(name) for name in args.never]
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def digest_folder(folder: str) -> str:
+    """Return a digest of the names and sizes of the recordings in a folder."""
+    files = list_recordings(Path(folder)).files if Path(folder).is_dir() else []
+    names = [f"{name_of(folder)}/{file.relative_to(folder)} {file.stat().st_size}" for file in files]
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def describe_sources(args: argparse.Namespace) -> dict[str, str]:
+    """Return what is asked of each source, by its name in the arguments.
+
+    Raises:
+        ValueError: If two sources, or two folders of what must not be there, have one name.
+    """
+    packages = read_packages(args.packages) if args.packages else []
+    asked = [(row.name, row.name, f"{row.sha256} {row.kind} {row.licence}") for row in packages]
+    asked += [(row[2], name_of(row[2]), f"{row[0]} {row[1]} {digest_folder(row[2])}") for row in args.folder]
+    asked += [(row[2], row[2], f"{row[0]} {row[1]} {args.clips_per_hub_set}") for row in args.hub]
+    asked += [(name, name, f"{float(hours)} {args.seed}") for name, hours in args.synthesise]
+    for names in ([name for _, name, _ in asked], list(map(name_of, args.never))):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"Two sources have the name {twice[0]!r}, by which recordings are told apart. Rename one.")
+    return {source: f"{settings} {args.max_seconds}" for source, _, settings in asked}
 
 
 def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> FingerprintIndex:
@@ -187,15 +216,22 @@ def make_corpus(args: argparse.Namespace):
             raise ValueError(
                 f"The licence {licence!r} of {name!r} ({kind}) does not allow what is done here, or is unknown."
             )
-    folder = Path(args.output_dir)
+    sources, folder = describe_sources(args), Path(args.output_dir)
     never = folder / f"never-{digest_never(args)}.npz"
     if not never.is_file() and any(folder.glob("never-*.npz")):
         raise ValueError(
             f"The corpus in {str(folder)!r} was made with another --never, and may have recordings that sound like "
             "what is named now. Make it anew in another folder."
         )
-    writer, finished = PoolWriter(folder), folder / "finished_sources.txt"
-    done = set(finished.read_text().splitlines()) if finished.is_file() else set()
+    finished = folder / "finished_sources.jsonl"
+    drop_partial_line(finished)
+    done = {row["name"]: row["settings"] for row in read_lines(finished)}
+    if changed := sorted(name for name, settings in done.items() if sources.get(name, settings) != settings):
+        raise ValueError(
+            f"{changed[0]!r} is in the corpus in {str(folder)!r} with other settings or files. Make the corpus anew in "
+            "another folder."
+        )
+    writer = PoolWriter(folder)
     with ProcessPoolExecutor(args.num_processes) as executor:
         prepare_all = Preparer(executor, args.max_seconds, 8 * args.num_processes)
         index = index_never(args, prepare_all, never)
@@ -205,8 +241,7 @@ def make_corpus(args: argparse.Namespace):
             except PackageError as error:
                 tqdm.write(str(error))
                 continue
-            with open(finished, "a") as file:
-                file.write(f"{name}\n")
+            append_line(finished, {"name": name, "settings": sources[name]})
     writer.close()
     if not writer.names:
         raise ValueError(

@@ -13,6 +13,12 @@ from modeling_asm.training.data.loading import DataArguments, StreamedAudio, loa
 SPLITS = ("train", "validation", "test")  # folders that are named with the data set they belong to
 
 
+def name_of(folder: str) -> str:
+    """Return the name of a folder of recordings; that of a split has the data set's before it."""
+    parts = Path(folder).resolve().parts
+    return "/".join(parts[-2:]) if parts[-1] in SPLITS else parts[-1]
+
+
 def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
     """Yield the recordings in a folder.
 
@@ -23,8 +29,7 @@ def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
     listing = list_recordings(root) if root.is_dir() else None
     if listing is None or not listing.files:
         raise FileNotFoundError(f"{folder!r} {'has no recordings' if listing else 'is not a folder'}.")
-    parts = root.resolve().parts
-    name = "/".join(parts[-2:]) if parts[-1] in SPLITS else parts[-1]
+    name = name_of(folder)
     for path in listing.files:
         yield Item(f"{name}/{path.relative_to(root)}", name, "", licence, kind, path)
 

@@ -51,6 +51,15 @@ def test_other_sounds_are_not():
     assert not any(index.find(find_pairs(sound(seed))).is_same for seed in range(100, 130))
 
 
+def test_a_long_recording_by_chance_does_not_hide_a_short_one_that_is_there():
+    """Nine pairs of a long recording are nothing, eight of a short one are much of it."""
+    short = np.array([[code, 10] for code in range(30)])
+    long = np.array([[code, 10] for code in range(100, 1100)])
+    heard = np.array([[code, 4] for code in (*range(8), *range(100, 109), *range(5000, 5200))])
+    match = FingerprintIndex({"short": short, "long": long}).find(heard)
+    assert (match.name, match.pairs, match.is_same) == ("short", 8, True)
+
+
 def test_nothing_to_compare(index):
     silence = find_pairs(np.zeros(8000, np.float32))
     assert silence.shape == (0, 2)

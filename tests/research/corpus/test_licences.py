@@ -28,6 +28,7 @@ License: CC-BY-NC-3.0
         ("usr/share/games/x/sounds/dog.ogg", "CC-BY-SA-3.0"),  # installed without the folder `data`
         ("usr/share/games/x/sounds/bird.ogg", "CC-BY-NC-3.0"),
         ("usr/share/games/x/music/song.ogg", "CC-BY-NC-3.0"),
+        ("usr/share/games/x/voices/hello.ogg", "GPL-2+"),  # not that of music, for its extension
     ],
 )
 def test_the_longest_pattern_decides(path, licence):
@@ -48,7 +49,7 @@ def test_a_copyright_file_for_people():
 @pytest.mark.parametrize(
     "licence",
     ["GPL-2+", "LGPL-2.1", "CC-BY-SA-3.0", "CC-SA-BY-3.0", "CC0", "CC0-1.0", "MIT", "Expat", "public-domain", "PD",
-     "GPL-2+ and CC-BY-3.0", "CC-BY-NC-3.0 or GPL-2", "BSD-3-clause", "zlib"],
+     "GPL-2+ and CC-BY-3.0", "CC-BY-NC-3.0 or GPL-2", "BSD-3-clause", "zlib", "other or MIT, and GPL-2"],
 )  # fmt: skip
 def test_licences_that_allow_it(licence):
     assert is_allowed(licence)
@@ -56,7 +57,16 @@ def test_licences_that_allow_it(licence):
 
 @pytest.mark.parametrize(
     "licence",
-    ["", "CC-BY-NC-3.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-3.0", "other", "Battle-Tanks-License", "GPL-2 and other"],
+    [
+        "",
+        "CC-BY-NC-3.0",
+        "CC-BY-NC-SA-4.0",
+        "CC-BY-ND-3.0",
+        "other",
+        "Battle-Tanks-License",
+        "GPL-2 and other",
+        "GPL-2 or MIT, and CC-BY-NC-3.0",
+    ],
 )
 def test_licences_that_do_not(licence):
     assert not is_allowed(licence)

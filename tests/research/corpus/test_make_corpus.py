@@ -85,6 +85,26 @@ def test_another_list_of_what_must_not_be_there(make, recordings):
     assert "was made with another --never" in result.stderr
 
 
+def test_a_source_with_other_files_or_settings(make, recordings):
+    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    assert make(*arguments).returncode == 0
+    result = make("--folder", "music", *arguments[2:])
+    assert result.returncode == 1
+    assert "mine' is in the corpus in" in result.stderr and "with other settings or files" in result.stderr
+    soundfile.write(recordings / "mine" / "d.wav", melody(np.random.default_rng(9)), 16000)
+    assert "with other settings or files. Make the corpus anew in another folder." in make(*arguments).stderr
+
+
+def test_two_folders_of_one_name(make, recordings):
+    shutil.copytree(recordings / "mine", recordings / "other" / "mine")
+    folders = (recordings / "mine", recordings / "other" / "mine")
+    arguments = [word for folder in folders for word in ("--folder", "effects", "CC0", folder)]
+    for words in (arguments, [*arguments[:4], "--never", *folders]):
+        result = make(*words)
+        assert result.returncode == 1
+        assert "Two sources have the name 'mine', by which recordings are told apart. Rename one." in result.stderr
+
+
 def test_a_licence_that_does_not_allow_it(make, recordings):
     result = make("--folder", "effects", "CC-BY-NC-4.0", recordings / "mine")
     assert result.returncode == 1
@@ -99,7 +119,7 @@ def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     whole = (tmp_path / "corpus" / "samples.i16").read_bytes()
     lines = (tmp_path / "corpus" / "recordings.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "corpus" / "recordings.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
-    (tmp_path / "corpus" / "finished_sources.txt").unlink()
+    (tmp_path / "corpus" / "finished_sources.jsonl").unlink()
     assert make(*arguments).returncode == 0
     assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
 

@@ -90,6 +90,8 @@ class PoolWriter:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (RECORDINGS_FILE, LEFT_OUT_FILE):
+            drop_partial_line(self.folder / name)
         recordings = read_recordings(self.folder)
         self.end = recordings[-1].start + recordings[-1].num_samples if recordings else 0
         (self.folder / SAMPLES_FILE).touch()
@@ -130,14 +132,16 @@ def read_recordings(folder: Path) -> list[Recording]:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """Return the rows of a file of JSON lines; a last line that was cut off is dropped from the file."""
-    if not path.is_file():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    """Return the rows of a file of JSON lines, without a last one that is not whole."""
+    content = path.read_bytes() if path.is_file() else b""
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def drop_partial_line(path: Path):
+    """Cut off a last line that is not whole."""
+    content = path.read_bytes() if path.is_file() else b"\n"
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def append_line(path: Path, row: dict):
