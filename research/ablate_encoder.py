@@ -52,16 +52,16 @@ class Arm:
     without: str | None = None
 
 
-NAMES_ALONE = {
+LABELS_ALONE = {
     "logits": 0,
     "embeddings": 0,
     "embeddings_mean": 0,
     "labels": 0.01,
-}  # the classifier must learn something
+}
 ARMS = {
     "all": Arm(),
     "without speech embedding": Arm({"speech": None}),
-    "without mn04": Arm({"mn04": NAMES_ALONE}),
+    "mn04 by its labels alone, at a weight of .01": Arm({"mn04": LABELS_ALONE}),  # the classifier must learn some
     "without labels": Arm({"mn04": {"labels": 0.01}}),
     "without logits": Arm({"mn04": {"logits": 0}}),
     "without means": Arm({"mn04": {"embeddings_mean": 0}, "speech": {"embeddings_mean": 0}}),
@@ -92,7 +92,7 @@ def main():
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max_steps", type=int, default=1000)
-    parser.add_argument("--mixtures", type=int, default=20480)
+    parser.add_argument("--mixtures", type=int, default=16384)
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the results; it is continued.")
     args = parser.parse_args()
 
@@ -138,11 +138,10 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
     }
     steps = round(args.max_steps * arm.steps)
     shutil.rmtree(folder, ignore_errors=True)
-    options = {
+    options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
-        "mixtures": json.dumps({part: mixtures}), "model": json.dumps(recipe["model"]),
-        "augmentation": json.dumps(arm.augmentation), "learning_rate": recipe["learning_rate"],
-        "per_device_train_batch_size": recipe["per_device_train_batch_size"], "max_steps": steps,
+        "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
+        "augmentation": json.dumps(recipe.get("augmentation", {}) | arm.augmentation),
         "warmup_steps": min(recipe["warmup_steps"], steps // 5), "average_decay": 0.998,
         "num_validation": 512, "eval_strategy": "no", "save_steps": steps, "disable_tqdm": "true", "seed": seed,
     }  # fmt: skip

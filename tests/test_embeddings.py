@@ -48,8 +48,8 @@ def test_a_folder(embedder, tones):
     (tones / "low" / "broken.wav").write_bytes(b"RIFF")
     embeddings, errors = embed_folder(str(tones), embedder)
     assert "low/00.wav" in embeddings
-    assert len(errors) == 1
-    assert "broken.wav" in str(errors[0])
+    assert list(errors) == ["low/broken.wav"]
+    assert "broken.wav" in str(errors["low/broken.wav"])
 
 
 def test_folders_without_recordings(embedder, tmp_path):

@@ -4,6 +4,7 @@ The commands of the guide, with the real recipe, fewer mixtures and steps, and a
 """
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from modeling_asm import ASMConfig, ASMForAudioClassification
@@ -25,6 +27,20 @@ def generate(folder, rng, count: int):
     for number in range(count):
         notes = [np.sin(2 * np.pi * rng.uniform(100, 3000) * time) * np.exp(-6 * time) for _ in range(20)]
         soundfile.write(folder / f"{number}.wav", 0.4 * np.concatenate(notes), 16000)
+
+
+@pytest.mark.parametrize("name", ["general_small", "general_mini"])
+def test_the_guides_corpus_has_the_kinds_of_the_recipes(repository, name):
+    """So that the commands of the guide follow each other."""
+    recipe = yaml.safe_load((repository / "recipes" / "encoders" / f"{name}.yaml").read_text())
+    guide = (repository / "docs" / "guides" / "general.md").read_text()
+    packages = yaml.safe_load((repository / "research" / "corpus" / "packages.yaml").read_text())
+    corpus = repository / "research" / "corpus"
+    kinds = {"music", "speech", "effects", *re.findall(r"--folder (\w+) CC", guide)}
+    kinds |= {row.get("kind", "effects") for row in packages}
+    kinds |= set(re.findall(r'Synthesiser\(\s*"\w[\w-]*", "(\w+)"', (corpus / "synthesis.py").read_text()))
+    for part in recipe["mixtures"].values():
+        assert set(part.get("kind_weights", {})) <= kinds
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 import pytest
 from transformers import AutoConfig
 
-from modeling_asm.general import DEFAULT_ENCODER, find_encoder, resolve_checkpoint
+from modeling_asm.general import DEFAULT_ENCODER, find_encoder, is_encoder, resolve_checkpoint
 
 
 def test_the_encoder_that_comes_with_the_package():
@@ -25,3 +25,11 @@ def test_a_name_of_the_package_is_its_folder_unless_there_is_another(tmp_path, m
         assert resolve_checkpoint(name) == name
     (tmp_path / DEFAULT_ENCODER).mkdir()
     assert resolve_checkpoint(DEFAULT_ENCODER) == DEFAULT_ENCODER
+
+
+def test_an_encoder_by_its_name_or_its_folder(repository, checkpoint):
+    assert is_encoder(DEFAULT_ENCODER)
+    assert is_encoder(find_encoder())
+    assert is_encoder(str(repository / "checkpoints" / DEFAULT_ENCODER))
+    assert not is_encoder(str(checkpoint))
+    assert not is_encoder("ann/tones")

@@ -97,4 +97,14 @@ def test_stretches_of_time_are_masked(config):
     assert (grid == grid[:, :1]).all()  # all mel bins alike
     assert grid[:, 0].sum(1).min() >= 2
     assert grid[:, 0].float().mean() <= 0.5
-    assert draw_mask(config, 3, span=99).all()  # a stretch as long as the window
+    assert draw_mask(config, 3, span=99).float().mean() <= 0.5  # something is heard
+
+
+def test_a_classifier_is_a_start_of_masked_prediction(checkpoint):
+    model = ASMForPreTraining.from_pretrained(checkpoint)
+    assert (model.mask_token == 0).all()
+
+
+def test_spectrograms_that_do_not_fit(pretraining, config):
+    with pytest.raises(ValueError, match=r"`input_values` has shape \(4, 15, 24\), but the model is configured for"):
+        pretraining(torch.zeros(4, 15, 24), mask_of(config, 1))

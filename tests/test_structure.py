@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "src" / "modeling_asm"
 # From the ground up: a module imports only modules of its own line and of the lines above it here.
 LAYERS = [
     "renamed",
-    "configuration_asm fbank waveforms",
+    "configuration_asm fbank waveforms general",
     "mixing cpu_blocks resizing stem targets scoring windowing",
     "feature_extraction_asm modeling_asm residual_cnn",
     "audio.channels audio.containers.parts audio.containers.foreign audio.containers.flac audio.containers.headers "
@@ -26,7 +26,7 @@ LAYERS = [
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
-    "general loading embeddings measuring.timing measuring.cost measuring.environment measuring",
+    "loading embeddings measuring.timing measuring.cost measuring.environment measuring",
     "training.linear_heads training.metrics training.tasks training.augmentation training.arguments training.frontend "
     "training.run_folder training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "

@@ -35,6 +35,9 @@ def test_it_has_every_module_the_card_and_the_marker_of_types(wheel, repository)
     modules = {str(path.relative_to(source)) for path in (source / "modeling_asm").rglob("*.py")}
     assert modules <= names
     assert {"modeling_asm/py.typed", "modeling_asm/training/report/card_template.md"} <= names
+    for folder in (source / "modeling_asm" / "encoders").iterdir():  # with the credits and the licence
+        needed = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "corpus.csv", "LICENSE"}
+        assert {f"modeling_asm/encoders/{folder.name}/{name}" for name in needed} <= names
     assert not [name for name in names if name.startswith(("tests", "examples", "research"))]
 
 

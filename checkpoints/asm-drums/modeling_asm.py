@@ -41,6 +41,13 @@ class ASMPatchEmbeddings(nn.Module):
         Raises:
             ValueError: If the number of frames or mel bins is not the configuration's, which fixes the token mixing.
         """
+        self.check(input_values)
+        spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)  # (batch_size, mel, time)
+        patches = self.projection(self.stem(spectrogram.unsqueeze(1)))  # (batch_size, hidden_size, *patch_grid)
+        return patches.flatten(2).transpose(1, 2).contiguous()
+
+    def check(self, input_values: Tensor):
+        """Raise `ValueError` if spectrograms do not have the shape of the configuration."""
         if input_values.ndim != 3 or input_values.shape[1:] != (self.max_length, self.num_mel_bins):
             raise ValueError(
                 f"`input_values` has shape {tuple(input_values.shape)}, but the model is configured for "
@@ -49,9 +56,6 @@ class ASMPatchEmbeddings(nn.Module):
                 "cut longer clips with `feature_extractor(..., truncation=True)`, or fit trained weights to the input "
                 "with `model.resize_spectrogram(max_length=..., num_mel_bins=...)`."
             )
-        spectrogram = input_values.to(self.projection.weight.dtype).transpose(1, 2)  # (batch_size, mel, time)
-        patches = self.projection(self.stem(spectrogram.unsqueeze(1)))  # (batch_size, hidden_size, *patch_grid)
-        return patches.flatten(2).transpose(1, 2).contiguous()
 
     def resize(self, config: ASMConfig):
         """Fit the projection to another geometry: see [`ASMPreTrainedModel.resize_spectrogram`]."""

@@ -106,7 +106,7 @@ def batched(windows: Iterator) -> Iterator[list]:
 
 def embed_folder(
     folder: str, embedder: Embedder, channel: int | None = None
-) -> tuple[dict[str, Embedding], list[Exception]]:
+) -> tuple[dict[str, Embedding], dict[str, Exception]]:
     """Embed the recordings in a folder and its sub-folders.
 
     Args:
@@ -115,7 +115,7 @@ def embed_folder(
         channel: Number of a channel of each, from 0, to take instead of the mean of all.
 
     Returns:
-        The embeddings by the path below the folder, and the errors of those that cannot be read.
+        The embeddings, and the errors of those that cannot be read, both by the path below the folder.
 
     Raises:
         OSError: If there is no such folder.
@@ -127,14 +127,16 @@ def embed_folder(
     files = list_recordings(root).files
     if not files:
         raise ValueError(f"There are no recordings in {folder!r}.")
-    embeddings, errors = {}, []
+    embeddings, errors = {}, {}
     for file in tqdm(files, desc="Embedding", unit="file", disable=not sys.stderr.isatty()):
+        name = file.relative_to(root).as_posix()
         try:
-            embeddings[file.relative_to(root).as_posix()] = embedder(str(file), channel)
+            embeddings[name] = embedder(str(file), channel)
         except ValueError as error:  # an AudioFileError is one
-            errors.append(error)
+            errors[name] = error
     if not embeddings:
-        raise ValueError(f"None of the {len(files)} recordings in {folder!r} can be read: {errors[0]}")
+        first = next(iter(errors.values()))
+        raise ValueError(f"None of the {len(files)} recordings in {folder!r} can be read: {first}")
     return embeddings, errors
 
 

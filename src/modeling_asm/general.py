@@ -30,3 +30,9 @@ def resolve_checkpoint(name: str) -> str:
     """Return the folder of an encoder of the package by its name; any other checkpoint, and a folder, as it is."""
     is_name = name == Path(name).name and name not in ("", ".", "..") and not Path(name).exists()
     return find_encoder(name) if is_name and (ENCODERS / name / "config.json").is_file() else name
+
+
+def is_encoder(checkpoint: str) -> bool:
+    """Whether a checkpoint is an encoder of the package, by its name or its folder."""
+    folder = Path(resolve_checkpoint(checkpoint))
+    return folder.is_dir() and folder.resolve() in {path.resolve() for path in ENCODERS.glob("*")}

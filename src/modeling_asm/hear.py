@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoFeatureExtractor
 
 from .feature_extraction_asm import ASMFeatureExtractor
+from .general import resolve_checkpoint
 from .modeling_asm import ASMModel
 from .waveforms import check_finite
 from .windowing import cut_windows, run_in_blocks
@@ -42,11 +43,12 @@ def load_model(model_file_path: str) -> ASMEmbedding:
     """Load a checkpoint.
 
     Args:
-        model_file_path: Its folder, or its name on the Hub.
+        model_file_path: Its folder, its name on the Hub, or that of an encoder of this package.
 
     Returns:
         A module with the integers `sample_rate` (hertz), `scene_embedding_size` and `timestamp_embedding_size`.
     """
+    model_file_path = resolve_checkpoint(model_file_path)
     extractor = AutoFeatureExtractor.from_pretrained(model_file_path)
     return ASMEmbedding(ASMModel.from_pretrained(model_file_path).eval(), extractor)
 

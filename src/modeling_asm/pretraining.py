@@ -45,6 +45,12 @@ class ASMForPreTraining(ASMPreTrainedModel):
         self.decoder = nn.Linear(config.hidden_size, bins * frames)
         self.post_init()
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if module is self:
+            nn.init.zeros_(self.mask_token)
+
     def forward(
         self,
         input_values: Tensor,
@@ -80,6 +86,7 @@ class ASMForPreTraining(ASMPreTrainedModel):
         if not bool_masked_pos.any():
             raise ValueError("`bool_masked_pos` masks no patch, so there is nothing to learn from.")
         base, masked = self.audio_spectrogram_mixer, bool_masked_pos.unsqueeze(2)
+        base.patch_embeddings.check(input_values)
         tokens = base.patch_embeddings(self.hide(input_values, bool_masked_pos))
         tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
         outputs = base(inputs_embeds=tokens, output_hidden_states=output_hidden_states, return_dict=True)
@@ -117,6 +124,8 @@ def draw_mask(
 ) -> Tensor:
     """Mask stretches of time in all mel bins, since the next patch tells most of a single one.
 
+    A stretch is no longer than what may be masked, so that something is heard.
+
     Args:
         config: The configuration of the model.
         batch_size: Number of spectrograms.
@@ -128,9 +137,9 @@ def draw_mask(
         Boolean tensor of shape `(batch_size, num_patches)`; at least one stretch of each row is masked.
     """
     rows, columns = config.patch_grid
-    span = min(span, columns)
-    starts = torch.randint(0, columns - span + 1, (batch_size, max(round(share * columns / span), 1), 1),
-                           generator=generator)  # fmt: skip
+    most = max(int(share * columns), 1)
+    span = min(span, most)
+    starts = torch.randint(0, columns - span + 1, (batch_size, most // span, 1), generator=generator)
     places = torch.arange(columns)
     masked = ((places >= starts) & (places < starts + span)).any(1)
     return masked.repeat(1, rows)

@@ -1,5 +1,6 @@
 import html
 import json
+import os
 import re
 import urllib.parse
 
@@ -58,10 +59,22 @@ def test_a_recording_that_cannot_be_read(embed, tones, tmp_path, capsys):
     assert "low/broken.wav" not in np.load(tmp_path / "out.npz")["files"]
 
 
+def test_names_that_are_not_utf8(embed, tones, tmp_path):
+    odd = os.fsencode(tones / "low") + b"/\xff.wav"
+    with open(odd, "wb") as file:
+        file.write((tones / "low" / "00.wav").read_bytes())
+    assert embed(tones, "--output", tmp_path / "out.parquet", "--html", tmp_path / "map.html") == 0
+    assert "low/?.wav" in pq.read_table(tmp_path / "out.parquet").to_pydict()["file"]
+    assert "low/%FF.wav" in (tmp_path / "map.html").read_text()
+
+
 def test_what_cannot_start(embed, tones, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert embed(tmp_path / "empty", "--output", tmp_path / "out.npz") == 2
     assert f"asm-embed: There are no recordings in '{tmp_path / 'empty'}'." in capsys.readouterr().err
+    for option, name in (("--output", "out.npz"), ("--html", "map.html")):  # before anything is embedded
+        assert embed(tones, option, tmp_path / "nowhere" / name) == 2
+        assert f"There is no folder '{tmp_path / 'nowhere'}' for '{name}'." in capsys.readouterr().err
     for arguments, message in (
         ((tones,), "Set --output, --html or both"),
         ((tones, "--output", "out.csv"), "expected a file that ends in .npz or .parquet"),
@@ -82,6 +95,11 @@ def test_similar_recordings(checkpoint, tones, capsys):
     printed = capsys.readouterr()
     assert "low/03.wav 1.000" in printed.out
     assert "nowhere.wav" in printed.err
+    (tones / "low" / "broken.wav").write_bytes(b"RIFF")
+    assert classify([*model, str(tones / "low" / "03.wav"), "--json"]) == 1
+    broken, found = json.loads(capsys.readouterr().out)
+    assert broken["file"] == "low/broken.wav" and "broken.wav" in broken["error"]
+    assert found["scores"][0]["label"] == "low/03.wav"
     with pytest.raises(SystemExit):
         classify([*model, str(tones / "low" / "03.wav"), "--timestamps"])
     assert "--similar compares embeddings of whole recordings" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import dataclass, field
 
@@ -76,6 +77,19 @@ def test_the_recorded_command_has_no_token_and_no_path_in_any_argument(tmp_path)
     arguments += ["--manifest", "../far/clips.csv", "--labels", "yes", "no"]
     assert describe_command("asm-train", arguments) == (
         f"asm-train --push_to_hub --dataset_name {tmp_path.name} --manifest clips.csv --labels yes no"
+    )
+
+
+def test_paths_within_mappings_become_names(tmp_path):
+    files = {"weights": str(tmp_path / "mn04.pt"), "type": "efficientat", "sizes": [1, "/far/x.csv"]}
+    for text in (json.dumps({"mn04": files}), f"{{mn04: {{weights: {files['weights']}, type: efficientat}}}}"):
+        described = describe_command("asm-distil", ["--teachers", text])
+        assert '"weights": "mn04.pt"' in described
+        assert str(tmp_path) not in described and "/far" not in described
+    overrides = '{"hidden_size":64}'  # as it was given
+    assert (
+        describe_command("asm-train", ["--config_overrides", overrides])
+        == f"asm-train --config_overrides '{overrides}'"
     )
 
 

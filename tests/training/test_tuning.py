@@ -7,13 +7,19 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from modeling_asm.audio import load_audio
 from modeling_asm.general import find_encoder
 from modeling_asm.training.data.clips import ClipTransform, ClipWindows
 from modeling_asm.training.frontend import Frontend
-from modeling_asm.training.tuning import choose_tuning, describe_tuning, embed_clips, freeze_first_layers
+from modeling_asm.training.tuning import (
+    choose_tuning,
+    describe_tuning,
+    draw_some,
+    embed_clips,
+    freeze_first_layers,
+)
 
 
 COMMON = ("--use_cpu", "--measure_cost", False, "--disable_tqdm", True)
@@ -91,6 +97,8 @@ def test_the_number_of_clips_decides(make_arguments, clips, number, tuning):
         {"weight_decay": 0.2},
         {"label_smoothing_factor": 0.0},
         {"per_device_train_batch_size": 4},
+        {"gradient_accumulation_steps": 2},
+        {"adam_beta2": 0.9},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -104,6 +112,15 @@ def test_options_of_gradient_steps_ask_for_them(make_arguments, clips, options):
     args = make_arguments(model={"tune": "head"}, **options)
     with pytest.raises(ValueError, match=rf"--{name} would have no effect: --tune head fits a classifier"):
         choose_tuning(args, clips)
+
+
+def test_some_clips_have_a_clip_of_each_class():
+    labels = [0] * 500 + [1] * 500 + [2]
+    for seed in range(5):
+        drawn = draw_some(labels, 50, seed)
+        assert len(set(drawn.tolist())) == 50
+        assert {labels[place] for place in drawn} == {0, 1, 2}
+    assert len(draw_some([[0, 1], [0], [1], [0]], 3, 0)) == 3
 
 
 def test_options_of_augmentation_and_splits_do_too(make_arguments, clips):
@@ -147,7 +164,8 @@ def test_the_last_layers_learn(run, tones, tmp_path):
     assert run("train", tones, *arguments).error is None
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (find_encoder(), tmp_path / "model"))
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    parts = ("classifier", "pooling", "mixer.layernorm", "layers.5.", "layers.6.")
+    depth = AutoConfig.from_pretrained(find_encoder()).num_hidden_layers
+    parts = ("classifier", "pooling", "mixer.layernorm", f"layers.{depth - 2}.", f"layers.{depth - 1}.")
     assert changed == {name for name in before if any(part in name for part in parts)}
 
 

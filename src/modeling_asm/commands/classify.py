@@ -135,10 +135,8 @@ def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
     """
     embedder = Embedder(model, args.device, args.window_overlap)
     embeddings, errors = embed_folder(args.similar, embedder, args.channel)
-    for error in errors:
-        print(f"asm-classify: {one_line(error)}", file=sys.stderr)
     similar = SimilarRecordings(list(embeddings), np.stack([row.vector for row in embeddings.values()]))
-    results = []
+    results = [{"file": name, "error": str(error)} for name, error in errors.items()]
     for file in args.files:
         try:
             source = standard_input(twice=False) if file == "-" else file

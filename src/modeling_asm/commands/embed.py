@@ -50,15 +50,26 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--timestamps is for --output: a map has one point for each recording.")
     quiet_libraries()
     try:
+        for path in filter(None, (args.output, args.html)):
+            check_target(path)
         embedder = Embedder(args.model or find_encoder(), args.device, args.window_overlap)
         embeddings, errors = embed_folder(args.folder, embedder, args.channel)
-        for error in errors:
+        for error in errors.values():
             print(f"asm-embed: {one_line(error)}", file=sys.stderr)
         write(embeddings, args)
     except (OSError, ValueError, RuntimeError) as error:
         print(f"asm-embed: {one_line(error)}", file=sys.stderr)
         return 2
     return 1 if errors else 0
+
+
+def check_target(path: str):
+    """Raise `OSError` if a file cannot be written there, before hours are spent on what it is to hold."""
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r} for {Path(path).name!r}.")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path!r} cannot be written: it is a folder, or in one that is read-only.")
 
 
 def write(embeddings: dict[str, Embedding], args: argparse.Namespace):
@@ -75,17 +86,26 @@ def write(embeddings: dict[str, Embedding], args: argparse.Namespace):
             pq.write_table(pa.table({**table, "embedding": rows}), unfinished)
         os.replace(unfinished, args.output)
     if args.html:
-        Path(args.html).write_text(draw(embeddings, args), encoding="utf-8")
+        unfinished = Path(args.html).with_name(f"unfinished-{Path(args.html).name}")
+        unfinished.write_text(draw(embeddings, args), encoding="utf-8")
+        os.replace(unfinished, args.html)
+
+
+def printable(name: str) -> str:
+    """Return the name of a file with question marks for bytes that are not UTF-8."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def tabulate(embeddings: dict[str, Embedding], timestamps: bool) -> dict[str, np.ndarray]:
     """Return the columns of the output: `files` and `embeddings`, and with timestamps `starts` and `ends`."""
     if not timestamps:
         vectors = np.stack([embedding.vector for embedding in embeddings.values()])
-        return {"files": np.array(list(embeddings)), "embeddings": vectors}
+        return {"files": np.array(list(map(printable, embeddings))), "embeddings": vectors}
     times = np.concatenate([embedding.times for embedding in embeddings.values()])
     return {
-        "files": np.repeat(list(embeddings), [len(embedding.windows) for embedding in embeddings.values()]),
+        "files": np.repeat(
+            list(map(printable, embeddings)), [len(embedding.windows) for embedding in embeddings.values()]
+        ),
         "starts": times[:, 0],
         "ends": times[:, 1],
         "embeddings": np.concatenate([embedding.windows for embedding in embeddings.values()]),
@@ -99,8 +119,8 @@ def draw(embeddings: dict[str, Embedding], args: argparse.Namespace) -> str:
     hues = {folder: round(360 * number / len(folders)) for number, folder in enumerate(folders)}
     base = Path(os.path.relpath(args.folder, Path(args.html).resolve().parent))
     points = [
-        {"x": x, "y": y, "name": name, "hue": hues[os.path.dirname(name)],
-         "url": urllib.parse.quote((base / name).as_posix())}
+        {"x": x, "y": y, "name": printable(name), "hue": hues[os.path.dirname(name)],
+         "url": urllib.parse.quote((base / name).as_posix(), errors="surrogateescape")}
         for name, (x, y) in zip(embeddings, places.tolist())
     ]  # fmt: skip
     template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"))

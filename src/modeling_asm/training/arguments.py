@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -136,6 +135,18 @@ def describe_command(program: str, argv: list[str]) -> str:
 def without_folders(flag: str, value: str) -> str:
     """Return the name of a file or folder without its path, also in JSON, and any other value unchanged."""
     if value.startswith("{"):
-        return re.sub(r'(?<=")/(?:[^"/]+/)+(?=[^"/]+")', "", value)
+        mapped = yaml.safe_load(value)
+        stripped = without_folders_in(mapped)
+        return value if stripped == mapped else json.dumps(stripped)
     is_path = flag in SOURCES_AND_TARGETS or os.path.isabs(value) or os.path.exists(value)
     return (os.path.basename(os.path.normpath(value)) or value) if is_path and value else value
+
+
+def without_folders_in(value):
+    """Return names and values of YAML or JSON with the names of files and folders instead of their paths."""
+    if isinstance(value, dict):
+        return {key: without_folders_in(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_folders_in(part) for part in value]
+    is_path = isinstance(value, str) and (os.path.isabs(value) or os.path.exists(value))
+    return os.path.basename(os.path.normpath(value)) or value if is_path else value

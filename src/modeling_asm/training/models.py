@@ -23,7 +23,7 @@ from transformers.hf_argparser import HfArg
 from ..configuration_asm import ASM_SIZES, ASMConfig
 from ..fbank import num_frames
 from ..feature_extraction_asm import PADDING_MODES, ASMFeatureExtractor
-from ..general import find_encoder, resolve_checkpoint
+from ..general import find_encoder, is_encoder, resolve_checkpoint
 from ..loading import check_checkpoint
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION, problem_type_of
@@ -152,9 +152,7 @@ class ModelArguments:
         """Whether training starts from a general encoder of this package."""
         if self.model_name_or_path is None:
             return not self.described()
-        return (
-            self.model_name_or_path == GENERAL or resolve_checkpoint(self.model_name_or_path) != self.model_name_or_path
-        )
+        return self.model_name_or_path == GENERAL or is_encoder(self.model_name_or_path)
 
     @property
     def checkpoint(self) -> str | None:

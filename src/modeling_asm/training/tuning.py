@@ -1,7 +1,7 @@
 """What of a checkpoint learns new clips: its classifier alone, in seconds, or more of it, by the number of clips."""
 
+import functools
 import time
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -18,15 +18,19 @@ from .models import AUTO, ModelArguments
 from .settings import Arguments
 from .tasks import label_names
 from .trainer import AudioTrainer, layer_of
-from .training_arguments import DEFAULTS, AudioTrainingArguments
+from .training_arguments import DECISIVE, DEFAULTS, AudioTrainingArguments
 
 
 # Clips a class from which on more than the classifier is trained.
 CLIPS_FOR_LAST, CLIPS_FOR_ALL = 50, 100
 LAST_LAYERS = 2
 MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
-OF_STEPS = ("max_steps", "per_device_train_batch_size", "weight_decay", "warmup_steps", "lr_scheduler_type", "optim")
-OF_STEPS += ("label_smoothing_factor", "max_grad_norm", "step_factor", "average_last", "early_stopping_patience")
+# Decisive arguments that a fitted classifier has use for, or that say nothing about how it is trained.
+OF_ANY = ("seed", "data_seed", "full_determinism", "class_balance", "bf16", "fp16", "tf32", "bf16_full_eval")
+OF_ANY += ("fp16_full_eval", "torch_compile", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start")
+OF_ANY += ("save_strategy", "save_steps", "teachers", "teacher_share")
+OF_STEPS = tuple(name for name in DECISIVE if name not in OF_ANY and name not in DEFAULTS)
+OF_STEPS = tuple(sorted(OF_STEPS, key="load_best_model_at_end".__eq__))  # others change it, and are named first
 
 
 def choose_tuning(args: Arguments, clips) -> str:
@@ -74,12 +78,18 @@ def clips_per_class(clips: Dataset) -> float:
 
 def options_of_steps(args: Arguments) -> list[str]:
     """Return the options that were given and have an effect on gradient steps alone."""
-    training, usual = args.training, {item.name: item.default for item in fields(AudioTrainingArguments)}
+    training, usual = args.training, usual_arguments()
     given = [name for name in DEFAULTS if name in training.given]
     given += [name for name in OF_STEPS if getattr(training, name) != usual[name]]
     given += [name for name, value in vars(Augmentation()).items() if getattr(args.augmentation, name) != value]
     given += ["dev_fraction"] if args.split.dev_fraction > 0 and args.split.is_set("dev_fraction") else []
     return [f"--{name}" for name in given]
+
+
+@functools.cache
+def usual_arguments() -> dict:
+    """Return the values of training arguments that are not given, as they are after their checks."""
+    return vars(AudioTrainingArguments(output_dir="."))
 
 
 def starts_with_head(args: ModelArguments, clips) -> bool:
@@ -135,12 +145,19 @@ def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, 
 def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
     """Fit the classifier that gradient steps go on from, to some of many clips; if that is impossible, say so."""
     if len(clips) > MOST_CLIPS:
-        clips = clips.select(np.random.default_rng(trainer.args.seed).permutation(len(clips))[:MOST_CLIPS])
+        clips = clips.select(draw_some(clips["label"][:], MOST_CLIPS, trainer.args.seed))
     try:
         fit_head(trainer, ClipWindows(clips, transform), (DEFAULT_STRENGTH,))
     except ValueError as error:
         if trainer.is_world_process_zero():
             print(f"The classifier starts from random weights. {error}")
+
+
+def draw_some(labels: list, number: int, seed: int) -> np.ndarray:
+    """Return the places of so many clips, drawn at random; the first of each label are among them."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, first = np.unique([str(labels[place]) for place in order], return_index=True)
+    return np.concatenate([order[first], np.delete(order, first)])[:number]
 
 
 def predict_clips(trainer: AudioTrainer, windows: ClipWindows) -> PredictionOutput:

@@ -32,6 +32,18 @@ def test_mappings_are_yaml_or_json():
         ({"model": "{hiden_size: 96}"}, "--model sets 'hiden_size', expected some of ["),
         ({"probe_dirs": ["esc50"]}, "--probe_dirs and --probe_steps have an effect only together. Set both, or neit"),
         ({"augmentation": "{noise: 3}"}, "--augmentation sets 'noise', expected some of ['equalizer', "),
+        ({"augmentation": "{gain: -1}"}, "--augmentation: `gain` must be at least 0, got -1."),
+        ({"teachers": "{mn04: efficientat}"}, "--teachers mn04: 'efficientat', expected its `type` and settings."),
+        (
+            {"teachers": "{a: {type: efficientat, loss_weights: {logits: -1}}}"},
+            "--teachers a: its `loss_weights` are {'",
+        ),
+        ({"mixtures": "{1: {number: 8}}"}, "--mixtures 1: the name of a part becomes that of a folder"),
+        ({"mixtures": "{all: {number: 8, alone: 2}}"}, "--mixtures all: `alone` must be a probability from 0 to 1"),
+        ({"mixtures": "{all: {number: 8, speed: [2, 1]}}"}, "--mixtures all: `speed` must be a lowest and a highest"),
+        ({"mixtures": "{all: {number: 8, kind_weights: {music: -1}}}"}, "--mixtures all: `gap`, `equalizer` and `kin"),
+        ({"num_validation": 0}, "--num_validation must be at least 1, got 0."),
+        ({"validation_share": 0.9}, "--validation_share must be from 0.001 to 0.5, got 0.9."),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -44,3 +56,13 @@ def test_arguments_that_cannot_be_meant(changes, message):
 def test_a_folder_for_the_encoder_is_needed():
     with pytest.raises(ValueError, match=r"Set --output_dir to the folder for the encoder."):
         DistillationTrainingArguments()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("optim", "sgd"), ("label_smoothing_factor", 0.1), ("load_best_model_at_end", True), ("push_to_hub", True),
+     ("gradient_checkpointing", True), ("resume_from_checkpoint", "there"), ("adam_epsilon", 1e-6)],
+)  # fmt: skip
+def test_arguments_that_would_have_no_effect(name, value, tmp_path):
+    with pytest.raises(ValueError, match=rf"^--{name} cannot be set: "):
+        DistillationTrainingArguments(output_dir=str(tmp_path), **{name: value})

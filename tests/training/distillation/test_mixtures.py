@@ -123,3 +123,9 @@ def test_noise_is_white_to_brown():
         slopes.append(np.polyfit(np.log(frequencies[4:-4]), np.log(power[4:-4]), 1)[0])
     assert -2.1 < min(slopes) < -1.2
     assert -0.8 < max(slopes) < 0.1
+
+
+def test_kinds_that_leave_nothing(pool):
+    settings = MixtureSettings(kind_weights=dict.fromkeys(("music", "effects", "speech"), 0))
+    with pytest.raises(ValueError, match=r"`kind_weights` leaves nothing to mix of the kinds \['effects', "):
+        MixtureMaker(pool, pool.recordings, settings)

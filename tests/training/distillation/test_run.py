@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.training.distillation import bank, run
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMForPreTraining
+from modeling_asm.training.distillation import bank, encoder, run
 from modeling_asm.training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
 from modeling_asm.training.distillation.pool import Recording
 from modeling_asm.training.distillation.run import run_distillation, split_by_source
@@ -39,7 +39,7 @@ def teacher_folder(tmp_path):
 def distil(pool_folder, teacher_folder, tmp_path, monkeypatch):
     """Return a function that runs a distillation with some arguments."""
     monkeypatch.setattr(bank, "MIXTURES_PER_SHARD", 32)
-    monkeypatch.setattr(run, "MIXTURES_PER_SHARD", 32)
+    monkeypatch.setattr(encoder, "MIXTURES_PER_SHARD", 32)
 
     def call(folder="student", training=None, **changes) -> dict:
         teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
@@ -181,7 +181,7 @@ def test_a_start_of_the_same_labels_keeps_its_classifier(distil, tmp_path):
 
 def test_a_start_of_another_shape(distil, tmp_path):
     distil()
-    with pytest.raises(ValueError, match=r"The weights of --start .* do not fit --model: audio_spectrogram_mixer"):
+    with pytest.raises(ValueError, match=r"The weights of --start .* do not fit --model, for example 'audio_spectro"):
         distil("other", start=str(tmp_path / "student"), model=json.dumps({**STUDENT, "hidden_size": 24}))
 
 
@@ -193,6 +193,45 @@ def test_names_that_mean_nothing(distil, teacher_folder):
         distil("other", mixtures="{all: {number: 64, kind_weights: {efects: 2}}}")
 
 
+def test_a_start_that_was_pretrained_without_a_teacher(distil, tmp_path):
+    """Its decoder and its learned token are not the encoder's."""
+    torch.manual_seed(1)
+    start = ASMForPreTraining(ASMConfig(**STUDENT))
+    start.to(torch.bfloat16).save_pretrained(tmp_path / "masked")
+    distil(start=str(tmp_path / "masked"), training={"max_steps": 1, "learning_rate": 0.0})
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "student")
+    assert model.dtype == torch.float32
+    own, started = (part.audio_spectrogram_mixer.state_dict() for part in (start, model))
+    for name, value in own.items():
+        torch.testing.assert_close(started[name], value.float(), atol=1e-6, rtol=0)
+
+
+def test_mistakes_are_found_before_the_bank_is_filled(distil, teacher_folder, tones, tmp_path):
+    teacher = {"type": "classifier", "checkpoint": str(teacher_folder)}
+    for changes, message in (
+        ({"start": str(tmp_path / "nowhere")}, "There is no checkpoint"),
+        ({"probe_dirs": [str(tones)], "probe_steps": 2}, "has neither a column 'fold' nor a second split"),
+        ({"teachers": json.dumps({"a": teacher, "b": {**teacher, "loss_weights": {"labels": 2}}})},
+         "a loss weight for 'b.labels', but the classifier learns 'a.labels'. Set one of them to 0."),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, OSError), match=message):
+            distil(**changes)
+    assert not (tmp_path / "bank").exists()
+
+
+def test_paths_do_not_decide_but_files_do(distil, teacher_folder, tmp_path, capsys):
+    distil()
+    shutil.copytree(teacher_folder, tmp_path / "moved" / "teacher")
+    moved = {"type": "classifier", "checkpoint": str(tmp_path / "moved" / "teacher")}
+    distil(teachers=json.dumps({"tiny": moved}))
+    assert "is finished: nothing is trained again" in capsys.readouterr().out
+    torch.manual_seed(5)
+    ASMForAudioClassification(ASMConfig.from_pretrained(teacher_folder)).save_pretrained(tmp_path / "moved" / "teacher")
+    run.make_labellers.cache_clear()
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        distil(teachers=json.dumps({"tiny": moved}))
+
+
 def test_other_settings_are_another_run(distil):
     distil()
     with pytest.raises(ValueError, match=r"holds a run with other settings \(warmup_steps 2"):
@@ -202,8 +241,8 @@ def test_other_settings_are_another_run(distil):
 def test_no_teacher_with_labels(distil, monkeypatch):
     extractor, teachers = ASMFeatureExtractor(num_mel_bins=24, max_length=48), [LOUD]
     monkeypatch.setattr(run, "make_labellers", lambda *settings: (extractor, teachers))
-    with pytest.raises(ValueError, match=r"No teacher whose logits are learned has labels. Name the `labels` of one."):
-        distil()
+    with pytest.raises(ValueError, match=r"The classifier has nothing to learn: no teacher whose `labels` have"):
+        distil(teachers="{loud: {type: classifier}}")
 
 
 @pytest.mark.slow

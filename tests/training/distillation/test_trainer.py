@@ -97,6 +97,19 @@ def test_the_averaged_student_is_evaluated(train, input_values):
     assert trainer.evaluate()["eval_loud.logits"] == pytest.approx(expected.item(), rel=1e-2)
 
 
+def test_the_last_batch_counts_by_its_size(train):
+    trainer, average = train(per_device_eval_batch_size=3)  # of four mixtures
+    with torch.no_grad():
+        expected = average.average(**trainer.eval_collator(trainer.eval_dataset))["loss"].item()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_probe_measures_the_average_of_its_step(train):
+    measured = []
+    _, average = train(2, lambda model: measured.append(model.classifier.weight.clone()) or {})
+    assert torch.equal(measured[-1], average.average.model.classifier.weight)
+
+
 def test_probes_are_logged(train):
     trainer, _ = train(probe=lambda model: {"bird": 0.5})
     rows = [row for row in trainer.state.log_history if "probe_bird" in row]

@@ -31,9 +31,21 @@ def test_mn04(mn04):
 
 
 def test_a_classifier(checkpoint):
-    (teacher,) = load_teachers({"own": {"type": "classifier", "checkpoint": str(checkpoint)}})
+    settings = {"type": "classifier", "checkpoint": str(checkpoint), "problem_type": "single_label_classification"}
+    (teacher,) = load_teachers({"own": settings})
     assert teacher.id2label == {0: "bird", 1: "cat", 2: "dog"}
     assert [(target.name, target.size) for target in teacher.targets] == [("own.logits", 3), ("own.embedding", 16)]
+
+
+def test_a_classifier_that_does_not_say_whether_its_labels_exclude_each_other(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    config.pop("problem_type", None)
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    settings = {"type": "classifier", "checkpoint": str(checkpoint)}
+    with pytest.raises(ValueError, match=r"does not say whether its labels exclude each other. Set `problem_type` of"):
+        load_teachers({"tiny": settings})
+    (teacher,) = load_teachers({"tiny": {**settings, "problem_type": "multi_label_classification"}})
+    assert teacher.problem_type == "multi_label_classification"
 
 
 def test_other_weights_have_another_digest(mn04, tmp_path):

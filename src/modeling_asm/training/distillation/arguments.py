@@ -8,7 +8,7 @@ import yaml
 from transformers import TrainingArguments
 
 from ...configuration_asm import ASMConfig
-from ..training_arguments import changed
+from ..training_arguments import TRANSFORMERS, changed
 from .batches import StudentAugmentation
 from .mixtures import MixtureSettings
 
@@ -47,7 +47,7 @@ class DistillationArguments:
     average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
-    licence: str = field(default="other", metadata={"help": "Licence of the encoder: the strictest of its audio's."})
+    licence: str = field(default="other", metadata={"help": "Licence of the encoder (default: %(default)s)."})
     num_processes: int = field(default=2, metadata={"help": "Processes that fill the bank (default: %(default)s)."})
 
     def __post_init__(self):
@@ -58,21 +58,52 @@ class DistillationArguments:
             setattr(self, name, read_mapping(name, getattr(self, name)))
         check_fields("model", self.model, set(vars(ASMConfig())) - {"id2label", "label2id", "problem_type"})
         check_fields("augmentation", self.augmentation, field_names(StudentAugmentation))
+        build("augmentation", StudentAugmentation, self.augmentation)
         if not self.mixtures:
             raise ValueError("--mixtures names no part of the bank.")
         for part, settings in self.mixtures.items():
             where = f"mixtures {part}"
             if not isinstance(settings, dict) or not isinstance(settings.get("number"), int) or settings["number"] < 1:
                 raise ValueError(f"--{where}: {settings!r}, expected the `number` of its mixtures and their settings.")
-            if re.fullmatch(r"[\w-]+", str(part)) is None:
+            if not isinstance(part, str) or re.fullmatch(r"[\w-]+", part) is None:
                 raise ValueError(f"--{where}: the name of a part becomes that of a folder: use letters and digits.")
             if "seconds" in settings:
                 raise ValueError(f"--{where} sets 'seconds', which `max_length` of --model determines.")
             check_fields(where, settings, {"number"} | field_names(MixtureSettings))
+            build(where, MixtureSettings, {name: value for name, value in settings.items() if name != "number"})
         if bool(self.probe_dirs) != (self.probe_steps > 0):
             raise ValueError("--probe_dirs and --probe_steps have an effect only together. Set both, or neither.")
         if not self.teachers:
             raise ValueError("Set --teachers: a general encoder learns from at least one.")
+        for name, teacher in self.teachers.items():
+            if not isinstance(teacher, dict):
+                raise ValueError(f"--teachers {name}: {teacher!r}, expected its `type` and settings.")
+            weights = teacher.get("loss_weights", {})
+            if not isinstance(weights, dict) or not all(is_weight(value) for value in weights.values()):
+                raise ValueError(
+                    f"--teachers {name}: its `loss_weights` are {weights!r}, expected numbers of at least 0."
+                )
+        for name, low, high in (
+            ("num_validation", 1, None), ("num_processes", 1, None), ("validation_share", 0.001, 0.5),
+            ("average_decay", 0, 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value < low or (high is not None and value > high):
+                limits = f"at least {low}" if high is None else f"from {low} to {high}"
+                raise ValueError(f"--{name} must be {limits}, got {value}.")
+
+
+def is_weight(value) -> bool:
+    """Whether a value is a number of at least 0."""
+    return isinstance(value, (int, float)) and value >= 0
+
+
+def build(name: str, kind: type, values: dict):
+    """Make an instance of a dataclass; its errors then name the argument."""
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--{name}: {error}") from error
 
 
 def field_names(kind: type) -> set[str]:
@@ -99,6 +130,20 @@ def read_mapping(name: str, value: str | dict) -> dict:
     return mapped
 
 
+# Arguments of transformers' that would have no effect, or a wrong one, and why.
+MUON = "matrices are trained by Muon and the rest by AdamW"
+REFUSED = {
+    "optim": MUON,
+    "optim_args": MUON,
+    "adam_epsilon": MUON,
+    "label_smoothing_factor": "the targets are what the teachers say",
+    "load_best_model_at_end": "the encoder is the average of the weights",
+    "gradient_checkpointing": "students are small",
+    "resume_from_checkpoint": "the same command continues an interrupted run",
+    "push_to_hub": "upload the folder of the finished encoder with `hf upload`",
+}
+
+
 @dataclass
 class DistillationTrainingArguments(TrainingArguments):
     """transformers' arguments with defaults for a student that learns from a bank."""
@@ -121,10 +166,14 @@ class DistillationTrainingArguments(TrainingArguments):
     logging_steps: float = changed("logging_steps", 100)
     report_to: str = changed("report_to", "none")
     remove_unused_columns: bool = changed("remove_unused_columns", False)
+    ddp_timeout: int = changed("ddp_timeout", 7 * 24 * 3600)  # the others wait while one process fills the bank
     dataloader_pin_memory: bool = changed("dataloader_pin_memory", torch.cuda.is_available())
 
     def __post_init__(self):
         if not self.output_dir:
             raise ValueError("Set --output_dir to the folder for the encoder.")
+        for name, why in REFUSED.items():
+            if getattr(self, name) not in (TRANSFORMERS[name].default, False):
+                raise ValueError(f"--{name} cannot be set: {why}.")
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # or transformers refuses bf16
         super().__post_init__()

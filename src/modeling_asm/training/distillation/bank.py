@@ -129,6 +129,11 @@ def fill_bank(
     return [shard_path(folder, number) for number in range(num_shards)]
 
 
+def count_shards(number: int) -> int:
+    """Return the number of shards that hold so many mixtures; the last is always a whole one."""
+    return -(-number // MIXTURES_PER_SHARD)
+
+
 def shard_path(folder: Path, number: int) -> Path:
     """Return the path of a shard."""
     return folder / f"{number:05d}.safetensors"

@@ -27,6 +27,11 @@ class StudentAugmentation:
     frequency_mask: int = 8
     time_mask: int = 24
 
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f"`{name}` must be at least 0, got {value!r}.")
+
     def __call__(self, features: Tensor, mean: float) -> Tensor:
         """Augment log-mel energies of shape `(batch_size, frames, mel_bins)`; masks have the mean's value.
 

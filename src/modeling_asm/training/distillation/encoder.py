@@ -12,6 +12,7 @@ from ..report.tables import write_json
 from ..run_folder import UNFINISHED, move_into, saving
 from ..teachers.targets import Teacher
 from .arguments import DistillationArguments, DistillationTrainingArguments
+from .bank import MIXTURES_PER_SHARD, count_shards
 from .batches import StudentAugmentation
 from .pool import AudioPool, Recording, hours_by_kind
 from .student import Student
@@ -46,7 +47,7 @@ def write_encoder(
             "name": "unlabelled audio",
             "licence": args.licence,
             "hours": hours_by_kind(recordings),
-            "mixtures": sum(part["number"] for part in args.mixtures.values()),
+            "mixtures": MIXTURES_PER_SHARD * sum(count_shards(part["number"]) for part in args.mixtures.values()),
             "settings": args.mixtures,
         },
         "teachers": [teacher.describe() | {"credit": teacher.credit} for teacher in teachers],

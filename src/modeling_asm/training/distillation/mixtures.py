@@ -51,6 +51,18 @@ class MixtureSettings:
     level: tuple[float, float] = (-40.0, -12.0)
     kind_weights: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self):
+        for name in ("second_source", "alone", "speed_probability", "equalizer_probability", "noise_probability",
+                     "reverberation_probability"):  # fmt: skip
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be a probability from 0 to 1, got {getattr(self, name)!r}.")
+        for name in ("level_difference", "speed", "reverberation_time", "noise_level", "level"):
+            low, high = getattr(self, name)
+            if low > high or (name in ("speed", "reverberation_time") and low <= 0):
+                raise ValueError(f"`{name}` must be a lowest and a highest value, got {getattr(self, name)!r}.")
+        if min(self.gap, self.equalizer, *self.kind_weights.values()) < 0:
+            raise ValueError(f"`gap`, `equalizer` and `kind_weights` must be at least 0, got {self!r}.")
+
 
 class MixtureMaker:
     """Makes mixtures of the recordings of a pool.
@@ -59,6 +71,9 @@ class MixtureMaker:
         pool: The pool.
         recordings: Those of its recordings that are used.
         settings: How mixtures are made.
+
+    Raises:
+        ValueError: If all kinds have the weight 0.
     """
 
     def __init__(self, pool: AudioPool, recordings: list[Recording], settings: MixtureSettings):
@@ -70,6 +85,8 @@ class MixtureMaker:
         self.chances = {kind: np.cumsum(np.sqrt(values)) for kind, values in lengths.items()}
         weights = [settings.kind_weights.get(kind, 1.0) * np.sqrt(lengths[kind].sum()) for kind in self.kinds]
         self.kind_chances = np.cumsum(weights)
+        if not self.kind_chances[-1] > 0:
+            raise ValueError(f"`kind_weights` leaves nothing to mix of the kinds {self.kinds}.")
 
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
         """Return a mixture: float32 of shape `(num_samples,)`, in [-1, 1]."""

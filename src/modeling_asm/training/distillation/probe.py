@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from datasets import DatasetDict
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.model_selection import LeaveOneGroupOut, PredefinedSplit
 from sklearn.pipeline import make_pipeline
@@ -47,16 +48,26 @@ def make_probe(
     return probe
 
 
+def open_set(data_dir: str) -> DatasetDict:
+    """Return the splits of a labelled data set that can be tested.
+
+    Raises:
+        ValueError: If it has neither folds nor a second split.
+    """
+    splits = load_audio_dataset(DataArguments(data_dir))
+    if FOLD_COLUMN not in splits["train"].column_names and len(splits) < 2:
+        raise ValueError(
+            f"{data_dir!r} has neither a column {FOLD_COLUMN!r} nor a second split: what should be tested?"
+        )
+    return splits
+
+
 def read_set(
     data_dir: str, feature_extractor: ASMFeatureExtractor
 ) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
     """Return the normalised features of the clips, their labels, and their folds; -1 is never tested."""
-    splits = load_audio_dataset(DataArguments(data_dir))
+    splits = open_set(data_dir)
     folds = FOLD_COLUMN in splits["train"].column_names
-    if not folds and len(splits) < 2:
-        raise ValueError(
-            f"{data_dir!r} has neither a column {FOLD_COLUMN!r} nor a second split: what should be tested?"
-        )
     clips, labels, groups = [], [], []
     for name, split in splits.items():
         for audio in split["audio"]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,20 +14,22 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
+from ...general import resolve_checkpoint
+from ...loading import check_checkpoint
 from ...modeling_asm import ASMForAudioClassification
 from ..models import checkpoint_name
 from ..run_folder import finished_results, open_run
 from ..tasks import TASKS
 from ..teachers.load import load_teachers
-from ..teachers.targets import Teacher
+from ..teachers.targets import Target, Teacher
 from ..training_arguments import DECISIVE
 from .arguments import DistillationArguments, DistillationTrainingArguments
-from .bank import FEATURES, MIXTURES_PER_SHARD, describe_bank, fill_bank, open_folder
+from .bank import FEATURES, count_shards, describe_bank, fill_bank, open_folder
 from .batches import BankDataset, Collator, StudentAugmentation
 from .encoder import write_encoder
 from .mixtures import MixtureMaker, MixtureSettings
 from .pool import RECORDINGS_FILE, AudioPool, Recording
-from .probe import make_probe
+from .probe import make_probe, open_set
 from .student import Statistics, Student, add_means, labels_of, means_of, prior_divergence
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
@@ -93,22 +95,27 @@ def run_distillation(
     """
     folder = Path(training_args.output_dir)
     check_kinds(args, AudioPool(args.pool))
-    with training_args.main_process_first(desc="opening the run"):
-        open_run(folder, settings_of(args, training_args))
-    if (results := finished_results(folder)) is not None:
-        print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
-        return results
     config = ASMConfig(**args.model)
     front_end = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
     labellers = (json.dumps(front_end), json.dumps(args.teachers))
     feature_extractor, teachers = make_labellers(*labellers)
+    with training_args.main_process_first(desc="opening the run"):
+        open_run(folder, settings_of(args, training_args, teachers))
+    if (results := finished_results(folder)) is not None:
+        print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
+        return results
+    lesson = choose_targets(args, teachers)  # and what else can be wrong is found before the bank is filled
+    for data_dir in args.probe_dirs:
+        open_set(data_dir)
+    if args.start:
+        load_start(args.start, lesson.labels_into(config))
     with training_args.main_process_first(desc="filling the bank"):
         paths = prepare_banks(args, feature_extractor, teachers, labellers)
     train, validation = (BankDataset(part) for part in paths)
     examples, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end, mean=mean, std=std)
-    student = make_student(args, config, teachers, examples, feature_extractor)
+    student = make_student(args, config, lesson, examples, feature_extractor)
     set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
@@ -133,10 +140,16 @@ def run_distillation(
     return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor)
 
 
-def settings_of(args: DistillationArguments, training_args: DistillationTrainingArguments) -> dict:
-    """Return what decides the result of a run: the content of its folders, not their paths."""
+def settings_of(
+    args: DistillationArguments, training_args: DistillationTrainingArguments, teachers: list[Teacher]
+) -> dict:
+    """Return what decides the result of a run: the content of its files and folders, not their paths."""
     aside = ("num_processes", "probe_dirs", "probe_steps", "pool", "bank", "start")
     own = {name: value for name, value in asdict(args).items() if name not in aside}
+    own["teachers"] = [
+        teacher.describe() | {"loss_weights": args.teachers[teacher.name].get("loss_weights", {})}
+        for teacher in teachers
+    ]
     own |= {"pool": digest_pool(args.pool), "start": args.start and checkpoint_name(args.start)}
     trained = {name: getattr(training_args, name) for name in DECISIVE if hasattr(training_args, name)}
     return json.loads(json.dumps(own | trained | {"processes": training_args.world_size}, default=str))
@@ -161,10 +174,11 @@ def prepare_banks(
         numbers = ((train, "train", args.mixtures[part]["number"]), (validation, "validation", args.num_validation))
         for paths, name, number in numbers:
             folder, held_out = Path(args.bank) / part / name, name == "validation"
-            open_folder(folder, {**description, "part": name, "seed": seed})
+            own = seed + 2 * index + held_out
+            open_folder(folder, {**description, "part": name, "seed": own})
             maker = partial(make_maker, args.pool, json.dumps(asdict(settings)), args.validation_share, seed, held_out)
-            labels, shards = partial(make_labellers, *labellers), -(-number // MIXTURES_PER_SHARD)
-            paths += fill_bank(folder, shards, seed + 2 * index + held_out, maker, labels, args.num_processes)
+            labels = partial(make_labellers, *labellers)
+            paths += fill_bank(folder, count_shards(number), own, maker, labels, args.num_processes)
     return train, validation
 
 
@@ -178,77 +192,102 @@ def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tenso
     return examples, round(features.mean().item(), 4), round(features.std().item(), 4)
 
 
-def make_student(
-    args: DistillationArguments,
-    config: ASMConfig,
-    teachers: list[Teacher],
-    examples: dict[str, Tensor],
-    feature_extractor: ASMFeatureExtractor,
-) -> Student:
-    """Return a student whose labels and problem are those of the first target that has labels."""
-    targets = [target for teacher in teachers for target in teacher.targets]
-    targets += means_of(targets)
+@dataclass
+class Lesson:
+    """What a student learns.
+
+    Args:
+        targets: The targets that have a weight.
+        weights: Weights in the loss, by name, where they are not 1.
+        teacher: The teacher whose labels the classifier learns.
+        labels: The target with their logits.
+    """
+
+    targets: list[Target]
+    weights: dict[str, float]
+    teacher: Teacher
+    labels: Target
+
+    def labels_into(self, config: ASMConfig) -> ASMConfig:
+        """Give a configuration the labels of the teacher, and return it."""
+        config.id2label, config.problem_type = self.teacher.id2label, self.teacher.problem_type
+        config.label2id = {label: index for index, label in self.teacher.id2label.items()}
+        return config
+
+
+def choose_targets(args: DistillationArguments, teachers: list[Teacher]) -> Lesson:
+    """Return what the arguments say is learned; the classifier learns the labels of the first teacher that has some.
+
+    Raises:
+        ValueError: If a weight is for nothing that is learned, or there are no labels to learn.
+    """
     weights = {
         f"{name}.{target}": weight
         for name, teacher in args.teachers.items()
         for target, weight in teacher.get("loss_weights", {}).items()
     }
+    targets = [target for teacher in teachers for target in teacher.targets]
+    labelled = [(teacher, row) for teacher in teachers for row in teacher.targets if row.labels and teacher.id2label]
+    labelled = [pair for pair in labelled if weights.get(labels_of(pair[1]), 1.0) > 0]
+    if not labelled:
+        raise ValueError(
+            "The classifier has nothing to learn: no teacher whose `labels` have a weight names its labels."
+        )
+    teacher, own = labelled[0]
+    if doubled := [labels_of(row) for _, row in labelled[1:] if labels_of(row) in weights]:
+        raise ValueError(
+            f"--teachers has a loss weight for {doubled[0]!r}, but the classifier learns {labels_of(own)!r}. Set one "
+            "of them to 0."
+        )
+    targets += means_of(targets)
     names = [target.name for target in targets] + [labels_of(target) for target in targets if target.labels]
     if unknown := sorted(set(weights) - set(names)):
         raise ValueError(f"--teachers has a loss weight for {unknown[0]!r}, expected some of: {', '.join(names)}.")
-    labelled = [
-        (teacher, target)
-        for teacher in teachers
-        for target in teacher.targets
-        if target.labels and teacher.id2label and weights.get(labels_of(target), 1.0) > 0
-    ]
-    if not labelled:
-        raise ValueError("No teacher whose logits are learned has labels. Name the `labels` of one.")
-    teacher, own = labelled[0]
-    config.id2label, config.problem_type = teacher.id2label, teacher.problem_type
-    config.label2id = {label: index for index, label in teacher.id2label.items()}
+    return Lesson([target for target in targets if weights.get(target.name, 1.0) > 0], weights, teacher, own)
+
+
+def make_student(
+    args: DistillationArguments,
+    config: ASMConfig,
+    lesson: Lesson,
+    examples: dict[str, Tensor],
+    feature_extractor: ASMFeatureExtractor,
+) -> Student:
+    """Return a student, new or with the weights of `--start`.
+
+    A classifier of other labels than the start's begins with what its teacher says on average.
+    """
+    lesson.labels_into(config)
     statistics = {name: Statistics.of(values) for name, values in examples.items()}
+    model = load_start(args.start, config) if args.start else ASMForAudioClassification(config)
+    if not args.start or ASMConfig.from_pretrained(resolve_checkpoint(args.start)).id2label != config.id2label:
+        model.classifier.reset_parameters()
+        with torch.no_grad():
+            model.classifier.bias.copy_(statistics[lesson.labels.name].mean)
+    prior = prior_divergence(TASKS[config.problem_type], examples[lesson.labels.name])
     return Student(
-        load_start(args.start, config, statistics[own.name].mean),
-        [target for target in targets if weights.get(target.name, 1.0) > 0],
-        statistics,
-        weights,
-        feature_extractor.seconds_per_frame,
-        own,
-        prior_divergence(TASKS[config.problem_type], examples[own.name]),
+        model, lesson.targets, statistics, lesson.weights, feature_extractor.seconds_per_frame, lesson.labels, prior
     )
 
 
-def load_start(checkpoint: str | None, config: ASMConfig, logits: Tensor) -> ASMForAudioClassification:
-    """Return a new model, or one with the weights of a checkpoint.
-
-    A classifier of other labels than the checkpoint's starts from what its teacher says on average.
-
-    Args:
-        checkpoint: The checkpoint, if there is one.
-        config: The configuration of the model.
-        logits: The teacher's mean logits.
+def load_start(checkpoint: str, config: ASMConfig) -> ASMForAudioClassification:
+    """Load the weights of an encoder, whatever head it has.
 
     Raises:
-        ValueError: If the weights are those of another model.
+        ValueError: If they are those of another encoder.
+        FileNotFoundError: If there is no such checkpoint.
     """
-    if checkpoint is None:
-        model, same = ASMForAudioClassification(config), False
-    else:
-        same = ASMConfig.from_pretrained(checkpoint).id2label == config.id2label
-        model, info = ASMForAudioClassification.from_pretrained(
-            checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    checkpoint = resolve_checkpoint(checkpoint)
+    check_checkpoint(checkpoint)
+    model, info = ASMForAudioClassification.from_pretrained(
+        checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
+    if wrong := sorted(name for name in names if name.startswith(f"{model.base_model_prefix}.")):
+        raise ValueError(
+            f"The weights of --start {checkpoint!r} do not fit --model, for example {wrong[0]!r}. Set the fields of "
+            "its config.json."
         )
-        names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
-        if wrong := sorted(name for name in names if not name.startswith("classifier.")):
-            raise ValueError(
-                f"The weights of --start {checkpoint!r} do not fit --model: {wrong[0]} and {len(wrong) - 1} others. "
-                "Set the fields of its config.json."
-            )
-    if not same:
-        model.classifier.reset_parameters()
-        with torch.no_grad():
-            model.classifier.bias.copy_(logits)
     return model
 
 

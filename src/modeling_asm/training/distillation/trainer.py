@@ -29,6 +29,9 @@ class AverageCallback(TrainerCallback):
     def __init__(self, student: Student, decay: float):
         self.average, self.decay = copy.deepcopy(student).eval().requires_grad_(False), decay
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.average.to(args.device)
+
     @torch.no_grad()
     def on_step_end(self, args, state, control, model=None, **kwargs):
         decay = min(self.decay, (1 + state.global_step) / (20 + state.global_step))
@@ -77,9 +80,8 @@ class DistillationTrainer(AtomicTrainer):
         **kwargs: Arguments of Trainer.
     """
 
-    def __init__(self, *args, average: AverageCallback, eval_collator: Callable, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.add_callback(average)
+    def __init__(self, *args, average: AverageCallback, eval_collator: Callable, callbacks=None, **kwargs):
+        super().__init__(*args, callbacks=[average, *(callbacks or [])], **kwargs)  # probes come after the average
         self.averaged, self.eval_collator = average, eval_collator
         self.model_accepts_loss_kwargs = False  # the losses are means over the batch
         self.sums, self.count = {}, 0
@@ -124,9 +126,10 @@ class DistillationTrainer(AtomicTrainer):
         student, sums = self.averaged.average.to(self.args.device), {}
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in batches:
+                size = len(batch["input_values"])
                 for name, value in student(**self._prepare_inputs(batch)).items():
-                    sums[name] = sums.get(name, 0.0) + value
-        losses = {f"{metric_key_prefix}_{name}": float(value) / len(batches) for name, value in sums.items()}
+                    sums[name] = sums.get(name, 0.0) + size * value
+        losses = {f"{metric_key_prefix}_{name}": float(value) / len(dataset) for name, value in sums.items()}
         self.log(losses)
         self.callback_handler.on_evaluate(self.args, self.state, self.control, losses)
         return losses

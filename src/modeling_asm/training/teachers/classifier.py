@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
+from ...general import resolve_checkpoint
 from ...loading import check_checkpoint
 
 
@@ -19,6 +20,7 @@ class Classifier:
     """
 
     def __init__(self, checkpoint: str, revision: str = "main"):
+        checkpoint = resolve_checkpoint(checkpoint)
         check_checkpoint(checkpoint)
         self.feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision)
         model = AutoModelForAudioClassification.from_pretrained(checkpoint, revision=revision, dtype=torch.float32)

@@ -62,15 +62,30 @@ def load_speech_embedding(
     return Teacher(name, digest, *options, SPEECH_CREDIT)
 
 
-def load_classifier(name: str, checkpoint: str, revision: str = "main") -> Teacher:
-    """Load any audio classifier of transformers: its logits, and the mean of its last hidden states."""
+def load_classifier(name: str, checkpoint: str, revision: str = "main", problem_type: str | None = None) -> Teacher:
+    """Load any audio classifier of transformers: its logits, and the mean of its last hidden states.
+
+    Args:
+        name: Its name in the recipe.
+        checkpoint: Its folder, or its name on the Hub.
+        revision: Branch, tag or commit.
+        problem_type: Whether its labels exclude each other, for checkpoints that do not say: as in an `ASMConfig`.
+    """
     network = Classifier(checkpoint, revision)
+    config = network.model.config
+    config.problem_type = problem_type or config.problem_type
+    if config.problem_type is None:
+        raise ValueError(
+            f"The checkpoint {checkpoint!r} does not say whether its labels exclude each other. Set `problem_type` of "
+            f"the teacher {name!r} to 'single_label_classification' or 'multi_label_classification'."
+        )
     labels, width = network.sizes
     targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
-    files = sorted(str(path) for path in Path(checkpoint).glob("*.safetensors"))
+    files = [
+        str(path) for path in sorted(Path(checkpoint).glob("*")) if path.suffix in (".safetensors", ".bin", ".json")
+    ]
     digest = digest_files(files, {"checkpoint": checkpoint_name(checkpoint), "revision": revision})
-    credit, config = f"`{checkpoint_name(checkpoint)}`.", network.model.config
-    options = (credit, dict(config.id2label), problem_type_of(config))
+    options = (f"`{checkpoint_name(checkpoint)}`.", dict(config.id2label), problem_type_of(config))
     return Teacher(name, digest, network.sampling_rate, targets, network, *options)
 
 
