@@ -64,6 +64,7 @@ TASKS = (
     Task("spoken_digits", "speaker", ("theo", "lucas"), (1, 5, 20)),
     Task("speech_commands", test="validation", shots=(5, 20)),
     Task("drum_sounds", test="validation", shots=(1, 5, 20)),
+    Task("instrument_sounds", test="validation", shots=(5, 20)),
 )
 
 

@@ -59,9 +59,13 @@ class Player:
 
     def hit(self, preset: int, key: int, velocity: int) -> np.ndarray:
         """Return float32 samples until the sound is gone; none where the kit has nothing on that key."""
+        return self.play(DRUM_CHANNEL, DRUM_BANK, preset, key, velocity)
+
+    def play(self, channel: int, bank: int, preset: int, key: int, velocity: int) -> np.ndarray:
+        """Return float32 samples of a note until it is gone; none where there is nothing on that key."""
         self.synth.system_reset()
-        self.synth.program_select(DRUM_CHANNEL, self.font, DRUM_BANK, preset)
-        self.synth.noteon(DRUM_CHANNEL, key, velocity)
+        self.synth.program_select(channel, self.font, bank, preset)
+        self.synth.noteon(channel, key, velocity)
         stereo = self.synth.get_samples(SAMPLING_RATE * SECONDS).reshape(-1, 2)
         samples = stereo.astype(np.float32).mean(axis=1) / 2**15
         heard = np.flatnonzero(np.abs(samples) > SILENCE)

@@ -91,5 +91,11 @@ def test_a_folder_that_cannot_be_written(written, config, feature_extractor, poo
     (tmp_path / "file").write_text("a file")
     with pytest.raises(CheckpointError, match="Cannot save the model"):
         write_encoder(
-            tmp_path / "file", {"metrics": {}, "log": []}, args, training_args, student, [], feature_extractor
+            tmp_path / "file",
+            {"command": "", "metrics": {}, "log": []},
+            args,
+            training_args,
+            student,
+            [],
+            feature_extractor,
         )

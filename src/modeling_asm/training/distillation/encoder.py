@@ -42,7 +42,8 @@ def write_encoder(
     """
     model, recordings = student.model, AudioPool(args.pool).recordings
     results = {
-        **{name: value for name, value in run.items() if name != "log"},
+        "command": run["command"],
+        "metrics": run["metrics"],
         "data": {
             "name": "unlabelled audio",
             "licence": args.licence,
@@ -60,8 +61,12 @@ def write_encoder(
             "labels": model.config.num_labels,
             "start": Path(args.start).name if args.start else None,
         },
-        "training": {name: getattr(training_args, name) for name in STATED}
-        | {"augmentation": asdict(StudentAugmentation(**args.augmentation)), "average_decay": args.average_decay},
+        "training": {
+            **{name: getattr(training_args, name) for name in STATED},
+            "augmentation": asdict(StudentAugmentation(**args.augmentation)),
+            "average_decay": args.average_decay,
+            "seconds": run.get("seconds"),
+        },
         "environment": describe_environment(),
     }
     staging = folder / f"{UNFINISHED}model"

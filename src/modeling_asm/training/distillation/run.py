@@ -132,11 +132,12 @@ def run_distillation(
     checkpoint = get_last_checkpoint(folder)
     if checkpoint:
         average.load(checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
     losses = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items() if name != "epoch"}
     if not trainer.is_world_process_zero():
         return {"metrics": losses}
-    run = {"command": command, "metrics": losses, "log": trainer.state.log_history}
+    seconds = None if checkpoint else round(trained.metrics["train_runtime"])
+    run = {"command": command, "metrics": losses, "seconds": seconds, "log": trainer.state.log_history}
     return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor)
 
 
