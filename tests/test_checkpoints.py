@@ -136,9 +136,16 @@ def test_a_trainer_finds_the_same_accuracy_at_every_batch_size(recordings, repos
     assert np.mean(logits[32].argmax(1)[short] == labels[short]) > 0.85
 
 
-def test_the_general_encoder_is_small_and_credits_its_sources(repository):
-    folder = repository / "checkpoints" / "asm-small-general"
+@pytest.fixture(params=[("asm-small-general", 2_500_000), ("asm-mini-general", 500_000)], ids=lambda param: param[0])
+def general(request, repository):
+    """The folder of a general encoder, and how many parameters it may have."""
+    return repository / "checkpoints" / request.param[0], request.param[1]
+
+
+def test_a_general_encoder_is_small_and_credits_its_sources(general, repository):
+    folder, parameters = general
     results = json.loads((folder / "results.json").read_text())
+    assert results["model"]["parameters"] <= parameters
     assert sum(file.stat().st_size for file in folder.iterdir()) < 12_000_000
     assert {file.stem for file in folder.glob("*.py")} == set(TRAVELLING)
     card = ModelCard.load(folder / "README.md")
@@ -150,9 +157,8 @@ def test_the_general_encoder_is_small_and_credits_its_sources(repository):
         assert never not in sources
 
 
-def test_the_general_encoder_works_by_its_own_code(repository, tmp_path):
-    folder = repository / "checkpoints" / "asm-small-general"
-    classifier = pipeline("audio-classification", model=str(folder))
+def test_a_general_encoder_works_by_its_own_code(general):
+    classifier = pipeline("audio-classification", model=str(general[0]))
     scores = classifier(0.1 * np.random.default_rng(0).standard_normal(80000), top_k=527)
     assert len(scores) == 527
     assert all(0 <= score["score"] <= 1 for score in scores)
