@@ -189,13 +189,13 @@ def test_without_a_model_it_tags_with_a_general_encoder(sound, capsys):
 
 @pytest.mark.slow
 def test_the_general_encoder_hears_dogs_and_rain(recordings, capsys):
-    """Among the first ten clips of a class of ESC-50, most have AudioSet's name of it among the ten best."""
+    """Of the first ten clips of a class of ESC-50, most have AudioSet's name of it among the three best."""
     folder = recordings / "environmental_sounds" / "train"
     with open(folder / "metadata.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for label, names in {"dog": {"Dog", "Bark"}, "rain": {"Rain", "Rain on surface"}}.items():
         clips = [str(folder / row["file_name"]) for row in rows if row["label"] == label][:10]
-        assert main([*clips, "--json", "--top_k", "10"]) == 0
+        assert main([*clips, "--json", "--top_k", "3"]) == 0
         results = json.loads(capsys.readouterr().out)
         heard = [bool(names & {score["label"] for score in result["scores"]}) for result in results]
-        assert sum(heard) >= 6, label
+        assert sum(heard) >= 8, label

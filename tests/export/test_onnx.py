@@ -57,12 +57,12 @@ def test_int8(model, feature_extractor, tmp_path):
     files = [onnx.load(tmp_path / name) for name in ("float32.onnx", "int8.onnx")]
     types = {tensor.name: tensor.data_type for tensor in files[1].graph.initializer}
     sizes = {tensor.name: np.prod(tensor.dims) for tensor in files[1].graph.initializer}
-    assert types["transform"] == types["filters"] == onnx.TensorProto.FLOAT  # the filterbank stays
+    assert types["cosine"] == types["sine"] == types["filters"] == onnx.TensorProto.FLOAT  # the filterbank stays
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim > 1)
     integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     assert sum(size for name, size in sizes.items() if types[name] in integers and size > 3) >= weights
     products = {node.name: set(node.input) for node in files[1].graph.node if node.op_type in ("MatMul", "Gemm")}
-    assert len(products) == sum(bool(names & {"transform", "filters"}) for names in products.values()) == 2
+    assert len(products) == sum(bool(names & {"cosine", "sine", "filters"}) for names in products.values()) == 3
     metadata = [{entry.key: entry.value for entry in file.metadata_props} for file in files]
     assert metadata[0] == metadata[1]
 

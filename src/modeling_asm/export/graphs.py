@@ -13,8 +13,10 @@ from ..modeling_asm import ASMForAudioClassification
 class ASMWaveformClassifier(nn.Module):
     """A classifier with its feature extraction as one graph of plain operators, for runtimes that have no FFT.
 
-    The spectrum is a product with the matrix of the discrete Fourier transform, which includes the window function.
-    Everything else is [`fbank`], step by step. Features agree within 1e-4, except in bins whose energy is some 100 dB
+    The spectrum is a product with the matrix of the discrete Fourier transform, which includes the window function. Its
+    power does not depend on where time begins: from the middle of a frame, the real part is that of the frame's even
+    half and the imaginary part that of its odd half, which takes half of the work. Everything else is [`fbank`], step
+    by step. Features agree within 1e-4, except in bins whose energy is some 100 dB
     below that of the frame, such as those between the harmonics of a tone.
 
     Args:
@@ -37,11 +39,15 @@ class ASMWaveformClassifier(nn.Module):
         self.window, self.shift = feature_extractor.frame_samples
         fft_length = fft_length_of(self.window)
         bins = fft_length // 2  # without the Nyquist frequency, which no filter reaches
-        turns = torch.outer(torch.arange(self.window), torch.arange(bins)) % fft_length / fft_length
-        angles = 2 * math.pi * turns.double()
-        hann = torch.hann_window(self.window, periodic=False, dtype=torch.float64)
-        transform = torch.cat([angles.cos(), angles.sin()], 1) * hann[:, None]
-        self.register_buffer("transform", transform.float(), persistent=False)  # (window, 2 * bins)
+        self.half = -(-self.window // 2)
+        time = (self.window - 1) / 2 - torch.arange(self.half, dtype=torch.float64)  # samples before the middle
+        angles = 2 * math.pi / fft_length * torch.outer(time, torch.arange(bins, dtype=torch.float64))
+        hann = torch.hann_window(self.window, periodic=False, dtype=torch.float64)[: self.half, None]
+        cosine = (
+            angles.cos() * hann * torch.where(time > 0, 1.0, 0.5)[:, None]
+        )  # a sample in the middle is its own pair
+        self.register_buffer("cosine", cosine.float(), persistent=False)  # (half, bins)
+        self.register_buffer("sine", (angles.sin() * hann).float(), persistent=False)
         filters = mel_filters(feature_extractor.sampling_rate, feature_extractor.num_mel_bins, fft_length)[:-1]
         self.register_buffer("filters", filters, persistent=False)  # (bins, num_mel_bins)
 
@@ -74,8 +80,9 @@ class ASMWaveformClassifier(nn.Module):
         frames = frames - frames.mean(-1, keepdim=True)
         # The window is zero at the first sample, whose neighbour belongs to another frame.
         frames = frames - PREEMPHASIS * nn.functional.pad(frames[..., :-1], (1, 0))
-        cosine, sine = (frames @ self.transform).square().chunk(2, -1)
-        features = ((cosine + sine) @ self.filters).clamp(min=EPSILON).log()
+        first, last = frames[..., : self.half], frames[..., -self.half :].flip(-1)
+        power = ((first + last) @ self.cosine).square() + ((first - last) @ self.sine).square()
+        features = (power @ self.filters).clamp(min=EPSILON).log()
         if extractor.do_normalize:
             features = (features - extractor.mean) / (2 * extractor.std)
         if extractor.padding_mode in ("repeat", "reflect"):

@@ -51,7 +51,9 @@ def quantise(path: Path):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     del model.graph.value_info[:]  # shapes before quantisation, which older versions of ONNX Runtime do not update
     onnx.save(model, path)
-    exact = [node.name for node in model.graph.node if set(node.input) & {"transform", "filters"}]  # the filterbank's
+    exact = [
+        node.name for node in model.graph.node if set(node.input) & {"cosine", "sine", "filters"}
+    ]  # the filterbank's
     options = {"weight_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm"], "nodes_to_exclude": exact}
     quantize_dynamic(path, path, **options)
     model = onnx.load(path)
