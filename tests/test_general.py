@@ -13,7 +13,8 @@ def test_the_encoder_that_comes_with_the_package():
 
 def test_an_encoder_that_is_not_there():
     with pytest.raises(
-        FileNotFoundError, match=r"There is no general encoder 'huge' in .*, only \['asm-small-general'"
+        FileNotFoundError,
+        match=r"There is no general encoder 'huge' in .*, only \['asm-mini-general', 'asm-small-general'",
     ):
         find_encoder("huge")
 

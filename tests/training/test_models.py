@@ -142,10 +142,10 @@ def test_what_training_starts_from(arguments, start):
 
 @pytest.mark.parametrize(
     ("arguments", "frames"),
-    [({}, 24), ({"seconds": 1.0}, 104), ({"tune": "head"}, 400), ({"tune": "head", "seconds": 1.0}, 104)],
+    [({}, 32), ({"seconds": 1.0}, 112), ({"tune": "head"}, 400), ({"tune": "head", "seconds": 1.0}, 112)],
 )
 def test_the_window_of_the_general_encoder_is_that_of_the_clips(clips, arguments, frames):
-    """The least one that has so many frames: clips of .2 s have 18, and a token has 8. Frozen, it is its own."""
+    """The least one that has so many frames: clips of .2 s have 18, and a token has 16. Frozen, it is its own."""
     args = ModelArguments(**arguments)
     model, extractor = make_model(args, clips)
     assert model.config.max_length == extractor.max_length == frames

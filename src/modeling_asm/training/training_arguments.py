@@ -1,6 +1,6 @@
 """transformers' `TrainingArguments` with other defaults and some additions, and which of them decide a result."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 
 import torch
 from transformers import TrainingArguments
@@ -38,6 +38,11 @@ def by_start(name: str, description: str):
     """Return a field whose default depends on what is trained, which its help says."""
     values = f"{DEFAULTS[name]:g}, and {GENERAL_DEFAULTS[name]:g} for the general encoder"
     return field(default=None, metadata={"help": f"{description} (default: {values})."})
+
+
+def default_of(item: Field):
+    """Return the default of a field."""
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 @dataclass
@@ -104,7 +109,7 @@ class AudioTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if not self.output_dir:
             raise ValueError("Set --output_dir to the folder for the model and its results.")
-        self.given = {name for name in DEFAULTS if getattr(self, name) is not None}
+        self.given = {item.name for item in fields(self) if getattr(self, item.name) != default_of(item)}
         self.use_defaults(DEFAULTS)
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:

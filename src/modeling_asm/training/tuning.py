@@ -1,6 +1,5 @@
 """What of a checkpoint learns new clips: its classifier alone, in seconds, or more of it, by the number of clips."""
 
-import functools
 import time
 
 import numpy as np
@@ -18,7 +17,7 @@ from .models import AUTO, ModelArguments
 from .settings import Arguments
 from .tasks import label_names
 from .trainer import AudioTrainer, layer_of
-from .training_arguments import DECISIVE, DEFAULTS, AudioTrainingArguments
+from .training_arguments import DECISIVE, DEFAULTS
 
 
 # Clips a class from which on more than the classifier is trained.
@@ -30,7 +29,6 @@ OF_ANY = ("seed", "data_seed", "full_determinism", "class_balance", "bf16", "fp1
 OF_ANY += ("fp16_full_eval", "torch_compile", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start")
 OF_ANY += ("save_strategy", "save_steps", "teachers", "teacher_share")
 OF_STEPS = tuple(name for name in DECISIVE if name not in OF_ANY and name not in DEFAULTS)
-OF_STEPS = tuple(sorted(OF_STEPS, key="load_best_model_at_end".__eq__))  # others change it, and are named first
 
 
 def choose_tuning(args: Arguments, clips) -> str:
@@ -78,18 +76,10 @@ def clips_per_class(clips: Dataset) -> float:
 
 def options_of_steps(args: Arguments) -> list[str]:
     """Return the options that were given and have an effect on gradient steps alone."""
-    training, usual = args.training, usual_arguments()
-    given = [name for name in DEFAULTS if name in training.given]
-    given += [name for name in OF_STEPS if getattr(training, name) != usual[name]]
+    given = [name for name in (*DEFAULTS, *OF_STEPS) if name in args.training.given]
     given += [name for name, value in vars(Augmentation()).items() if getattr(args.augmentation, name) != value]
     given += ["dev_fraction"] if args.split.dev_fraction > 0 and args.split.is_set("dev_fraction") else []
     return [f"--{name}" for name in given]
-
-
-@functools.cache
-def usual_arguments() -> dict:
-    """Return the values of training arguments that are not given, as they are after their checks."""
-    return vars(AudioTrainingArguments(output_dir="."))
 
 
 def starts_with_head(args: ModelArguments, clips) -> bool:
