@@ -41,7 +41,7 @@ LAYERS = [
     "training.distillation.pool training.distillation.mixtures training.distillation.bank "
     "training.distillation.batches training.distillation.student training.distillation.muon "
     "training.distillation.trainer training.distillation.probe training.distillation.arguments "
-    "training.distillation.encoder "
+    "training.distillation.encoder training.distillation.lesson "
     "training.distillation.run training.distillation",
     "training.run training.experiments prediction",
     "commands.console commands.classify commands.convert commands.distil commands.embed commands.explain "

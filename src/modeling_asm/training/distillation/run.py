@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,23 +14,20 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
-from ...general import resolve_checkpoint
-from ...loading import check_checkpoint
-from ...modeling_asm import ASMForAudioClassification
 from ..models import checkpoint_name
 from ..run_folder import finished_results, open_run
-from ..tasks import TASKS
 from ..teachers.load import load_teachers
-from ..teachers.targets import Target, Teacher
+from ..teachers.targets import Teacher
 from ..training_arguments import DECISIVE
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .bank import FEATURES, count_shards, describe_bank, fill_bank, open_folder
 from .batches import BankDataset, Collator, StudentAugmentation
 from .encoder import write_encoder
+from .lesson import choose_targets, load_start, make_student
 from .mixtures import MixtureMaker, MixtureSettings
 from .pool import RECORDINGS_FILE, AudioPool, Recording
 from .probe import make_probe, open_set
-from .student import Statistics, Student, add_means, labels_of, means_of, prior_divergence
+from .student import add_means
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
 
 
@@ -104,7 +101,7 @@ def run_distillation(
     if (results := finished_results(folder)) is not None:
         print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
         return results
-    lesson = choose_targets(args, teachers)  # and what else can be wrong is found before the bank is filled
+    lesson = choose_targets(args.teachers, teachers)  # and what else can be wrong is found before the bank is filled
     for data_dir in args.probe_dirs:
         open_set(data_dir)
     if args.start:
@@ -115,7 +112,7 @@ def run_distillation(
     examples, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end, mean=mean, std=std)
-    student = make_student(args, config, lesson, examples, feature_extractor)
+    student = make_student(args.start, config, lesson, examples, feature_extractor.seconds_per_frame)
     set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
@@ -191,105 +188,6 @@ def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tenso
     examples = add_means({name: torch.stack([row[name] for row in rows]) for name in names})
     features = torch.stack([row[FEATURES] for row in rows]).float()
     return examples, round(features.mean().item(), 4), round(features.std().item(), 4)
-
-
-@dataclass
-class Lesson:
-    """What a student learns.
-
-    Args:
-        targets: The targets that have a weight.
-        weights: Weights in the loss, by name, where they are not 1.
-        teacher: The teacher whose labels the classifier learns.
-        labels: The target with their logits.
-    """
-
-    targets: list[Target]
-    weights: dict[str, float]
-    teacher: Teacher
-    labels: Target
-
-    def labels_into(self, config: ASMConfig) -> ASMConfig:
-        """Give a configuration the labels of the teacher, and return it."""
-        config.id2label, config.problem_type = self.teacher.id2label, self.teacher.problem_type
-        config.label2id = {label: index for index, label in self.teacher.id2label.items()}
-        return config
-
-
-def choose_targets(args: DistillationArguments, teachers: list[Teacher]) -> Lesson:
-    """Return what the arguments say is learned; the classifier learns the labels of the first teacher that has some.
-
-    Raises:
-        ValueError: If a weight is for nothing that is learned, or there are no labels to learn.
-    """
-    weights = {
-        f"{name}.{target}": weight
-        for name, teacher in args.teachers.items()
-        for target, weight in teacher.get("loss_weights", {}).items()
-    }
-    targets = [target for teacher in teachers for target in teacher.targets]
-    labelled = [(teacher, row) for teacher in teachers for row in teacher.targets if row.labels and teacher.id2label]
-    labelled = [pair for pair in labelled if weights.get(labels_of(pair[1]), 1.0) > 0]
-    if not labelled:
-        raise ValueError(
-            "The classifier has nothing to learn: no teacher whose `labels` have a weight names its labels."
-        )
-    teacher, own = labelled[0]
-    if doubled := [labels_of(row) for _, row in labelled[1:] if labels_of(row) in weights]:
-        raise ValueError(
-            f"--teachers has a loss weight for {doubled[0]!r}, but the classifier learns {labels_of(own)!r}. Set one "
-            "of them to 0."
-        )
-    targets += means_of(targets)
-    names = [target.name for target in targets] + [labels_of(target) for target in targets if target.labels]
-    if unknown := sorted(set(weights) - set(names)):
-        raise ValueError(f"--teachers has a loss weight for {unknown[0]!r}, expected some of: {', '.join(names)}.")
-    return Lesson([target for target in targets if weights.get(target.name, 1.0) > 0], weights, teacher, own)
-
-
-def make_student(
-    args: DistillationArguments,
-    config: ASMConfig,
-    lesson: Lesson,
-    examples: dict[str, Tensor],
-    feature_extractor: ASMFeatureExtractor,
-) -> Student:
-    """Return a student, new or with the weights of `--start`.
-
-    A classifier of other labels than the start's begins with what its teacher says on average.
-    """
-    lesson.labels_into(config)
-    statistics = {name: Statistics.of(values) for name, values in examples.items()}
-    model = load_start(args.start, config) if args.start else ASMForAudioClassification(config)
-    if not args.start or ASMConfig.from_pretrained(resolve_checkpoint(args.start)).id2label != config.id2label:
-        model.classifier.reset_parameters()
-        with torch.no_grad():
-            model.classifier.bias.copy_(statistics[lesson.labels.name].mean)
-    prior = prior_divergence(TASKS[config.problem_type], examples[lesson.labels.name])
-    return Student(
-        model, lesson.targets, statistics, lesson.weights, feature_extractor.seconds_per_frame, lesson.labels, prior
-    )
-
-
-def load_start(checkpoint: str, config: ASMConfig) -> ASMForAudioClassification:
-    """Load the weights of an encoder, whatever head it has.
-
-    Raises:
-        ValueError: If they are those of another encoder.
-        FileNotFoundError: If there is no such checkpoint.
-    """
-    checkpoint = resolve_checkpoint(checkpoint)
-    check_checkpoint(checkpoint)
-    model, info = ASMForAudioClassification.from_pretrained(
-        checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-    )
-    names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
-    if wrong := sorted(name for name in names if name.startswith(f"{model.base_model_prefix}.")):
-        raise ValueError(
-            f"The weights of --start {checkpoint!r} do not fit --model, for example {wrong[0]!r}. Set the fields of "
-            "its config.json."
-        )
-    return model
 
 
 def check_kinds(args: DistillationArguments, pool: AudioPool):
