@@ -4,14 +4,15 @@
         --data_dir recordings --output research/results/ablation.json
 
 Each arm is the recipe on a small scale with one thing changed, trained with three seeds and probed frozen. Mixtures are
-those of the first part of the recipe's bank; arms of other audio fill banks of their own in `--work_dir`. The same
-command continues where it was interrupted.
+those of the first part of the recipe's bank; arms of other audio fill banks of their own in `--work_dir`. Masked
+prediction takes steps of its own on the same mixtures. The same command continues where it was interrupted.
 """
 
 import argparse
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +20,12 @@ import numpy as np
 import yaml
 from compare_starts import summarise
 from evaluate_encoder import TASKS, Clips, encoder_of, few, read
+from pretrain_masked import pretrain
 
+from modeling_asm import ASMConfig
 from modeling_asm.commands.distil import main as distil
 from modeling_asm.measuring.environment import describe_environment
+from modeling_asm.training.distillation.bank import count_shards, shard_path
 from modeling_asm.training.distillation.pool import RECORDINGS_FILE, SAMPLES_FILE
 from modeling_asm.training.distillation.probe import score
 from modeling_asm.training.report.tables import write_json
@@ -42,6 +46,7 @@ class Arm:
         steps: Share of the steps.
         hours: Share of the recordings.
         without: Kind of audio that is left out.
+        masked: Share of the steps that predict masked patches instead, before the teachers are heard.
     """
 
     weights: dict[str, dict | None] = field(default_factory=dict)
@@ -50,6 +55,7 @@ class Arm:
     steps: float = 1.0
     hours: float = 1.0
     without: str | None = None
+    masked: float = 0.0
 
 
 LABELS_ALONE = {
@@ -75,6 +81,8 @@ ARMS = {
     "1/16 of the hours": Arm(hours=1 / 16),
     "1/2 of the steps": Arm(steps=1 / 2),
     "1/4 of the steps": Arm(steps=1 / 4),
+    "masked prediction alone": Arm(masked=1.0),
+    "masked prediction for 1/2 of the steps, then all": Arm(masked=1 / 2),
     **{f"without {kind}": Arm(without=kind) for kind in ("effects", "instruments", "music", "speech", "words")},
 }
 
@@ -83,7 +91,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path, help="Recipe of asm-distil.")
     parser.add_argument("--pool", type=Path, required=True, help="Folder of the corpus.")
-    parser.add_argument("--bank", required=True, help="Folder of the recipe's bank.")
+    parser.add_argument("--bank", type=Path, required=True, help="Folder of the recipe's bank.")
     parser.add_argument("--data_dir", type=Path, required=True, help="Folder of the data sets that are probed.")
     parser.add_argument("--work_dir", type=Path, required=True, help="Folder for other pools and banks, and for runs.")
     parser.add_argument(
@@ -121,7 +129,7 @@ def main():
 
 
 def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips]) -> dict[str, float]:
-    """Teach an encoder as an arm says; return its accuracy on each data set."""
+    """Teach an encoder as an arm says; return its accuracy on each data set, and the seconds of its training."""
     part, mixtures = next(iter(recipe["mixtures"].items()))
     mixtures = mixtures | {"number": round(args.mixtures * arm.mixtures)}
     pool, bank, folder = args.pool, args.bank, args.work_dir / "run"
@@ -136,8 +144,15 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
         for name, row in recipe["teachers"].items()
         if arm.weights.get(name, {}) is not None
     }
-    steps = round(args.max_steps * arm.steps)
-    shutil.rmtree(folder, ignore_errors=True)
+    masked_steps = round(args.max_steps * arm.steps * arm.masked)
+    steps, seconds = round(args.max_steps * arm.steps) - masked_steps, 0.0
+    for path in (folder, masked := args.work_dir / "masked"):
+        shutil.rmtree(path, ignore_errors=True)
+    if masked_steps:
+        shards = [shard_path(bank / part / "train", number) for number in range(count_shards(mixtures["number"]))]
+        seconds = time_pretraining(ASMConfig(**recipe["model"]), shards, masked, masked_steps, seed)
+    if not steps:
+        return measure(masked, clips) | {"seconds": round(seconds, 1)}
     options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
         "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
@@ -145,7 +160,21 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
         "warmup_steps": min(recipe["warmup_steps"], steps // 5), "average_decay": 0.998,
         "num_validation": 512, "eval_strategy": "no", "save_steps": steps, "disable_tqdm": "true", "seed": seed,
     }  # fmt: skip
+    options |= {"start": masked} if masked_steps else {}
     distil([word for name, value in options.items() for word in (f"--{name}", str(value))])
+    seconds += json.loads((folder / "results.json").read_text(encoding="utf-8"))["training"]["seconds"]
+    return measure(folder, clips) | {"seconds": round(seconds, 1)}
+
+
+def time_pretraining(config: ASMConfig, shards: list[Path], folder: Path, steps: int, seed: int) -> float:
+    """Pretrain an encoder by masked prediction; return the seconds that it took."""
+    start = time.perf_counter()
+    pretrain(config, shards, folder, steps, seed=seed)
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, clips: dict[str, Clips]) -> dict[str, float]:
+    """Return the accuracy of a frozen encoder on each data set."""
     embed = encoder_of(str(folder))
     return {name: probe(embed(group.waveforms), group, FEW if name == "spoken_digits" else None)
             for name, group in clips.items()}  # fmt: skip

@@ -64,22 +64,45 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    set_seed(args.seed)
-    config = ASMConfig(**yaml.safe_load(args.recipe.read_text(encoding="utf-8"))["model"])
-    bank = BankDataset(sorted(args.bank.glob(f"*/train/{SHARDS}")))
+    model = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))["model"]
+    pretrain(
+        ASMConfig(**model),
+        sorted(args.bank.glob(f"*/train/{SHARDS}")),
+        args.output_dir,
+        args.max_steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        standardize=not args.plain,
+        seed=args.seed,
+    )
+
+
+def pretrain(
+    config: ASMConfig,
+    shards: list[Path],
+    output_dir: Path,
+    max_steps: int,
+    batch_size: int = 96,
+    learning_rate: float = 2e-3,
+    standardize: bool = True,
+    seed: int = 0,
+):
+    """Pretrain a new model on the mixtures of a bank's shards, and save it with its feature extractor."""
+    set_seed(seed)
+    bank = BankDataset(shards)
     features = torch.stack([bank[index][FEATURES] for index in range(0, len(bank), max(len(bank) // 4096, 1))]).float()
     mean, std = round(features.mean().item(), 4), round(features.std().item(), 4)
     model = ASMForPreTraining(config)
     trainer = MaskedTrainer(
         model,
         TrainingArguments(
-            str(args.output_dir),
-            max_steps=args.max_steps,
-            per_device_train_batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
+            str(output_dir),
+            max_steps=max_steps,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
             weight_decay=0.05,
             adam_beta2=0.98,
-            warmup_steps=min(200, args.max_steps // 10),
+            warmup_steps=min(200, max_steps // 10),
             lr_scheduler_type="cosine",
             bf16=True,
             use_cpu=not torch.accelerator.is_available(),
@@ -87,15 +110,15 @@ def main():
             logging_steps=100,
             report_to="none",
             remove_unused_columns=False,
-            seed=args.seed,
+            seed=seed,
         ),
-        MaskingCollator(config, not args.plain, mean=mean, std=std, augmentation=StudentAugmentation()),
+        MaskingCollator(config, standardize, mean=mean, std=std, augmentation=StudentAugmentation()),
         bank,
     )
     trainer.train()
-    model.save_pretrained(args.output_dir)
+    model.save_pretrained(output_dir)
     extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length, mean=mean, std=std)
-    extractor.save_pretrained(args.output_dir)
+    extractor.save_pretrained(output_dir)
 
 
 if __name__ == "__main__":

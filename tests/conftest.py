@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from accelerate.state import AcceleratorState
 from datasets import Dataset
 from hypothesis import HealthCheck, settings
 from processes import run_python
@@ -58,6 +59,12 @@ sys.path.insert(0, str(REPOSITORY / "research"))  # as for a script in that fold
 def seed():
     """Every test starts from the same random state."""
     set_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    """Every test starts in float32: accelerate keeps the precision of a process's last training for what follows it."""
+    AcceleratorState._reset_state()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from transformers import AutoModelForPreTraining
 
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.distillation.pool import AudioPool, PoolWriter
@@ -70,6 +71,13 @@ def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
     assert {name: set(cells) for name, cells in arms.items()} == {"all": {"0"}, "without effects": {"0"}}
     assert all(0.5 <= cells["0"]["drum_sounds"] <= 1 for cells in arms.values())
     assert (tmp_path / "work" / "bank_without_effects" / "general" / "train" / "00000.safetensors").is_file()
+    masked = ("masked prediction alone", "masked prediction for 1/2 of the steps, then all")
+    assert run("ablate_encoder.py", *arguments, "--max_steps", 20, "--arms", *masked).error is None
+    arms = json.loads((tmp_path / "ablation.json").read_text())["arms"]
+    assert all(arms[name]["0"]["seconds"] > 0 for name in masked)
+    assert arms["all"]["0"]["seconds"] >= 0
+    assert json.loads((tmp_path / "work" / "run" / "results.json").read_text())["model"]["start"] == "masked"
+    assert AutoModelForPreTraining.from_pretrained(tmp_path / "work" / "masked").config.hidden_size == 16
     outcome = run("ablate_encoder.py", *arguments, "--max_steps", 10)
     assert "has results of another scale or recipe. Write to another file." in outcome.error
 

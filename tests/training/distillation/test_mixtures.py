@@ -83,6 +83,24 @@ def test_short_recordings_follow_each_other_or_stand_alone(pool):
     assert all(0.15 < np.mean(np.abs(wave) > 1e-4) < 0.21 for wave in alone)  # .2 s of a second
 
 
+def test_a_short_recording_is_repeated_as_the_feature_extractor_pads_it(pool):
+    """A recording of .2 s fills a second five times; at a share of 0, mixtures are what they were."""
+    only = {"kind_weights": {"effects": 0.0, "music": 0.0}}
+    for seed in range(5):
+        wave = make(pool, **{**QUIET, "repeated": 1.0}, **only)(np.random.default_rng(seed))
+        np.testing.assert_array_equal(wave.reshape(5, -1), np.broadcast_to(wave[:3200], (5, 3200)))
+    one, other = (make(pool, alone=0.3, **only, **changes) for changes in ({}, {"repeated": 0.4}))
+    chances = [np.random.default_rng(seed).random(2)[1] for seed in range(20)]  # the first draw is the kind
+    for seed, chance in enumerate(chances):
+        same = one.make_track(np.random.default_rng(seed)), other.make_track(np.random.default_rng(seed))
+        assert np.array_equal(*same) == (not 0.3 <= chance < 0.7)
+
+
+def test_a_recording_is_not_both_alone_and_repeated(pool):
+    with pytest.raises(ValueError, match=r"`alone` and `repeated` must be at most 1 together, got 0.6 and 0.5\."):
+        make(pool, alone=0.6, repeated=0.5)
+
+
 def test_the_second_source_is_as_far_below_as_asked(pool):
     maker = make(pool, **{**QUIET, "second_source": 1.0}, level_difference=(200.0, 200.0))
     rng, again = np.random.default_rng(1), np.random.default_rng(1)

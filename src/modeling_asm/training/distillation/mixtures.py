@@ -22,6 +22,8 @@ class MixtureSettings:
         speed: Lowest and highest speed.
         gap: Mean silence between the recordings of a track, in seconds; long ones fill it alone.
         alone: Probability that a short recording is left alone, with silence around it.
+        repeated: Probability that a short recording is repeated until it fills the window, as the feature extractor
+            pads a short clip.
         equalizer_probability: Probability of an equaliser.
         equalizer: Its largest gain or loss, in decibels.
         reverberation_probability: Probability of an artificial room.
@@ -42,6 +44,7 @@ class MixtureSettings:
     speed: tuple[float, float] = (0.6, 1.6)
     gap: float = 0.25
     alone: float = 0.15
+    repeated: float = 0.0
     equalizer_probability: float = 0.5
     equalizer: float = 12.0
     reverberation_probability: float = 0.25
@@ -52,10 +55,14 @@ class MixtureSettings:
     kind_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("second_source", "alone", "speed_probability", "equalizer_probability", "noise_probability",
-                     "reverberation_probability"):  # fmt: skip
+        for name in ("second_source", "alone", "repeated", "speed_probability", "noise_probability",
+                     "equalizer_probability", "reverberation_probability"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be a probability from 0 to 1, got {getattr(self, name)!r}.")
+        if self.alone + self.repeated > 1:
+            raise ValueError(
+                f"`alone` and `repeated` must be at most 1 together, got {self.alone} and {self.repeated}."
+            )
         for name in ("level_difference", "speed", "reverberation_time", "noise_level", "level"):
             low, high = getattr(self, name)
             if low > high or (name in ("speed", "reverberation_time") and low <= 0):
@@ -106,12 +113,16 @@ class MixtureMaker:
         return (wave / max(np.abs(wave).max(), 1.0)).astype(np.float32)  # a short sound is louder than its window
 
     def make_track(self, rng: np.random.Generator) -> np.ndarray:
-        """Fill a window with a part of a long recording, or with several short ones of a kind."""
+        """Fill a window with a part of a long recording, or with one or several short ones of a kind."""
         kind = self.kinds[draw(self.kind_chances, rng)]
-        track, place, alone = np.zeros(self.num_samples, np.float32), 0, rng.random() < self.settings.alone
+        track, place, chance = np.zeros(self.num_samples, np.float32), 0, rng.random()
+        alone = chance < self.settings.alone
+        repeated = not alone and chance < self.settings.alone + self.settings.repeated
         while place < self.num_samples:
             recording = self.recordings[kind][draw(self.chances[kind], rng)]
             wave = self.read(recording, rng)
+            if repeated:
+                return np.resize(wave, self.num_samples)
             if alone:
                 place = rng.integers(0, max(self.num_samples - len(wave), 0) + 1)
             part = wave[: self.num_samples - place]

@@ -72,6 +72,17 @@ def make_labellers(front_end: str, teachers: str) -> tuple[ASMFeatureExtractor, 
     return ASMFeatureExtractor(**json.loads(front_end), do_normalize=False), load_teachers(json.loads(teachers))
 
 
+def labellers_of(args: DistillationArguments) -> tuple[str, str]:
+    """Return the arguments of [`make_labellers`]."""
+    return json.dumps(front_end_of(args)), json.dumps(args.teachers)
+
+
+def front_end_of(args: DistillationArguments) -> dict:
+    """Return what the student's features are, without their mean and deviation."""
+    config = ASMConfig(**args.model)
+    return {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
+
+
 def run_distillation(
     args: DistillationArguments, training_args: DistillationTrainingArguments, command: str = ""
 ) -> dict:
@@ -93,9 +104,7 @@ def run_distillation(
     folder = Path(training_args.output_dir)
     check_kinds(args, AudioPool(args.pool))
     config = ASMConfig(**args.model)
-    front_end = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
-    labellers = (json.dumps(front_end), json.dumps(args.teachers))
-    feature_extractor, teachers = make_labellers(*labellers)
+    feature_extractor, teachers = make_labellers(*labellers_of(args))
     with training_args.main_process_first(desc="opening the run"):
         open_run(folder, settings_of(args, training_args, teachers))
     if (results := finished_results(folder)) is not None:
@@ -107,11 +116,11 @@ def run_distillation(
     if args.start:
         load_start(args.start, lesson.labels_into(config))
     with training_args.main_process_first(desc="filling the bank"):
-        paths = prepare_banks(args, feature_extractor, teachers, labellers)
+        paths = prepare_banks(args)
     train, validation = (BankDataset(part) for part in paths)
     examples, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
-    feature_extractor = ASMFeatureExtractor(**front_end, mean=mean, std=std)
+    feature_extractor = ASMFeatureExtractor(**front_end_of(args), mean=mean, std=std)
     student = make_student(args.start, config, lesson, examples, feature_extractor.seconds_per_frame)
     set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
@@ -158,10 +167,10 @@ def digest_pool(folder: str) -> str:
     return hashlib.sha256((Path(folder) / RECORDINGS_FILE).read_bytes()).hexdigest()[:16]
 
 
-def prepare_banks(
-    args: DistillationArguments, feature_extractor: ASMFeatureExtractor, teachers: list[Teacher], labellers
-) -> tuple[list[Path], list[Path]]:
+def prepare_banks(args: DistillationArguments) -> tuple[list[Path], list[Path]]:
     """Fill the bank to learn from and the one for the validation; return their shards."""
+    labellers = labellers_of(args)
+    feature_extractor, teachers = make_labellers(*labellers)
     digest, seed = digest_pool(args.pool), args.bank_seed
     seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
     train, validation = [], []
