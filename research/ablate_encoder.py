@@ -40,6 +40,7 @@ class Arm:
     """What is changed.
 
     Args:
+        model: Fields of ASMConfig.
         weights: Weights of targets in the loss, by teacher; `None` leaves a teacher out.
         augmentation: Fields of StudentAugmentation.
         mixtures: Share of the mixtures.
@@ -47,8 +48,10 @@ class Arm:
         hours: Share of the recordings.
         without: Kind of audio that is left out.
         masked: Share of the steps that predict masked patches instead, before the teachers are heard.
+        standardize: Whether each masked patch is predicted less its mean and divided by its deviation.
     """
 
+    model: dict = field(default_factory=dict)
     weights: dict[str, dict | None] = field(default_factory=dict)
     augmentation: dict = field(default_factory=dict)
     mixtures: float = 1.0
@@ -56,25 +59,25 @@ class Arm:
     hours: float = 1.0
     without: str | None = None
     masked: float = 0.0
+    standardize: bool = True
 
 
-LABELS_ALONE = {
-    "logits": 0,
-    "embeddings": 0,
-    "embeddings_mean": 0,
-    "labels": 0.01,
-}
+LABELS_ALONE = {"logits": 0, "embeddings": 0, "embeddings_mean": 0, "labels": 0.01}  # the classifier must learn some
 ARMS = {
     "all": Arm(),
-    "without speech embedding": Arm({"speech": None}),
-    "mn04 by its labels alone, at a weight of .01": Arm({"mn04": LABELS_ALONE}),  # the classifier must learn some
-    "without labels": Arm({"mn04": {"labels": 0.01}}),
-    "without logits": Arm({"mn04": {"logits": 0}}),
-    "without means": Arm({"mn04": {"embeddings_mean": 0}, "speech": {"embeddings_mean": 0}}),
+    "without speech embedding": Arm(weights={"speech": None}),
+    "mn04 by its labels alone, at a weight of .01": Arm(weights={"mn04": LABELS_ALONE}),
+    "without labels": Arm(weights={"mn04": {"labels": 0.01}}),
+    "without logits": Arm(weights={"mn04": {"logits": 0}}),
+    "without means": Arm(weights={"mn04": {"embeddings_mean": 0}, "speech": {"embeddings_mean": 0}}),
     "without augmentation": Arm(augmentation={"gain": 0, "equalizer": 0, "frequency_mask": 0, "time_mask": 0}),
     "without gain": Arm(augmentation={"gain": 0}),
     "without equalizer": Arm(augmentation={"equalizer": 0}),
     "without masks": Arm(augmentation={"frequency_mask": 0, "time_mask": 0}),
+    "token MLP": Arm({"token_mixing": "mlp"}),
+    "mean alone": Arm({"pooling": "mean"}),
+    "windows of 2 s": Arm({"max_length": 200}),
+    "windows of 8 s": Arm({"max_length": 800}),
     "1/4 of the mixtures": Arm(mixtures=1 / 4),
     "1/16 of the mixtures": Arm(mixtures=1 / 16),
     "1/4 of the hours": Arm(hours=1 / 4),
@@ -82,6 +85,7 @@ ARMS = {
     "1/2 of the steps": Arm(steps=1 / 2),
     "1/4 of the steps": Arm(steps=1 / 4),
     "masked prediction alone": Arm(masked=1.0),
+    "masked prediction alone, of plain features": Arm(masked=1.0, standardize=False),
     "masked prediction for 1/2 of the steps, then all": Arm(masked=1 / 2),
     **{f"without {kind}": Arm(without=kind) for kind in ("effects", "instruments", "music", "speech", "words")},
 }
@@ -130,12 +134,14 @@ def main():
 
 def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips]) -> dict[str, float]:
     """Teach an encoder as an arm says; return its accuracy on each data set, and the seconds of its training."""
-    part, mixtures = next(iter(recipe["mixtures"].items()))
+    model, (part, mixtures) = recipe["model"] | arm.model, next(iter(recipe["mixtures"].items()))
     mixtures = mixtures | {"number": round(args.mixtures * arm.mixtures)}
     pool, bank, folder = args.pool, args.bank, args.work_dir / "run"
     if arm.without:
         mixtures["kind_weights"] = mixtures.get("kind_weights", {}) | {arm.without: 0}
         bank = args.work_dir / f"bank_without_{arm.without}"
+    if "max_length" in arm.model:
+        bank = args.work_dir / f"bank_of_{arm.model['max_length']}_frames"
     if arm.hours < 1:
         pool, bank = (args.work_dir / f"{name}_{round(1 / arm.hours)}" for name in ("pool", "bank"))
         thin(args.pool, pool, arm.hours)
@@ -150,12 +156,12 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
         shutil.rmtree(path, ignore_errors=True)
     if masked_steps:
         shards = [shard_path(bank / part / "train", number) for number in range(count_shards(mixtures["number"]))]
-        seconds = time_pretraining(ASMConfig(**recipe["model"]), shards, masked, masked_steps, seed)
+        seconds = time_pretraining(ASMConfig(**model), shards, masked, masked_steps, arm.standardize, seed)
     if not steps:
         return measure(masked, clips) | {"seconds": round(seconds, 1)}
     options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
-        "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
+        "model": json.dumps(model), "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
         "augmentation": json.dumps(recipe.get("augmentation", {}) | arm.augmentation),
         "warmup_steps": min(recipe["warmup_steps"], steps // 5), "average_decay": 0.998,
         "num_validation": 512, "eval_strategy": "no", "save_steps": steps, "disable_tqdm": "true", "seed": seed,
@@ -166,10 +172,12 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
     return measure(folder, clips) | {"seconds": round(seconds, 1)}
 
 
-def time_pretraining(config: ASMConfig, shards: list[Path], folder: Path, steps: int, seed: int) -> float:
+def time_pretraining(
+    config: ASMConfig, shards: list[Path], folder: Path, steps: int, standardize: bool, seed: int
+) -> float:
     """Pretrain an encoder by masked prediction; return the seconds that it took."""
     start = time.perf_counter()
-    pretrain(config, shards, folder, steps, seed=seed)
+    pretrain(config, shards, folder, steps, standardize=standardize, seed=seed)
     return time.perf_counter() - start
 
 

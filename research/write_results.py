@@ -16,7 +16,6 @@ import compare_exports
 import compare_padding
 import compare_resizing
 import evaluate_encoder
-import few_shot
 import jinja2
 import study
 import time_encoders
@@ -153,7 +152,6 @@ FUNCTIONS = {
     "study_cost": study_cost,
     "padding_table": lambda: compare_padding.format_results(results("padding")),
     "resizing_table": lambda: compare_resizing.format_results(results("resizing")),
-    "few_shot_table": lambda: few_shot.format_results(results("few_shot")),
     "decoders_table": lambda: compare_decoders.format_results(results("decoders")),
     "memory_table": lambda: benchmark_memory.format_results(results("memory")),
     "exports_table": lambda: compare_exports.format_results(results("exports")),
