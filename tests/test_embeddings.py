@@ -44,12 +44,14 @@ def test_an_overlap_of_ones_own(checkpoint):
         Embedder(str(checkpoint), window_overlap=1.5)
 
 
-def test_a_folder(embedder, tones):
+def test_a_folder(embedder, tones, capsys):
     (tones / "low" / "broken.wav").write_bytes(b"RIFF")
+    (tones / "low" / "gone.wav").symlink_to(tones / "nowhere.wav")
     embeddings, errors = embed_folder(str(tones), embedder)
     assert "low/00.wav" in embeddings
     assert list(errors) == ["low/broken.wav"]
     assert "broken.wav" in str(errors["low/broken.wav"])
+    assert "41 used; left out: 1 broken links ('low/gone.wav')" in capsys.readouterr().err
 
 
 def test_folders_without_recordings(embedder, tmp_path):

@@ -14,13 +14,14 @@ import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from fingerprints import FingerprintIndex
 from items import Item, Prepared, prepare
 from licences import is_allowed
-from packages import FONTS, SCORES, Package, PackageError, fetch, read_files, read_package, read_packages
+from packages import FONTS, SCORES, Package, PackageError, fetch, read_package, read_packages
 from sources import name_of, read_folder, read_hub
 from synthesis import SYNTHESISERS
 from tqdm.auto import tqdm
@@ -38,6 +39,7 @@ from modeling_asm.training.distillation.pool import (
 
 
 PACKAGES = Path(__file__).with_name("packages.yaml")
+NEVER_SECONDS = 3600.0  # of a recording that the corpus must not have: it may be in it from anywhere on
 
 
 class Preparer:
@@ -89,17 +91,20 @@ def fetch_or_warn(package: Package, folder: str) -> Path | None:
         return None
 
 
-def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple[list[Path], list[tuple[str, bytes]]]:
-    """Write the sound fonts of the packages beside them; return their paths, and the scores with their names."""
+def read_instruments(packages: list[Package], args: argparse.Namespace) -> tuple[list[Item], list[Item]]:
+    """Return the sound fonts, written beside their packages, and the scores, if their licences allow it."""
     fonts, scores = [], []
     for package in packages:
         if package.kind in ("font", "score") and (path := fetch_or_warn(package, args.debs)):
-            for name, content in read_files(path, FONTS + SCORES):
-                if package.kind == "score":
-                    scores.append((f"{package.name}/{Path(name).name}", content))
+            for item in read_package(package, path, FONTS + SCORES):
+                if item.reason:
+                    tqdm.write(f"{item.name} is left out: {item.reason}.")
+                elif package.kind == "score":
+                    scores.append(item)
                 else:
-                    fonts.append(Path(args.debs) / Path(name).name)
-                    fonts[-1].write_bytes(content)
+                    font = Path(args.debs) / Path(item.name).name
+                    font.write_bytes(item.audio)
+                    fonts.append(replace(item, audio=font))
     return fonts, scores
 
 
@@ -139,11 +144,24 @@ def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> 
     if path.is_file():
         with np.load(path) as kept:
             return FingerprintIndex(dict(kept))
-    pairs = {}
+    pairs, missed = {}, {}
     for name, items in find_items(args, set(), never=True):
+        before = len(pairs)
         for item, prepared in tqdm(prepare_all(items), desc=f"Fingerprinting {name}", unit="file"):
-            if prepared.pairs is not None:
+            if prepared.pairs is None:
+                missed[item.name] = prepared.reason
+            else:
                 pairs[item.name] = prepared.pairs
+        if len(pairs) == before:
+            raise ValueError(
+                f"{name!r} has no recording that could be recognised in the corpus. Remove it, or mend it."
+            )
+    if missed:
+        name, reason = next(iter(missed.items()))
+        tqdm.write(
+            f"{len(missed)} recordings that must not be in the corpus cannot be recognised there, such as {name!r}: "
+            f"{reason}."
+        )
     with open(path.with_name(f"unfinished-{path.name}"), "wb") as file:
         np.savez(file, **pairs)
     os.replace(file.name, path)
@@ -233,8 +251,9 @@ def make_corpus(args: argparse.Namespace):
         )
     writer = PoolWriter(folder)
     with ProcessPoolExecutor(args.num_processes) as executor:
-        prepare_all = Preparer(executor, args.max_seconds, 8 * args.num_processes)
-        index = index_never(args, prepare_all, never)
+        ahead = 8 * args.num_processes
+        index = index_never(args, Preparer(executor, NEVER_SECONDS, ahead), never)
+        prepare_all = Preparer(executor, args.max_seconds, ahead)
         for name, items in find_items(args, done, never=False):
             try:
                 add_source(writer, name, prepare_all(item for item in items if item.name not in writer), index)

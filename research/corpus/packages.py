@@ -94,8 +94,10 @@ def fetch(package: Package, folder: Path) -> Path:
     return path
 
 
-def read_package(package: Package, path: Path) -> Iterator[Item]:
-    """Yield the recordings of a package, with their licences; those without a good one have a reason instead of audio.
+def read_package(package: Package, path: Path, endings: tuple[str, ...] = AUDIO) -> Iterator[Item]:
+    """Yield the recordings of a package, or other files of it, with their licences.
+
+    Those whose licence does not allow it have a reason to be left out, unless they are only to be recognised.
 
     Raises:
         PackageError: If its licences cannot be read.
@@ -104,9 +106,13 @@ def read_package(package: Package, path: Path) -> Iterator[Item]:
         licences = Licences(read_copyright(package, path), package.licence)
     except ValueError as error:
         raise PackageError(f"The package {package.name} is left out: {error}.") from error
-    for name, data in read_files(path):
+    for name, data in read_files(path, endings):
         licence = licences[name]
-        reason = "" if is_allowed(licence) else f"the licence {licence or 'is not known'!r} does not allow it"
+        reason = (
+            ""
+            if package.never or is_allowed(licence)
+            else f"the licence {licence or 'is not known'!r} does not allow it"
+        )
         kind = "music" if MUSIC.search(name) else "speech" if SPEECH.search(name) else package.kind
         yield Item(f"{package.name}/{name}", package.name, package.version, licence, kind, data, reason)
 
@@ -120,7 +126,7 @@ def read_copyright(package: Package, path: Path) -> str:
     raise PackageError(f"The package {package.name} has no copyright file.")
 
 
-def read_files(path: Path, endings: tuple[str, ...] = AUDIO) -> Iterator[tuple[str, bytes]]:
+def read_files(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of the files of a package with such endings, those in its zip archives too."""
     with DebFile(str(path)) as deb, deb.data.tgz() as archive:
         for member in archive:

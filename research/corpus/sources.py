@@ -5,6 +5,7 @@ from pathlib import Path
 
 import datasets
 from items import Item
+from tqdm.auto import tqdm
 
 from modeling_asm.audio.listing import list_recordings
 from modeling_asm.training.data.loading import DataArguments, StreamedAudio, load_hub_dataset
@@ -20,7 +21,7 @@ def name_of(folder: str) -> str:
 
 
 def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
-    """Yield the recordings in a folder.
+    """Yield the recordings in a folder, and say how many files were found, used and left out.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no recording in it.
@@ -30,6 +31,7 @@ def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
     if listing is None or not listing.files:
         raise FileNotFoundError(f"{folder!r} {'has no recordings' if listing else 'is not a folder'}.")
     name = name_of(folder)
+    tqdm.write(f"{name}: {listing.describe(root)}")
     for path in listing.files:
         yield Item(f"{name}/{path.relative_to(root)}", name, "", licence, kind, path)
 

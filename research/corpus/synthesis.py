@@ -100,19 +100,23 @@ def speak_english(rng: np.random.Generator, folder: Path) -> Callable[[], tuple[
     return make
 
 
-def play(rng: np.random.Generator, folder: Path, fonts: list[Path], write: Callable) -> Callable:
-    """Music by FluidSynth: what `write` composes, on the sound fonts."""
+def play(rng: np.random.Generator, folder: Path, fonts: list[Item], write: Callable) -> Callable:
+    """Music by FluidSynth: what `write` composes, on the sound fonts.
+
+    What it returns makes a description, a waveform, and the font and score that they were made of.
+    """
     program, output, score = find_program("fluidsynth"), folder / "music.wav", folder / "music.mid"
     if not fonts:
         raise FileNotFoundError("There is no sound font: keep the packages of sound fonts in the list.")
 
-    def make() -> tuple[str, np.ndarray]:
-        font, (name, content) = fonts[rng.integers(len(fonts))], write(rng)
+    def make() -> tuple:
+        font, (name, content, *score_files) = fonts[rng.integers(len(fonts))], write(rng)
         score.write_bytes(content)
         options = ["-ni", "-q", "-r", str(POOL_RATE), "-g", "0.5", "-o", LOAD_LESS, "-F", str(output)]
-        waveform = run_program([program, *options, str(font), str(score)], output)
+        waveform = run_program([program, *options, str(font.audio), str(score)], output)
         start = rng.integers(0, max(1, len(waveform) - round(SECONDS * POOL_RATE)))
-        return f"{name}, {font.stem}", waveform[start : start + round(SECONDS * POOL_RATE)]
+        part = waveform[start : start + round(SECONDS * POOL_RATE)]
+        return f"{name}, {font.audio.stem}", part, font, *score_files
 
     return make
 
@@ -157,22 +161,22 @@ class Synthesiser:
     Args:
         name: Its name, on the command line and in the corpus.
         kind: Kind of its recordings.
-        licence: Licence of the result.
+        licence: Licence of the result, unless it is made of files that have their own.
         start: A function of a random generator, a folder, the sound fonts and the scores that returns a function,
-            which makes a recording and its description.
+            which makes the description of a recording, the recording, and the files that it was made of.
     """
 
     def __init__(self, name: str, kind: str, licence: str, start: Callable):
         self.name, self.kind, self.licence, self.start = name, kind, licence, start
 
-    def make(self, hours: float, seed: int, fonts: list[Path], scores: list[tuple[str, bytes]]) -> Iterator[Item]:
+    def make(self, hours: float, seed: int, fonts: list[Item], scores: list[Item]) -> Iterator[Item]:
         """Yield recordings until they have so many hours."""
         rng, seconds = np.random.default_rng([seed, *self.name.encode()]), 0.0
         with tempfile.TemporaryDirectory() as folder:
             make, number, failures = self.start(rng, Path(folder), fonts, scores), 0, 0
             while seconds < 3600 * hours:
                 try:
-                    description, waveform = make()
+                    description, waveform, *used = make()
                 except subprocess.CalledProcessError as error:  # some voices of eSpeak NG crash on some numbers
                     failures += 1
                     if failures > MOST_FAILURES * (number + 10):
@@ -180,16 +184,21 @@ class Synthesiser:
                     continue
                 number, seconds = number + 1, seconds + len(waveform) / POOL_RATE
                 name = f"{self.name}/{number:06d} {description}"
-                yield Item(name, self.name, "", self.licence, self.kind, waveform)
+                version = ", ".join(f"{item.source} {item.version}" for item in used)
+                licence = ", and ".join(sorted({item.licence for item in used})) or self.licence
+                yield Item(name, self.name, version, licence, self.kind, waveform)
 
 
-def start_scores(
-    rng: np.random.Generator, folder: Path, fonts: list[Path], scores: list[tuple[str, bytes]]
-) -> Callable:
+def start_scores(rng: np.random.Generator, folder: Path, fonts: list[Item], scores: list[Item]) -> Callable:
     """Music by FluidSynth from MIDI files."""
     if not scores:
         raise FileNotFoundError("There is no MIDI file: keep the packages of MIDI files in the list.")
-    return play(rng, folder, fonts, lambda rng: scores[rng.integers(len(scores))])
+
+    def choose(rng: np.random.Generator) -> tuple[str, bytes, Item]:
+        score = scores[rng.integers(len(scores))]
+        return f"{score.source}/{Path(score.name).name}", score.audio, score
+
+    return play(rng, folder, fonts, choose)
 
 
 SYNTHESISERS = {
@@ -197,13 +206,11 @@ SYNTHESISERS = {
     for synthesiser in (
         Synthesiser("espeak-ng", "speech", "GPL-3+", lambda rng, folder, *_: speak(rng, folder)),
         Synthesiser("flite", "speech", "BSD-like", lambda rng, folder, *_: speak_english(rng, folder)),
-        Synthesiser("midi", "music", "GPL-2+ and MIT", start_scores),
+        Synthesiser("midi", "music", "", start_scores),
         Synthesiser(
-            "phrases", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_phrase)
+            "phrases", "instruments", "", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_phrase)
         ),
-        Synthesiser(
-            "drums", "instruments", "MIT", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_drums)
-        ),
+        Synthesiser("drums", "instruments", "", lambda rng, folder, fonts, _: play(rng, folder, fonts, random_drums)),
         Synthesiser("textures", "textures", "CC0", lambda rng, *_: lambda: make_texture(rng)),
     )
 }

@@ -107,7 +107,7 @@ def batched(windows: Iterator) -> Iterator[list]:
 def embed_folder(
     folder: str, embedder: Embedder, channel: int | None = None
 ) -> tuple[dict[str, Embedding], dict[str, Exception]]:
-    """Embed the recordings in a folder and its sub-folders.
+    """Embed the recordings in a folder and its sub-folders; say on standard error which files are left out, and why.
 
     Args:
         folder: The folder.
@@ -124,9 +124,11 @@ def embed_folder(
     root = Path(folder)
     if not root.is_dir():
         raise NotADirectoryError(f"{folder!r} is not a folder.")
-    files = list_recordings(root).files
-    if not files:
-        raise ValueError(f"There are no recordings in {folder!r}.")
+    listing = list_recordings(root)
+    if not (files := listing.files):
+        raise ValueError(f"There are no recordings in {folder!r}: {listing.describe(root)}.")
+    if listing.left_out:
+        print(listing.describe(root), file=sys.stderr)
     embeddings, errors = {}, {}
     for file in tqdm(files, desc="Embedding", unit="file", disable=not sys.stderr.isatty()):
         name = file.relative_to(root).as_posix()

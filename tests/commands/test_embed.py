@@ -71,7 +71,8 @@ def test_names_that_are_not_utf8(embed, tones, tmp_path):
 def test_what_cannot_start(embed, tones, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert embed(tmp_path / "empty", "--output", tmp_path / "out.npz") == 2
-    assert f"asm-embed: There are no recordings in '{tmp_path / 'empty'}'." in capsys.readouterr().err
+    message = f"asm-embed: There are no recordings in '{tmp_path / 'empty'}': 0 files found, 0 used."
+    assert message in capsys.readouterr().err
     for option, name in (("--output", "out.npz"), ("--html", "map.html")):  # before anything is embedded
         assert embed(tones, option, tmp_path / "nowhere" / name) == 2
         assert f"There is no folder '{tmp_path / 'nowhere'}' for '{name}'." in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The command, on folders and synthetic sound."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import yaml
+from deb_files import write_deb
 
 from modeling_asm.training.distillation.pool import AudioPool
 
@@ -62,6 +65,7 @@ def test_folders_and_textures(make, recordings, tmp_path):
     result = make(*arguments)
     assert result.returncode == 0, result.stderr
     assert "| effects | 3 | 1 | 0.0 |" in result.stdout
+    assert "mine: 6 files found, 5 used; left out: 1 not known as recordings ('notes.txt')" in result.stdout
     pool = AudioPool(tmp_path / "corpus")
     names = [recording.name for recording in pool.recordings]
     assert names[:3] == ["mine/a.wav", "mine/b.wav", "mine/c.wav"]
@@ -74,6 +78,33 @@ def test_folders_and_textures(make, recordings, tmp_path):
     again = make(*arguments)
     assert again.returncode == 0
     assert [recording.name for recording in AudioPool(tmp_path / "corpus").recordings] == names
+
+
+def test_packages_that_must_not_be_there(make, recordings, tmp_path):
+    """Their recordings are recognised whatever their licence; what is too short to be recognised is told."""
+    copyright_file = b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
+    files = {
+        "usr/share/kits/secret.wav": (recordings / "theirs" / "secret.wav").read_bytes(),
+        "usr/share/kits/broken.wav": b"RIFF",
+        "usr/share/doc/kits/copyright": copyright_file,
+    }
+    rows = []
+    for name, content in (("kits", files), ("silence", {"usr/share/doc/silence/copyright": copyright_file})):
+        path = tmp_path / f"{name}_1_all.deb"
+        write_deb(path, content)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        rows.append({"name": name, "version": "1", "sha256": digest, "never": True})
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(rows[:1]))
+    arguments = ["--folder", "effects", "CC0", recordings / "mine", "--debs", tmp_path]
+    arguments += ["--packages", tmp_path / "list.yaml"]
+    result = make(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "1 recordings that must not be in the corpus cannot be recognised there, such as 'kits/usr" in result.stdout
+    left_out = (tmp_path / "corpus" / "left_out.jsonl").read_text()
+    assert "it sounds like kits/usr/share/kits/secret.wav (" in left_out
+    shutil.rmtree(tmp_path / "corpus")
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(rows))
+    assert "'silence' has no recording that could be recognised in the corpus." in make(*arguments).stderr
 
 
 def test_another_list_of_what_must_not_be_there(make, recordings):

@@ -50,8 +50,16 @@ def test_the_recordings_of_a_package(package, tmp_path):
     assert {(item.source, item.version) for item in items} == {("game", "1:2.0-1")}
 
 
+def test_what_must_not_be_in_the_corpus_is_read_whatever_its_licence(package, tmp_path):
+    package.never = True
+    assert all(not item.reason and item.audio for item in read_package(package, fetch(package, tmp_path)))
+
+
 def test_sound_fonts(package, tmp_path):
-    assert list(read_files(fetch(package, tmp_path), FONTS)) == [("usr/share/game/font.sf2", b"font")]
+    path = fetch(package, tmp_path)
+    assert list(read_files(path, FONTS)) == [("usr/share/game/font.sf2", b"font")]
+    (font,) = read_package(package, path, FONTS)
+    assert (font.name, font.licence, font.audio) == ("game/usr/share/game/font.sf2", "GPL-2+", b"font")
 
 
 def test_another_checksum(package, tmp_path):

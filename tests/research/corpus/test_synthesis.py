@@ -3,6 +3,8 @@ import subprocess
 
 import numpy as np
 import pytest
+from items import Item
+from midi import random_phrase
 from synthesis import SYNTHESISERS, Synthesiser, find_program, make_texture, random_text
 
 
@@ -42,6 +44,33 @@ def test_music_needs_fonts_and_scores():
         pytest.skip("needs FluidSynth")
     with pytest.raises(FileNotFoundError, match="There is no sound font"):
         next(SYNTHESISERS["phrases"].make(0.01, 0, [], []))
+
+
+def test_music_has_the_licences_of_what_it_is_made_of(tmp_path):
+    font = Item("fonts/small.sf2", "fonts", "1", "MIT", "music", tmp_path / "small.sf2")
+    score = Item("games/music/theme.mid", "games", "2", "Artistic-1.0", "music", b"")
+    made = (("theme, small", np.ones(320000), font, score), ("program 3, small", np.ones(320000), font))
+
+    def start(rng, folder, fonts, scores):
+        pieces = iter(made)
+        return lambda: next(pieces)
+
+    first, second = Synthesiser("midi", "music", "", start).make(20 / 3600, 0, [font], [score])
+    assert (first.licence, first.version) == ("Artistic-1.0, and MIT", "fonts 1, games 2")
+    assert (second.licence, second.version) == ("MIT", "fonts 1")
+
+
+def test_music_by_fluidsynth(tmp_path):
+    """A font without instruments plays silence, of the right length and origin."""
+    if shutil.which("fluidsynth") is None:
+        pytest.skip("needs FluidSynth")
+    _, content = random_phrase(np.random.default_rng(0))
+    (tmp_path / "small.sf2").write_bytes(b"")
+    font = Item("fonts/small.sf2", "fonts", "1", "MIT", "music", tmp_path / "small.sf2")
+    score = Item("games/music/theme.mid", "games", "2", "CC0", "music", content)
+    (item, *_) = SYNTHESISERS["midi"].make(0.0003, 0, [font], [score])
+    assert (item.name, item.version) == ("midi/000001 games/theme.mid, small", "fonts 1, games 2")
+    assert item.licence == "CC0, and MIT"
 
 
 def test_a_synthesiser_that_fails_too_often():
