@@ -9,6 +9,7 @@ prediction takes steps of its own on the same mixtures. The same command continu
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.distillation.bank import count_shards, shard_path
 from modeling_asm.training.distillation.pool import RECORDINGS_FILE, SAMPLES_FILE
 from modeling_asm.training.distillation.probe import score
+from modeling_asm.training.distillation.run import digest_pool
 from modeling_asm.training.report.tables import write_json
 
 
@@ -41,31 +43,29 @@ class Arm:
 
     Args:
         model: Fields of ASMConfig.
-        weights: Weights of targets in the loss, by teacher; `None` leaves a teacher out.
+        weights: Weights of targets in the loss, by teacher.
         augmentation: Fields of StudentAugmentation.
         mixtures: Share of the mixtures.
         steps: Share of the steps.
         hours: Share of the recordings.
         without: Kind of audio that is left out.
         masked: Share of the steps that predict masked patches instead, before the teachers are heard.
-        standardize: Whether each masked patch is predicted less its mean and divided by its deviation.
     """
 
     model: dict = field(default_factory=dict)
-    weights: dict[str, dict | None] = field(default_factory=dict)
+    weights: dict[str, dict] = field(default_factory=dict)
     augmentation: dict = field(default_factory=dict)
     mixtures: float = 1.0
     steps: float = 1.0
     hours: float = 1.0
     without: str | None = None
     masked: float = 0.0
-    standardize: bool = True
 
 
 LABELS_ALONE = {"logits": 0, "embeddings": 0, "embeddings_mean": 0, "labels": 0.01}  # the classifier must learn some
 ARMS = {
     "all": Arm(),
-    "without speech embedding": Arm(weights={"speech": None}),
+    "without speech embedding": Arm(weights={"speech": {"embeddings": 0, "embeddings_mean": 0}}),
     "mn04 by its labels alone, at a weight of .01": Arm(weights={"mn04": LABELS_ALONE}),
     "without labels": Arm(weights={"mn04": {"labels": 0.01}}),
     "without logits": Arm(weights={"mn04": {"logits": 0}}),
@@ -85,7 +85,7 @@ ARMS = {
     "1/2 of the steps": Arm(steps=1 / 2),
     "1/4 of the steps": Arm(steps=1 / 4),
     "masked prediction alone": Arm(masked=1.0),
-    "masked prediction alone, of plain features": Arm(masked=1.0, standardize=False),
+    "masked prediction alone, of plain features": Arm({"norm_patch_loss": False}, masked=1.0),
     "masked prediction for 1/2 of the steps, then all": Arm(masked=1 / 2),
     **{f"without {kind}": Arm(without=kind) for kind in ("effects", "instruments", "music", "speech", "words")},
 }
@@ -112,9 +112,10 @@ def main():
     recipe["teachers"] = {name: row | yaml.safe_load(args.teachers).get(name, {})
                           for name, row in recipe["teachers"].items()}  # fmt: skip
     about = {"recipe": args.recipe.name, "max_steps": args.max_steps, "mixtures": args.mixtures}
+    about |= {"settings": digest(recipe), "pool": digest_pool(args.pool)}
     results = json.loads(args.output.read_text()) if args.output.is_file() else {**about, "arms": {}}
     if {name: results[name] for name in about} != about:
-        raise SystemExit(f"{str(args.output)!r} has results of another scale or recipe. Write to another file.")
+        raise SystemExit(f"{str(args.output)!r} has results of another scale, recipe or pool. Write to another file.")
     results |= {
         "command": f"python research/ablate_encoder.py {args.recipe.name}",
         "environment": describe_environment(),
@@ -130,6 +131,16 @@ def main():
                 write_json(results, args.output)
                 print(name, seed, cells[str(seed)], flush=True)
     print(format_results(results))
+
+
+def digest(recipe: dict) -> str:
+    """Return a digest of what a recipe says; of the teachers' files, their names."""
+    teachers = {
+        name: {key: Path(value).name if isinstance(value, str) else value for key, value in row.items()}
+        for name, row in recipe["teachers"].items()
+    }
+    text = json.dumps(recipe | {"teachers": teachers}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips]) -> dict[str, float]:
@@ -148,7 +159,6 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
     teachers = {
         name: row | {"loss_weights": row.get("loss_weights", {}) | arm.weights.get(name, {})}
         for name, row in recipe["teachers"].items()
-        if arm.weights.get(name, {}) is not None
     }
     masked_steps = round(args.max_steps * arm.steps * arm.masked)
     steps, seconds = round(args.max_steps * arm.steps) - masked_steps, 0.0
@@ -156,9 +166,10 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
         shutil.rmtree(path, ignore_errors=True)
     if masked_steps:
         shards = [shard_path(bank / part / "train", number) for number in range(count_shards(mixtures["number"]))]
-        seconds = time_pretraining(ASMConfig(**model), shards, masked, masked_steps, arm.standardize, seed)
+        seconds = time_pretraining(ASMConfig(**model), shards, masked, masked_steps, seed)
     if not steps:
-        return measure(masked, clips) | {"seconds": round(seconds, 1)}
+        untrained = {"pooling": "mean_std", "pooling_dim": None}  # masked prediction trains the tokens alone
+        return measure(masked, clips, **untrained) | {"seconds": round(seconds, 1)}
     options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
         "model": json.dumps(model), "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
@@ -172,18 +183,16 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
     return measure(folder, clips) | {"seconds": round(seconds, 1)}
 
 
-def time_pretraining(
-    config: ASMConfig, shards: list[Path], folder: Path, steps: int, standardize: bool, seed: int
-) -> float:
+def time_pretraining(config: ASMConfig, shards: list[Path], folder: Path, steps: int, seed: int) -> float:
     """Pretrain an encoder by masked prediction; return the seconds that it took."""
     start = time.perf_counter()
-    pretrain(config, shards, folder, steps, standardize=standardize, seed=seed)
+    pretrain(config, shards, folder, steps, seed=seed)
     return time.perf_counter() - start
 
 
-def measure(folder: Path, clips: dict[str, Clips]) -> dict[str, float]:
-    """Return the accuracy of a frozen encoder on each data set."""
-    embed = encoder_of(str(folder))
+def measure(folder: Path, clips: dict[str, Clips], **config) -> dict[str, float]:
+    """Return the accuracy of a frozen encoder on each data set, with such fields of its configuration."""
+    embed = encoder_of(str(folder), **config)
     return {name: probe(embed(group.waveforms), group, FEW if name == "spoken_digits" else None)
             for name, group in clips.items()}  # fmt: skip
 
@@ -199,8 +208,8 @@ def thin(pool: Path, folder: Path, share: float):
     lines = (pool / RECORDINGS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
     kept = np.random.default_rng(0).permutation(len(lines))[: round(share * len(lines))]
     (folder / RECORDINGS_FILE).write_text("".join(lines[place] for place in sorted(kept)), encoding="utf-8")
-    if not (folder / SAMPLES_FILE).exists():
-        os.symlink((pool / SAMPLES_FILE).resolve(), folder / SAMPLES_FILE)
+    (folder / SAMPLES_FILE).unlink(missing_ok=True)
+    os.symlink((pool / SAMPLES_FILE).resolve(), folder / SAMPLES_FILE)
 
 
 def format_results(results: dict) -> str:

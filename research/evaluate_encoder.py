@@ -137,10 +137,10 @@ def read(data_dir: Path, task: Task) -> Clips:
     return Clips(waveforms, np.array(labels), np.array(groups), np.unique(values, return_inverse=True)[1])
 
 
-def encoder_of(checkpoint: str) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Return what embeds waveforms with a checkpoint."""
+def encoder_of(checkpoint: str, **config) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return what embeds waveforms with a checkpoint, and such fields of its configuration."""
     feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
-    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint, **config).eval()
 
     def call(waveforms: list[np.ndarray]) -> np.ndarray:
         options = {"sampling_rate": RATE, "return_tensors": "pt"}

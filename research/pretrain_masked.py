@@ -25,19 +25,17 @@ class MaskingCollator(Collator):
 
     Args:
         config: The configuration of the model.
-        standardize: Whether patches are predicted less their mean and divided by their deviation.
         **kwargs: Arguments of [`Collator`].
     """
 
-    def __init__(self, config: ASMConfig, standardize: bool, **kwargs):
+    def __init__(self, config: ASMConfig, **kwargs):
         super().__init__(**kwargs)
-        self.config, self.standardize = config, standardize
+        self.config = config
 
     def __call__(self, rows: list[dict]) -> dict:
-        """Return `input_values`, `bool_masked_pos` and `standardize`."""
+        """Return `input_values` and `bool_masked_pos`."""
         values = super().__call__([{FEATURES: row[FEATURES]} for row in rows])["input_values"]
-        mask = draw_mask(self.config, len(rows))
-        return {"input_values": values, "bool_masked_pos": mask, "standardize": self.standardize}
+        return {"input_values": values, "bool_masked_pos": draw_mask(self.config, len(rows))}
 
 
 class MaskedTrainer(Trainer):
@@ -66,13 +64,12 @@ def main():
 
     model = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))["model"]
     pretrain(
-        ASMConfig(**model),
+        ASMConfig(**model, norm_patch_loss=not args.plain),
         sorted(args.bank.glob(f"*/train/{SHARDS}")),
         args.output_dir,
         args.max_steps,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
-        standardize=not args.plain,
         seed=args.seed,
     )
 
@@ -84,7 +81,6 @@ def pretrain(
     max_steps: int,
     batch_size: int = 96,
     learning_rate: float = 2e-3,
-    standardize: bool = True,
     seed: int = 0,
 ):
     """Pretrain a new model on the mixtures of a bank's shards, and save it with its feature extractor."""
@@ -112,7 +108,7 @@ def pretrain(
             remove_unused_columns=False,
             seed=seed,
         ),
-        MaskingCollator(config, standardize, mean=mean, std=std, augmentation=StudentAugmentation()),
+        MaskingCollator(config, mean=mean, std=std, augmentation=StudentAugmentation()),
         bank,
     )
     trainer.train()

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import modeling_asm
-from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMModel
+from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMForPreTraining, ASMModel
 
 
 pytestmark = pytest.mark.slow
@@ -121,6 +121,24 @@ def test_and_after_it_was_loaded_and_saved_with_the_package(checkpoint, tmp_path
     AutoModelForAudioClassification.from_pretrained(checkpoint).save_pretrained(again)
     AutoFeatureExtractor.from_pretrained(checkpoint).save_pretrained(again)
     check(run_without_package(EVERY_AUTO_CLASS + PRINT, again, tmp_path), checkpoint)
+
+
+def test_masked_prediction_travels_too(config, input_values, tmp_path):
+    model = ASMForPreTraining(config).eval()
+    model.save_pretrained(tmp_path / "masked")
+    mask = torch.zeros(len(input_values), config.num_patches, dtype=torch.bool)
+    mask[:, 2] = True
+    torch.save((input_values, mask), tmp_path / "inputs.pt")
+    code = """
+import torch
+from transformers import AutoModelForPreTraining
+model = AutoModelForPreTraining.from_pretrained(folder, trust_remote_code=True)
+loss = model.eval()(*torch.load(folder + "/../inputs.pt", weights_only=True)).loss
+print(json.dumps({"class": type(model).__name__, "loss": loss.item()}))
+"""
+    answer = run_without_package(code, tmp_path / "masked", tmp_path)
+    loss = model(input_values, mask).loss.item()
+    assert answer == {"class": "ASMForPreTraining", "loss": pytest.approx(loss, rel=1e-5)}
 
 
 def test_without_trust_the_code_is_not_run(checkpoint, tmp_path):

@@ -29,8 +29,8 @@ def test_patches_are_those_of_the_projection(pretraining, config, input_values):
 
 @pytest.mark.parametrize("standardize", [True, False])
 def test_the_loss_is_that_of_the_masked_patches(pretraining, config, input_values, standardize):
-    mask = mask_of(config, 1, 5)
-    output = pretraining(input_values, mask, standardize=standardize)
+    mask, pretraining.config.norm_patch_loss = mask_of(config, 1, 5), standardize
+    output = pretraining(input_values, mask)
     target = pretraining.patches(input_values)
     if standardize:
         target = (target - target.mean(2, keepdim=True)) / (target.var(2, correction=0, keepdim=True) + 1e-2).sqrt()
@@ -56,6 +56,13 @@ def test_everything_learns(pretraining, config, input_values):
     idle = {name for name, parameter in pretraining.named_parameters() if parameter.grad is None}
     assert idle == set()
     assert pretraining.mask_token.grad.abs().sum() > 0
+
+
+def test_what_is_pooled_does_not_learn(config, input_values):
+    model = ASMForPreTraining(ASMConfig(**{**config.to_dict(), "pooling_dim": 5}))
+    model(input_values, mask_of(config, 0, 3)).loss.backward()
+    idle = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert idle == {f"audio_spectrogram_mixer.pooling.projection.0.{name}" for name in ("weight", "bias")}
 
 
 def test_its_encoder_is_a_start(pretraining, config, tmp_path, input_values):

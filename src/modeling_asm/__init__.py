@@ -44,6 +44,7 @@ ASMConfig.register_for_auto_class()
 ASMFeatureExtractor.register_for_auto_class()
 ASMModel.register_for_auto_class("AutoModel")
 ASMForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+ASMForPreTraining.register_for_auto_class("AutoModelForPreTraining")
 
 PIPELINE_REGISTRY.register_pipeline(
     "asm-audio-classification",

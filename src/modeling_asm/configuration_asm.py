@@ -93,6 +93,8 @@ class ASMConfig(PreTrainedConfig):
         pooling: What the classifier gets of the tokens of a window: their `"mean"`, or `"mean_std"`, mean and standard
             deviation.
         pooling_dim: Channels to which each token is mapped before it is pooled; by default, the tokens are pooled.
+        norm_patch_loss: Whether [`ASMForPreTraining`] predicts each patch less its own mean and divided by its own
+            deviation, as ViTMAE's `norm_pix_loss` does.
         window_overlap: Fraction of a window that overlaps with the next, when a clip is longer than one window.
         window_aggregation: How the windows of a clip become one prediction: `"mean"` of their scores (probabilities,
             or the values of a regression), their `"max"`, or the mean of their `"logits"`.
@@ -134,6 +136,7 @@ class ASMConfig(PreTrainedConfig):
     stem_time_strides: list[int] | tuple[int, ...] = ()
     pooling: str = "mean"
     pooling_dim: int | None = None
+    norm_patch_loss: bool = True
     window_overlap: float | int = 0.5
     window_aggregation: str = "mean"
 

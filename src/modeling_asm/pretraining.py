@@ -33,7 +33,7 @@ class ASMForPreTraining(ASMPreTrainedModel):
 
     Token mixing has a place for each patch, so that a Mixer cannot leave patches out as a Transformer can: a learned
     token takes the place of a masked one. The features of masked patches are 0, so that convolutions before the patches
-    do not tell them to their neighbours.
+    do not tell them to their neighbours. Only the tokens are trained: what `pooling_dim` maps them to is not.
     """
 
     def __init__(self, config: ASMConfig):
@@ -55,7 +55,6 @@ class ASMForPreTraining(ASMPreTrainedModel):
         self,
         input_values: Tensor,
         bool_masked_pos: Tensor,
-        standardize: bool = True,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
@@ -66,7 +65,6 @@ class ASMForPreTraining(ASMPreTrainedModel):
             input_values: Float tensor of shape `(batch_size, max_length, num_mel_bins)`: normalised log-mel features,
                 as [`ASMFeatureExtractor`] returns them.
             bool_masked_pos: Boolean tensor of shape `(batch_size, num_patches)`, true for patches to predict.
-            standardize: Whether each patch is predicted less its own mean and divided by its own deviation.
             output_hidden_states: Whether to also return the output of each layer, before the final LayerNorm.
             return_dict: Whether to return an output object instead of a tuple.
 
@@ -92,7 +90,7 @@ class ASMForPreTraining(ASMPreTrainedModel):
         outputs = base(inputs_embeds=tokens, output_hidden_states=output_hidden_states, return_dict=True)
         reconstruction = self.decoder(outputs.last_hidden_state)
         target = self.patches(input_values.to(reconstruction.dtype))
-        if standardize:
+        if self.config.norm_patch_loss:
             variance, mean = torch.var_mean(target, 2, correction=0, keepdim=True)
             target = (target - mean) / (variance + VARIANCE_FLOOR).sqrt()
         errors = (reconstruction - target).square().mean(2)

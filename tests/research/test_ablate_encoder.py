@@ -79,7 +79,7 @@ def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
     assert json.loads((tmp_path / "work" / "run" / "results.json").read_text())["model"]["start"] == "masked"
     assert AutoModelForPreTraining.from_pretrained(tmp_path / "work" / "masked").config.hidden_size == 16
     outcome = run("ablate_encoder.py", *arguments, "--max_steps", 10)
-    assert "has results of another scale or recipe. Write to another file." in outcome.error
+    assert "has results of another scale, recipe or pool. Write to another file." in outcome.error
 
 
 def test_some_of_the_hours(repository, pool_folder, tmp_path):
