@@ -270,18 +270,7 @@ def test_a_run_is_continued_with_the_same_settings_alone(checkpoint, tones, tmp_
         predict(args, DataArguments(str(tones)))
 
 
-@pytest.fixture
-def forget_precision():
-    """Return a function that lets accelerate, which keeps one precision for the whole process, take another."""
-
-    def forget():
-        AcceleratorState._reset_state(reset_partial_state=True)
-
-    yield forget
-    forget()
-
-
-def test_one_split_in_half_precision(checkpoint, tones, tmp_path, forget_precision):
+def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
     """The split that is named; and bfloat16 changes the scores a little, as rounding does."""
     splits = {"train": sorted((tones / "high").iterdir()), "test": sorted((tones / "low").iterdir())[:3]}
     audio = {name: [{"path": str(file), "bytes": None} for file in files] for name, files in splits.items()}
@@ -289,7 +278,7 @@ def test_one_split_in_half_precision(checkpoint, tones, tmp_path, forget_precisi
     dataset.save_to_disk(str(tmp_path / "data"))
     scores = {}
     for precision in ("no", "bf16"):
-        forget_precision()
+        AcceleratorState._reset_state()  # or the second would have the precision of the first
         folder = tmp_path / precision
         args = PredictArguments(str(checkpoint), str(folder), split="test", mixed_precision=precision, num_workers=0)
         args.use_cpu = True

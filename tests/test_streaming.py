@@ -81,6 +81,11 @@ def test_channels_integers_and_other_rates(model, feature_extractor, classifier)
     torch.testing.assert_close(scores(windows), scores(offline[: len(windows)]), atol=1e-4, rtol=0)
 
 
+def test_an_encoder_of_the_package_by_name():
+    classifier = ASMStreamingClassifier.from_pretrained("asm-mini-general", hop=1.0)
+    assert classifier.feature_extractor.max_length == 400
+
+
 def test_from_pretrained(checkpoint):
     classifier = ASMStreamingClassifier.from_pretrained(str(checkpoint), hop=1.0, top_k=2)
     (window,) = classifier.push(WAVEFORM[:3000])

@@ -28,6 +28,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from .audio.files import AudioFileError
 from .audio.sources import open_audio
 from .audio.windows import read_pieces, read_windows
+from .general import resolve_checkpoint
 from .loading import check_checkpoint, check_weights
 from .scoring import score_clip
 from .training.data.clips import columns_to_rows
@@ -176,12 +177,13 @@ def predict(args: PredictArguments, data_args: DataArguments):
     options = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     say = print if accelerator.is_main_process else silent
     clips = choose_split(load_audio_dataset(data_args, False, say), args.split, data_args.name)
-    check_checkpoint(args.model)
-    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model, **options)
+    checkpoint = resolve_checkpoint(args.model)
+    check_checkpoint(checkpoint)
+    feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint, **options)
     model, loading = AutoModelForAudioClassification.from_pretrained(
-        args.model, dtype=torch.float32, output_loading_info=True, **options
+        checkpoint, dtype=torch.float32, output_loading_info=True, **options
     )
-    check_weights(args.model, loading)
+    check_weights(checkpoint, loading)
     model.eval()
     frontend = Frontend(feature_extractor, args.seconds or SECONDS)
     if args.seconds:

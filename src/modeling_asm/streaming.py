@@ -13,6 +13,7 @@ from .audio.channels import Downmix, as_channels, holds_channels_first
 from .audio.files import SAMPLING_RATES
 from .audio.windows import FrameStream, WindowStream
 from .feature_extraction_asm import ASMFeatureExtractor
+from .general import resolve_checkpoint
 from .modeling_asm import ASMForAudioClassification
 from .pipeline_asm import ASMAudioClassificationPipeline, Span, check_arguments
 from .waveforms import as_tensor
@@ -98,7 +99,11 @@ class ASMStreamingClassifier:
 
     @classmethod
     def from_pretrained(cls, checkpoint: str, **arguments) -> "ASMStreamingClassifier":
-        """Load model and feature extractor from a folder or the Hub. Further arguments are those of the class."""
+        """Load model and feature extractor from a folder, the Hub, or by the name of an encoder of the package.
+
+        Further arguments are those of the class.
+        """
+        checkpoint = resolve_checkpoint(checkpoint)
         model = AutoModelForAudioClassification.from_pretrained(checkpoint)
         return cls(model, AutoFeatureExtractor.from_pretrained(checkpoint), **arguments)
 

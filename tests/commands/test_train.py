@@ -404,6 +404,10 @@ def test_arguments_that_do_not_go_together(run, tones, tmp_path):
             ("--evaluate_only", "--model_name_or_path", tones, "--train_also", tones),
             "Omit --train_also: --evaluate_only trains nothing",
         ),
+        (
+            ("--evaluate_only", "--model_name_or_path", tones, "--tune", "head"),
+            "Omit --tune: --evaluate_only trains nothing",
+        ),
         (("--dev_fraction", 0, "--early_stopping_patience", 3), "needs a dev split: use --dev_fract"),
         (
             ("--average_last", 2, "--save_strategy", "no", "--load_best_model_at_end", "false"),

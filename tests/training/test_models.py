@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import os
 
@@ -151,6 +152,22 @@ def test_the_window_of_the_general_encoder_is_that_of_the_clips(clips, arguments
     assert model.config.max_length == extractor.max_length == frames
     assert make_frontend(args, model, extractor, clips).window_samples == extractor.nb_max_samples
     assert model(torch.zeros(1, frames, 64)).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(None, 400), (1.0, 112)])
+def test_a_general_encoder_that_is_only_evaluated_keeps_its_window(clips, seconds, frames):
+    """Clips of .2 s are repeated to 4 s, as everywhere else, unless another window is asked for."""
+    model, extractor = make_model(ModelArguments(seconds=seconds), clips, unchanged=True)
+    assert model.config.max_length == extractor.max_length == frames
+
+
+def test_the_window_of_a_new_model_fits_its_stem(clips):
+    """Two convolutions that keep every fourth frame: 18 frames become 20."""
+    shape = {"num_mel_bins": 64, "patch_size": [16, 16], "frequency_stride": 16, "time_stride": 4}
+    overrides = json.dumps({**shape, "stem_channels": [4, 4], "stem_time_strides": [2, 2]})
+    for seconds, frames in ((None, 20), (1.0, 100), (0.9, 88)):
+        model, extractor = make_model(ModelArguments(config_overrides=overrides, seconds=seconds), clips)
+        assert model.config.max_length == extractor.max_length == frames
 
 
 @pytest.mark.parametrize("arguments", [{"tune": "head"}, {"tune": "last"}, {"freeze_encoder": True}], ids=str)

@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from modeling_asm.audio import load_audio
 from modeling_asm.general import find_encoder
 from modeling_asm.training.data.clips import ClipTransform, ClipWindows
+from modeling_asm.training.data.decoding import decode_audio
+from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.tuning import (
     choose_tuning,
@@ -19,6 +21,7 @@ from modeling_asm.training.tuning import (
     draw_some,
     embed_clips,
     freeze_first_layers,
+    windows_of,
 )
 
 
@@ -210,6 +213,25 @@ def test_a_long_clip_is_heard_to_its_end(checkpoint, clips):
     with torch.no_grad():
         expected = model.base_model(parts.input_values).pooler_output.double().mean(0)
     torch.testing.assert_close(torch.from_numpy(embeddings[3]), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.12, 0.125, 0.2])
+def test_a_clip_has_the_windows_of_the_model(checkpoint, tmp_path, seconds):
+    """Whatever its length: the classifier gives the mean embedding what the model says of the whole clip."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, round(16000 * seconds))
+    for name in ("noise", "softer noise"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / name / "a.wav", noise / len(name), 16000)
+    dataset = load_audio_dataset(DataArguments(str(tmp_path / "data")))["train"]
+    clips = decode_audio(dataset, 16000)[0]
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint, window_aggregation="logits").eval()
+    extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+    windows = windows_of(model, clips, ClipTransform(Frontend(extractor, 1.0), clips.features))
+    embeddings, _ = embed_clips(model, windows, 7)
+    with torch.no_grad():
+        expected = model(**extractor(clips[0]["waveform"], sampling_rate=16000, return_tensors="pt")).logits
+        given = model.classifier(torch.from_numpy(embeddings[:1]).float())
+    torch.testing.assert_close(given, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_classifier_of_several_layers(run, tones, ast, tmp_path):

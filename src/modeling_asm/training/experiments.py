@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy
 from .data.decoding import decode_splits, fingerprint
 from .data.loading import is_streamed, load_audio_dataset, load_further_clips, silent
 from .data.splits import fold_names
-from .models import SCRATCH, sampling_rate_of
+from .models import AUTO, SCRATCH, sampling_rate_of
 from .report.cards import write_model_card
 from .report.publishing import create_repository, push_to_hub
 from .report.results import repeats, summarise
@@ -80,6 +80,8 @@ def check_arguments(args: Arguments):
         raise ValueError("--evaluate_only needs the checkpoint to report: --model_name_or_path.")
     if args.experiment.evaluate_only and args.split.train_also:
         raise ValueError("Omit --train_also: --evaluate_only trains nothing.")
+    if args.experiment.evaluate_only and args.model.tune != AUTO:
+        raise ValueError("Omit --tune: --evaluate_only trains nothing.")
     if args.training.teacher_share != AudioTrainingArguments.teacher_share and not args.training.teachers:
         raise ValueError(f"--teacher_share {args.training.teacher_share} would have no effect without --teachers.")
     if args.training.teachers and (args.experiment.evaluate_only or args.experiment.cross_validate):

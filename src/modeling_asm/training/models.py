@@ -1,5 +1,6 @@
 """The model to train: a new one that fits the clips, or a checkpoint with a classifier for their labels."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -182,7 +183,9 @@ def sampling_rate_of(args: ModelArguments) -> int:
     return AutoFeatureExtractor.from_pretrained(args.checkpoint, **options).sampling_rate
 
 
-def make_model(args: ModelArguments, clips: Dataset, channel: int | None = None) -> tuple[PreTrainedModel, object]:
+def make_model(
+    args: ModelArguments, clips: Dataset, channel: int | None = None, unchanged: bool = False
+) -> tuple[PreTrainedModel, object]:
     """Return a model for the labels of the training clips, and its feature extractor.
 
     Args:
@@ -190,6 +193,7 @@ def make_model(args: ModelArguments, clips: Dataset, channel: int | None = None)
         clips: The training clips, as `decode_audio` returns them. They determine mean, deviation and window of a new
             model, and the window of the general encoder.
         channel: Number of a channel of each clip, from 0, to take instead of the mean of all.
+        unchanged: Whether a checkpoint keeps its window, unless `args.seconds` sets another.
     """
     labels = label_names(clips.features)
     classes = {
@@ -199,7 +203,7 @@ def make_model(args: ModelArguments, clips: Dataset, channel: int | None = None)
     }
     if args.checkpoint:
         model, feature_extractor = load_model(args, classes)
-        if fits_any_window(args, model):
+        if fits_any_window(args, model) and not (unchanged and args.seconds is None):
             feature_extractor = fit_window(model, feature_extractor, window_of(args, feature_extractor, clips))
     else:
         feature_extractor = fit_feature_extractor(args, clips, channel)
@@ -241,7 +245,9 @@ def fit_feature_extractor(args: ModelArguments, clips: Dataset, channel: int | N
     window, shift = probe.frame_samples
     samples = round(choose_seconds(args, clips) * probe.sampling_rate)
     patch = args.config_fields.get("patch_size", 16)
-    frames["max_length"] = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
+    stride = math.prod(args.config_fields.get("stem_time_strides", ()))
+    wanted = max(num_frames(samples, window, shift), patch if isinstance(patch, int) else patch[1])
+    frames["max_length"] = -(-wanted // stride) * stride  # the stem needs a multiple
     mean, std = measure_features(clips, probe, channel)
     return ASMFeatureExtractor(**frames, mean=mean, std=std, padding_mode=args.new("padding"))
 

@@ -12,7 +12,7 @@ from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION
-from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform, ClipWindows
+from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
@@ -35,6 +35,7 @@ from .tuning import (
     predict_clips,
     start_head,
     starts_with_head,
+    windows_of,
 )
 
 
@@ -81,15 +82,15 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         if checkpoint and trainer.is_world_process_zero():
             print(f"Continuing from {Path(checkpoint).name}.")
         if args.model.tune == "head":
-            training = fit_head(trainer, ClipWindows(clips, inputs["test"].transform))
+            training = fit_head(trainer, windows_of(trainer.model, clips, inputs["test"].transform))
         else:
             if starts_with_head(args.model, splits["train"]) and not checkpoint:
                 start_head(trainer, clips, inputs["test"].transform)
             training = trainer.train(resume_from_checkpoint=checkpoint)
         if training_args.average_last > 0 and args.model.tune != "head":
             averaged = trainer.average_checkpoints()
-    if args.model.tune == "head" and not args.experiment.evaluate_only:
-        output = predict_clips(trainer, ClipWindows(splits["test"], inputs["test"].transform))
+    if args.model.tune == "head":
+        output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
         output = trainer.predict(inputs["test"])
     model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
@@ -131,7 +132,8 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
         clips: Training clips that determine the model: all, or the first of a stream.
     """
     training_args, task = args.training, task_of(clips.features)
-    model, feature_extractor = make_model(args.model, clips, args.data.channel)
+    unchanged = args.experiment.evaluate_only
+    model, feature_extractor = make_model(args.model, clips, args.data.channel, unchanged)
     if args.model.tune == "last":
         freeze_first_layers(model)
     if args.model.tune == "head" and isinstance(model, ASMForAudioClassification):

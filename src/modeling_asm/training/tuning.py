@@ -100,6 +100,15 @@ def freeze_first_layers(model: nn.Module):
         parameter.requires_grad = parameter.requires_grad and layers[name] > depth - LAST_LAYERS
 
 
+def windows_of(model: nn.Module, clips: Dataset, transform: ClipTransform) -> ClipWindows:
+    """Return the windows of clips, as a model cuts them from a long recording."""
+    shift = getattr(model.config, "window_shift", None)
+    if shift is None:
+        return ClipWindows(clips, transform)
+    step = transform.frontend.feature_extractor.frame_samples[1]
+    return ClipWindows(clips, transform, shift * step, step)
+
+
 def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, ...] = STRENGTHS) -> TrainOutput:
     """Fit the classifier of a trainer's model to the mean embeddings of its clips, once and without augmentation.
 
@@ -137,7 +146,7 @@ def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
     if len(clips) > MOST_CLIPS:
         clips = clips.select(draw_some(clips["label"][:], MOST_CLIPS, trainer.args.seed))
     try:
-        fit_head(trainer, ClipWindows(clips, transform), (DEFAULT_STRENGTH,))
+        fit_head(trainer, windows_of(trainer.model, clips, transform), (DEFAULT_STRENGTH,))
     except ValueError as error:
         if trainer.is_world_process_zero():
             print(f"The classifier starts from random weights. {error}")

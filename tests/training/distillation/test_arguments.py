@@ -31,6 +31,10 @@ def test_mappings_are_yaml_or_json():
         ({"mixtures": "{all: {number: 8, gapp: 3}}"}, "--mixtures all sets 'gapp', expected some of ['alone', 'eq"),
         ({"model": "{hiden_size: 96}"}, "--model sets 'hiden_size', expected some of ["),
         ({"probe_dirs": ["esc50"]}, "--probe_dirs and --probe_steps have an effect only together. Set both, or neit"),
+        (
+            {"probe_dirs": ["a/clips", "b/clips"], "probe_steps": 9},
+            "--probe_dirs has two folders of one name, ['clips'",
+        ),
         ({"augmentation": "{noise: 3}"}, "--augmentation sets 'noise', expected some of ['equalizer', "),
         ({"augmentation": "{gain: -1}"}, "--augmentation: `gain` must be at least 0, got -1."),
         ({"teachers": "{mn04: efficientat}"}, "--teachers mn04: 'efficientat', expected its `type` and settings."),
@@ -61,7 +65,8 @@ def test_a_folder_for_the_encoder_is_needed():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("optim", "sgd"), ("label_smoothing_factor", 0.1), ("load_best_model_at_end", True), ("push_to_hub", True),
-     ("gradient_checkpointing", True), ("resume_from_checkpoint", "there"), ("adam_epsilon", 1e-6)],
+     ("gradient_checkpointing", True), ("resume_from_checkpoint", "there"), ("adam_epsilon", 1e-6),
+     ("optim_target_modules", "layers"), ("bf16_full_eval", True), ("fp16_full_eval", True)],
 )  # fmt: skip
 def test_arguments_that_would_have_no_effect(name, value, tmp_path):
     with pytest.raises(ValueError, match=rf"^--{name} cannot be set: "):

@@ -119,6 +119,10 @@ def test_a_bank_of_something_else(extractor, teacher, tmp_path):
     description = describe()
     open_folder(tmp_path / "bank", description)
     open_folder(tmp_path / "bank", json.loads(json.dumps(description)))
+    older = json.loads(json.dumps(description))
+    del older["mixtures"]["repeated"]  # as a bank of before there was such a setting
+    (tmp_path / "bank" / "bank.json").write_text(json.dumps(older))
+    open_folder(tmp_path / "bank", json.loads(json.dumps(description)))
     others = {
         "pool": describe(pool="another"),
         "front end": describe(ASMFeatureExtractor(num_mel_bins=32)),

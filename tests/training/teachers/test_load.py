@@ -2,10 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
+from transformers import AutoModelForAudioClassification
 
+from modeling_asm.general import find_encoder
 from modeling_asm.training.teachers.efficientat import EfficientAT
-from modeling_asm.training.teachers.load import load_teachers, read_labels
+from modeling_asm.training.teachers.load import load_classifier, load_teachers, read_labels
 
 
 @pytest.fixture
@@ -46,6 +49,20 @@ def test_a_classifier_that_does_not_say_whether_its_labels_exclude_each_other(ch
         load_teachers({"tiny": settings})
     (teacher,) = load_teachers({"tiny": {**settings, "problem_type": "multi_label_classification"}})
     assert teacher.problem_type == "multi_label_classification"
+
+
+def test_a_classifier_is_known_by_its_weights(checkpoint, tmp_path):
+    """Wherever they come from: a name of the package stands for its folder."""
+    name = "asm-mini-general"
+    assert load_classifier("a", name).digest == load_classifier("a", find_encoder(name)).digest
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    digests = set()
+    for scale in (1.0, 1.0, 2.0):
+        with torch.no_grad():
+            model.classifier.weight.mul_(scale)
+        model.save_pretrained(checkpoint)
+        digests.add(load_classifier("a", str(checkpoint), problem_type="single_label_classification").digest)
+    assert len(digests) == 2
 
 
 def test_other_weights_have_another_digest(mn04, tmp_path):

@@ -180,22 +180,22 @@ class ClipDataset(torch.utils.data.Dataset):
 class ClipWindows(torch.utils.data.Dataset):
     """All windows of clips as a model's inputs, without augmentation; `index` is the row of the clip.
 
-    The windows of a clip follow each other, the last one ends with it, and together they have all of it. A clip that is
-    hardly longer than a window has one.
+    The windows of a clip follow each other, the last one ends with it, and together they have all of it.
 
     Args:
         dataset: Clips, as [`decode_audio`] returns them.
         transform: What turns them into inputs.
+        shift: Distance between windows, in samples; by default, as few windows as reach the end, evenly spaced.
+        step: The last window starts at a multiple of so many samples.
     """
 
-    def __init__(self, dataset: Dataset, transform: ClipTransform):
+    def __init__(self, dataset: Dataset, transform: ClipTransform, shift: int | None = None, step: int = 1):
         self.rows, self.transform = ClipRows(dataset), transform
         rate, window = transform.frontend.sampling_rate, transform.frontend.window_samples
         self.places = []
         for row, seconds in enumerate(dataset["seconds"]):
-            length = round(seconds * rate)
-            count = math.ceil(length / window) if length > HARDLY_LONGER * window else 1
-            starts = np.linspace(0, length - window, count) if count > 1 else [0]
+            last = max(round(seconds * rate) - window, 0) // step * step
+            starts = [*range(0, last, shift), last] if shift else np.linspace(0, last, math.ceil(last / window) + 1)
             self.places += [(row, round(start)) for start in starts]
 
     def __len__(self) -> int:

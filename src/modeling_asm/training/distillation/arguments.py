@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import torch
 import yaml
@@ -38,13 +39,19 @@ class DistillationArguments:
     augmentation: str = mapping("Fields of StudentAugmentation.")
     start: str | None = field(default=None, metadata={"help": "Checkpoint to start from (default: random weights)."})
     num_validation: int = field(
-        default=1024, metadata={"help": "Mixtures of other sources in each part, for the validation."}
+        default=1024,
+        metadata={"help": "Mixtures of held-out sources in each part, to validate (default: %(default)s)."},
     )
-    validation_share: float = field(default=0.05, metadata={"help": "Share of the audio whose sources validate."})
+    validation_share: float = field(
+        default=0.05,
+        metadata={"help": "Share of the audio, by source, held out for validation (default: %(default)s)."},
+    )
     bank_seed: int = field(
         default=0, metadata={"help": "Seed of the mixtures, and of which sources validate (default: %(default)s)."}
     )
-    average_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights."})
+    average_decay: float = field(
+        default=0.999, metadata={"help": "Decay of the averaged weights (default: %(default)s)."}
+    )
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
     licence: str = field(default="other", metadata={"help": "Licence of the encoder (default: %(default)s)."})
@@ -73,6 +80,9 @@ class DistillationArguments:
             build(where, MixtureSettings, {name: value for name, value in settings.items() if name != "number"})
         if bool(self.probe_dirs) != (self.probe_steps > 0):
             raise ValueError("--probe_dirs and --probe_steps have an effect only together. Set both, or neither.")
+        names = [Path(folder).resolve().name for folder in self.probe_dirs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"--probe_dirs has two folders of one name, {names}, by which results are told apart.")
         if not self.teachers:
             raise ValueError("Set --teachers: a general encoder learns from at least one.")
         for name, teacher in self.teachers.items():
@@ -138,6 +148,9 @@ REFUSED = {
     "adam_epsilon": MUON,
     "label_smoothing_factor": "the targets are what the teachers say",
     "load_best_model_at_end": "the encoder is the average of the weights",
+    "optim_target_modules": MUON,
+    "bf16_full_eval": "the evaluation is that of the training, in bf16 with --bf16",
+    "fp16_full_eval": "the evaluation is that of the training",
     "gradient_checkpointing": "students are small",
     "resume_from_checkpoint": "the same command continues an interrupted run",
     "push_to_hub": "upload the folder of the finished encoder with `hf upload`",

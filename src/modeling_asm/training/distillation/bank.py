@@ -42,9 +42,14 @@ def describe_bank(
         "pool": pool_digest,
         "front_end": {name: getattr(feature_extractor, name) for name in FRONT_END},
         "teachers": [teacher.describe() for teacher in teachers],
-        "mixtures": json.loads(json.dumps(asdict(settings))),
+        "mixtures": as_json(settings),
         "validation_share": validation_share,
     }
+
+
+def as_json(settings: MixtureSettings) -> dict:
+    """Return settings as JSON has them, with lists for tuples."""
+    return json.loads(json.dumps(asdict(settings)))
 
 
 def open_folder(folder: Path, description: dict):
@@ -61,6 +66,9 @@ def open_folder(folder: Path, description: dict):
         os.replace(unfinished, path)
         return
     found = json.loads(path.read_text(encoding="utf-8"))
+    found["mixtures"] = as_json(MixtureSettings()) | found.get(
+        "mixtures", {}
+    )  # a field that came later is at its default
     for key, value in description.items():
         if found.get(key) != value:
             raise ValueError(

@@ -1,15 +1,18 @@
 """Write a student as an ordinary checkpoint, with what it learned from and whom it owes it to."""
 
 import csv
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 from ...feature_extraction_asm import ASMFeatureExtractor
+from ...general import resolve_checkpoint
 from ...measuring.environment import describe_environment
 from ..report.cards import write_model_card
 from ..report.publishing import code_license
 from ..report.tables import write_json
 from ..run_folder import UNFINISHED, move_into, saving
+from ..teachers.downloads import digest_file
 from ..teachers.targets import Teacher
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .bank import MIXTURES_PER_SHARD, count_shards
@@ -20,7 +23,7 @@ from .student import Student
 
 STATED = ("max_steps", "num_train_epochs", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
 STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "seed", "bf16")
-CORPUS_FILE = "corpus.csv"
+CORPUS_FILE, RESULTS_FILE, WEIGHTS_FILE = "corpus.csv", "results.json", "model.safetensors"
 
 
 def write_encoder(
@@ -61,6 +64,7 @@ def write_encoder(
             "labels": model.config.num_labels,
             "start": Path(args.start).name if args.start else None,
         },
+        "stages": stages_of(args.start) if args.start else [],
         "training": {
             **{name: getattr(training_args, name) for name in STATED},
             "augmentation": asdict(StudentAugmentation(**args.augmentation)),
@@ -77,9 +81,20 @@ def write_encoder(
         write_json({"log": run["log"]}, staging / "log.json")
         write_model_card(staging, results, folder.resolve().name)
         (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
-        write_json(results, staging / "results.json")
+        write_json(results, staging / RESULTS_FILE)
         move_into(staging, folder)
     return results
+
+
+def stages_of(checkpoint: str) -> list[dict]:
+    """Return how the weights that a student starts from were trained, the first stage first, as far as it is known."""
+    folder = Path(resolve_checkpoint(checkpoint))
+    weights, file = folder / WEIGHTS_FILE, folder / RESULTS_FILE
+    stage = {"name": folder.resolve().name, "sha256": digest_file(weights) if weights.is_file() else None}
+    if not file.is_file():
+        return [stage]
+    results = json.loads(file.read_text(encoding="utf-8"))
+    return [*results.get("stages", []), stage | {"mixtures": results["data"]["mixtures"], **results["training"]}]
 
 
 def write_credits(path: Path, recordings: list[Recording]):

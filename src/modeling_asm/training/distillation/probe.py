@@ -1,6 +1,7 @@
 """Linear probes: what a frozen encoder's embeddings tell of labelled data, while it is being trained."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def make_probe(
     Raises:
         ValueError: If a data set has neither folds nor a second split.
     """
-    sets = {data_dir.rstrip("/").rpartition("/")[2]: read_set(data_dir, feature_extractor) for data_dir in data_dirs}
+    sets = {Path(data_dir).resolve().name: read_set(data_dir, feature_extractor) for data_dir in data_dirs}
 
     def probe(model: ASMForAudioClassification) -> dict[str, float]:
         return {name: score(embed(model, clips), *rest) for name, (clips, *rest) in sets.items()}

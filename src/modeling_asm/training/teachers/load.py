@@ -81,10 +81,9 @@ def load_classifier(name: str, checkpoint: str, revision: str = "main", problem_
         )
     labels, width = network.sizes
     targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
-    files = [
-        str(path) for path in sorted(Path(checkpoint).glob("*")) if path.suffix in (".safetensors", ".bin", ".json")
-    ]
-    digest = digest_files(files, {"checkpoint": checkpoint_name(checkpoint), "revision": revision})
+    settings = {"checkpoint": checkpoint_name(checkpoint), "problem_type": config.problem_type}
+    settings |= {"weights": digest_weights(network.model.state_dict())}
+    digest = digest_files([], settings | {"feature_extractor": network.feature_extractor.to_dict()})
     options = (f"`{checkpoint_name(checkpoint)}`.", dict(config.id2label), problem_type_of(config))
     return Teacher(name, digest, network.sampling_rate, targets, network, *options)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
+from ...general import resolve_checkpoint
 from ...loading import check_checkpoint
 from ..models import checkpoint_name
 from ..run_folder import SETTINGS_FILE, finished_results
@@ -23,7 +24,7 @@ def find_teachers(names: list[str]) -> dict[str, str]:
         ValueError: If a run has not finished all of its seeds.
     """
     teachers = {}
-    for name in names:
+    for name in map(resolve_checkpoint, names):
         check_checkpoint(name)
         settings = Path(name) / SETTINGS_FILE
         seeds = json.loads(settings.read_text(encoding="utf-8")).get("seeds") if settings.is_file() else None
