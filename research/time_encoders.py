@@ -4,8 +4,9 @@
         --mn04 mn04_as.safetensors --speech melspectrogram.onnx embedding_model.onnx \
         --output research/results/encoder_cost.json
 
-An encoder gets a sound as one window. Its file includes feature extraction, as that of the speech embedding does;
-mn04's log-mel features are computed by PyTorch, also on one thread.
+An encoder gets a sound as one window and, as the pipeline cuts it, in windows as it learned from. Its file includes
+feature extraction, as that of the speech embedding does; mn04's log-mel features are computed by PyTorch, also on one
+thread.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_asm import ASMFeatureExtractor, ASMForAudioClassification
-from modeling_asm.export.onnx_runtime import ASMOnnxModel
+from modeling_asm.export.onnx_runtime import ASMOnnxClassifier, ASMOnnxModel
 from modeling_asm.export.write import export, make_inputs
 from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.measuring.timing import time_in_turns
@@ -55,6 +56,8 @@ def main():
             ways, about = {}, {}
             for checkpoint in map(Path, args.models):
                 ways[checkpoint.name], about[checkpoint.name] = encoder(checkpoint, wave, Path(folder))
+                name = f"{checkpoint.name}, in windows"
+                ways[name], about[name] = pipeline(checkpoint, wave, Path(folder))
             ways["mn04"], about["mn04"] = efficientat(args.mn04, wave, Path(folder))
             speech = SpeechEmbedding(*args.speech)
             ways["speech_embedding"], about["speech_embedding"] = partial(speech, wave[None]), {}
@@ -87,6 +90,18 @@ def encoder(checkpoint: Path, wave: np.ndarray, folder: Path) -> tuple[Callable,
     inputs = dict(zip(session.inputs, map(torch.from_numpy, make_inputs(extractor, [wave], "waveform"))))
     features = torch.zeros(1, model.config.max_length, model.config.num_mel_bins)
     return (lambda: session(**inputs)), describe(model, lambda: model(features))
+
+
+def pipeline(checkpoint: Path, wave: np.ndarray, folder: Path) -> tuple[Callable, dict]:
+    """Return what runs the pipeline on an encoder's ONNX file, and the size of the encoder with all windows."""
+    model = ASMForAudioClassification.from_pretrained(checkpoint).eval()
+    extractor = ASMFeatureExtractor.from_pretrained(checkpoint)
+    file = folder / f"{checkpoint.name}-windows.onnx"
+    export(model, extractor, file, waveforms=[wave])
+    classifier = ASMOnnxClassifier(file, session_options=one_thread())
+    features = extractor(wave, sampling_rate=RATE, return_tensors="pt").input_values
+    sound = {"array": wave, "sampling_rate": RATE}
+    return (lambda: classifier(sound)), describe(model, lambda: model(features))
 
 
 def efficientat(weights: str, wave: np.ndarray, folder: Path) -> tuple[Callable, dict]:
