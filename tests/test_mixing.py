@@ -161,6 +161,15 @@ def test_pooling(config, pooling, pooling_dim, size):
         )
 
 
+def test_an_embedding_is_a_linear_map_of_what_is_pooled(config):
+    config.pooling, config.embedding_dim = "mean_std", 7
+    module, tokens = ASMPooling(config), torch.randn(2, 12, 16)
+    assert (config.num_pooled, config.pooled_size) == (32, 7)
+    embedded = module(tokens)
+    module.embedding, layer = None, module.embedding
+    torch.testing.assert_close(embedded, module(tokens) @ layer.weight.T + layer.bias)
+
+
 def test_pooling_equal_tokens_has_a_gradient(config):
     config.pooling = "mean_std"
     tokens = torch.ones(1, 12, 16, requires_grad=True)

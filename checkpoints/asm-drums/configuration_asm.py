@@ -93,6 +93,8 @@ class ASMConfig(PreTrainedConfig):
         pooling: What the classifier gets of the tokens of a window: their `"mean"`, or `"mean_std"`, mean and standard
             deviation.
         pooling_dim: Channels to which each token is mapped before it is pooled; by default, the tokens are pooled.
+        embedding_dim: Length of the embedding to which a linear layer maps what is pooled, and which the classifier
+            gets; by default, it gets what is pooled.
         norm_patch_loss: Whether [`ASMForPreTraining`] predicts each patch less its own mean and divided by its own
             deviation, as ViTMAE's `norm_pix_loss` does.
         window_overlap: Fraction of a window that overlaps with the next, when a clip is longer than one window.
@@ -136,6 +138,7 @@ class ASMConfig(PreTrainedConfig):
     stem_time_strides: list[int] | tuple[int, ...] = ()
     pooling: str = "mean"
     pooling_dim: int | None = None
+    embedding_dim: int | None = None
     norm_patch_loss: bool = True
     window_overlap: float | int = 0.5
     window_aggregation: str = "mean"
@@ -159,9 +162,14 @@ class ASMConfig(PreTrainedConfig):
         return 2 ** len(self.stem_channels), math.prod(self.stem_time_strides)
 
     @property
+    def num_pooled(self) -> int:
+        """Number of means and deviations that are pooled of the tokens."""
+        return (self.pooling_dim or self.hidden_size) * (2 if self.pooling == "mean_std" else 1)
+
+    @property
     def pooled_size(self) -> int:
         """Length of the vector that the classifier gets."""
-        return (self.pooling_dim or self.hidden_size) * (2 if self.pooling == "mean_std" else 1)
+        return self.embedding_dim or self.num_pooled
 
     @property
     def patch_grid(self) -> tuple[int, int]:
@@ -222,8 +230,9 @@ class ASMConfig(PreTrainedConfig):
                 "`token_kernel_size` must be two odd numbers of tokens (frequency, time), got "
                 f"{self.token_kernel_size}."
             )
-        if self.pooling_dim is not None and self.pooling_dim < 1:
-            raise ValueError(f"`pooling_dim` must be at least 1 or None, got {self.pooling_dim}.")
+        for name in ("pooling_dim", "embedding_dim"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1 or None, got {getattr(self, name)}.")
 
     def validate_stem(self):
         """Check that the stem divides mel bins, frames, patches and strides without a remainder."""

@@ -118,7 +118,8 @@ class ASMPooling(nn.Module):
     """From the tokens of a window to one vector: their mean and, with `"mean_std"`, their standard deviation.
 
     With `config.pooling_dim`, each token is first mapped to so many channels, with the activation of the layers, so
-    that the mean is that of detectors and not of the tokens themselves.
+    that the mean is that of detectors and not of the tokens themselves. With `config.embedding_dim`, a linear layer
+    maps what was pooled to an embedding of this length.
     """
 
     def __init__(self, config: ASMConfig):
@@ -129,6 +130,9 @@ class ASMPooling(nn.Module):
             acon = config.hidden_act == "acon_c"
             activation = ASMAconC(config.pooling_dim) if acon else ACT2FN[config.hidden_act]
             self.projection = nn.Sequential(nn.Linear(config.hidden_size, config.pooling_dim), activation)
+        self.embedding = None
+        if config.embedding_dim is not None:
+            self.embedding = nn.Linear(config.num_pooled, config.embedding_dim)
 
     def project(self, hidden_states: Tensor) -> Tensor:
         """Map `(batch_size, num_patches, hidden_size)` to what is pooled: `(batch_size, num_patches, pooling_dim)`."""
@@ -137,11 +141,11 @@ class ASMPooling(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map `(batch_size, num_patches, hidden_size)` to `(batch_size, pooled_size)`."""
         hidden_states = self.project(hidden_states)
-        mean = hidden_states.mean(dim=1)
-        if not self.with_deviation:
-            return mean
-        variance = (hidden_states - mean.unsqueeze(1)).square().mean(dim=1)
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+        pooled = mean = hidden_states.mean(dim=1)
+        if self.with_deviation:
+            variance = (hidden_states - mean.unsqueeze(1)).square().mean(dim=1)
+            pooled = torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+        return pooled if self.embedding is None else self.embedding(pooled)
 
 
 TOKEN_MIXING_CLASSES = {

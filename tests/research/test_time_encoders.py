@@ -23,9 +23,7 @@ def test_encoders_beside_their_teachers(run, config, tmp_path, monkeypatch):
     assert outcome.error is None
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [(row["model"], row["seconds"]) for row in rows] == [
-        (name, seconds)
-        for seconds in (1.0, 10.0)
-        for name in ("tiny", "tiny, in windows", "mn04", "speech_embedding")
+        (name, seconds) for seconds in (1.0, 10.0) for name in ("tiny", "tiny, in windows", "mn04", "speech_embedding")
     ]
     mn04 = rows[6]
     assert mn04["parameters"] == sum(value.numel() for value in EfficientAT().parameters())

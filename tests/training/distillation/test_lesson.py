@@ -37,7 +37,7 @@ def test_a_new_classifier_starts_from_the_mean(config):
     lesson, rng = choose_targets({"a": {}}, teachers), torch.Generator().manual_seed(0)
     examples = {"a.logits": torch.randn(50, 3, generator=rng) + torch.tensor([1.0, 2.0, 3.0])}
     examples |= {name: torch.randn(50, 4, generator=rng) for name in ("a.embeddings", "a.embeddings_mean")}
-    student = make_student(None, config, lesson, examples, 0.01)
+    student = make_student(None, config, lesson, examples, torch.zeros(0), 0.01)
     torch.testing.assert_close(student.model.classifier.bias, examples["a.logits"].mean(0))
     assert student.model.config.id2label == row.id2label
     assert student.prior > 0

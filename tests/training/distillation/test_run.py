@@ -191,6 +191,27 @@ def test_a_start_of_the_same_labels_keeps_its_classifier(distil, tmp_path):
     assert again["metrics"]["tiny.labels"] == pytest.approx(first["metrics"]["tiny.labels"], rel=1e-3)
 
 
+def test_an_embedding_that_the_start_does_not_have(distil, tmp_path):
+    """It starts as components of what the start pools, and is white in the end; the encoder before it stays."""
+    distil()
+    model = json.dumps({**STUDENT, "embedding_dim": 3})
+    training = {"max_steps": 1, "learning_rate": 0.0}
+    results = distil("embedding", start=str(tmp_path / "student"), model=model, training=training)
+    assert results["model"]["config"]["embedding_dim"] == 3
+    first, second = (
+        AutoModelForAudioClassification.from_pretrained(tmp_path / name).eval() for name in ("student", "embedding")
+    )
+    mixtures = torch.randn(64, 48, 24)
+    pooling = second.base_model.pooling
+    embeddings = second.base_model(mixtures).pooler_output
+    assert embeddings.shape == (64, 3)
+    pooling.embedding = None
+    torch.testing.assert_close(second.base_model(mixtures).pooler_output, first.base_model(mixtures).pooler_output)
+    again = distil("again", start=str(tmp_path / "embedding"), model=model, training=training)
+    for name in ("tiny.logits", "tiny.labels"):
+        assert again["metrics"][name] == pytest.approx(results["metrics"][name], rel=0.5)
+
+
 def test_a_start_of_another_shape(distil, tmp_path):
     distil()
     with pytest.raises(ValueError, match=r"The weights of --start .* do not fit --model, for example 'audio_spectro"):

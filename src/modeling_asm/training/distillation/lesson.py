@@ -12,6 +12,7 @@ from ...modeling_asm import ASMForAudioClassification
 from ..tasks import TASKS
 from ..teachers.targets import Target, Teacher
 from .student import Statistics, Student, labels_of, means_of, prior_divergence
+from .whitening import start_embedding
 
 
 @dataclass
@@ -69,16 +70,34 @@ def choose_targets(settings: dict[str, dict], teachers: list[Teacher]) -> Lesson
 
 
 def make_student(
-    start: str | None, config: ASMConfig, lesson: Lesson, examples: dict[str, Tensor], seconds_per_frame: float
+    start: str | None,
+    config: ASMConfig,
+    lesson: Lesson,
+    examples: dict[str, Tensor],
+    mixtures: Tensor,
+    seconds_per_frame: float,
 ) -> Student:
     """Return a student, new or with the weights of a checkpoint.
 
-    A classifier of other labels than the start's begins with what its teacher says on average.
+    A classifier of other labels than the start's, or of another embedding, begins with what its teacher says on
+    average; an embedding that the start does not have, with the principal components of what it pools.
+
+    Args:
+        start: The checkpoint.
+        config: The configuration of the model; it gets the labels.
+        lesson: What is learned.
+        examples: What the teachers say of some mixtures, by target.
+        mixtures: Features of some mixtures, as the model gets them: `(num_mixtures, max_length, num_mel_bins)`.
+        seconds_per_frame: Distance between their frames.
     """
     lesson.labels_into(config)
     statistics = {name: Statistics.of(values) for name, values in examples.items()}
     model = load_start(start, config) if start else ASMForAudioClassification(config)
-    if not start or ASMConfig.from_pretrained(resolve_checkpoint(start)).id2label != config.id2label:
+    before = ASMConfig.from_pretrained(resolve_checkpoint(start)) if start else None
+    embeds_anew = before is not None and config.embedding_dim is not None and before.embedding_dim is None
+    if embeds_anew:
+        start_embedding(model, mixtures)
+    if before is None or embeds_anew or before.id2label != config.id2label:
         model.classifier.reset_parameters()
         with torch.no_grad():
             model.classifier.bias.copy_(statistics[lesson.labels.name].mean)
@@ -87,7 +106,7 @@ def make_student(
 
 
 def load_start(checkpoint: str, config: ASMConfig) -> ASMForAudioClassification:
-    """Load the weights of an encoder, whatever head it has.
+    """Load the weights of an encoder, whatever head it has, and whether it has an embedding.
 
     Raises:
         ValueError: If they are those of another encoder.
@@ -99,7 +118,10 @@ def load_start(checkpoint: str, config: ASMConfig) -> ASMForAudioClassification:
         checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
     )
     names = [*(name for name, *_ in info["mismatched_keys"]), *info["missing_keys"], *info["unexpected_keys"]]
-    if wrong := sorted(name for name in names if name.startswith(f"{model.base_model_prefix}.")):
+    new = {f"{model.base_model_prefix}.pooling.embedding.{name}" for name in ("weight", "bias")} & set(
+        info["missing_keys"]
+    )
+    if wrong := sorted(name for name in {*names} - new if name.startswith(f"{model.base_model_prefix}.")):
         raise ValueError(
             f"The weights of --start {checkpoint!r} do not fit --model, for example {wrong[0]!r}. Set the fields of "
             "its config.json."

@@ -29,6 +29,7 @@ from .pool import RECORDINGS_FILE, AudioPool, Recording
 from .probe import make_probe, open_set
 from .student import add_means
 from .trainer import AverageCallback, DistillationTrainer, ProbeCallback
+from .whitening import whiten
 
 
 STATISTICS_MIXTURES = 4096  # that mean and deviation of features and targets are measured on
@@ -118,10 +119,10 @@ def run_distillation(
     with training_args.main_process_first(desc="filling the bank"):
         paths = prepare_banks(args)
     train, validation = (BankDataset(part) for part in paths)
-    examples, mean, std = measure(train, teachers)
+    examples, mixtures, mean, std = measure(train, teachers)
     set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end_of(args), mean=mean, std=std)
-    student = make_student(args.start, config, lesson, examples, feature_extractor.seconds_per_frame)
+    student = make_student(args.start, config, lesson, examples, mixtures, feature_extractor.seconds_per_frame)
     set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
@@ -142,6 +143,8 @@ def run_distillation(
     losses = {name.removeprefix("eval_"): value for name, value in trainer.evaluate().items() if name != "epoch"}
     if not trainer.is_world_process_zero():
         return {"metrics": losses}
+    if config.embedding_dim is not None:
+        whiten(average.average.model, mixtures)
     seconds = None if checkpoint else round(trained.metrics["train_runtime"])
     run = {"command": command, "metrics": losses, "seconds": seconds, "log": trainer.state.log_history}
     return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor)
@@ -189,14 +192,15 @@ def prepare_banks(args: DistillationArguments) -> tuple[list[Path], list[Path]]:
     return train, validation
 
 
-def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tensor], float, float]:
-    """Return what teachers say of some mixtures, by target, and mean and deviation of the features."""
+def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tensor], Tensor, float, float]:
+    """Return what teachers say of some mixtures, by target, their normalised features, and mean and deviation."""
     indices = np.random.default_rng(0).permutation(len(bank))[:STATISTICS_MIXTURES].tolist()
     rows = [bank[index] for index in indices]
     names = [target.name for teacher in teachers for target in teacher.targets]
     examples = add_means({name: torch.stack([row[name] for row in rows]) for name in names})
     features = torch.stack([row[FEATURES] for row in rows]).float()
-    return examples, round(features.mean().item(), 4), round(features.std().item(), 4)
+    mean, std = round(features.mean().item(), 4), round(features.std().item(), 4)
+    return examples, ((features - mean) / (2 * std)).half(), mean, std
 
 
 def check_kinds(args: DistillationArguments, pool: AudioPool):
