@@ -39,9 +39,9 @@ LAYERS = [
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
     "training.distillation.pool training.distillation.mixtures training.distillation.bank "
-    "training.distillation.batches training.distillation.student training.distillation.whitening training.distillation.muon "
+    "training.distillation.batches training.distillation.student training.distillation.muon "
     "training.distillation.trainer training.distillation.probe training.distillation.arguments "
-    "training.distillation.encoder training.distillation.lesson "
+    "training.distillation.encoder training.distillation.whitening training.distillation.lesson "
     "training.distillation.run training.distillation",
     "training.run training.experiments prediction",
     "commands.console commands.classify commands.convert commands.distil commands.embed commands.explain "
