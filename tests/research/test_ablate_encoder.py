@@ -4,17 +4,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
 from transformers import AutoModelForPreTraining
 
-from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.distillation.pool import AudioPool, PoolWriter
-
-
-MODEL = {"hidden_size": 16, "num_hidden_layers": 2, "channels_mlp_dim": 32, "patch_size": [8, 4], "pooling": "mean_std",
-         "frequency_stride": 8, "time_stride": 4, "max_length": 48, "num_mel_bins": 24,
-         "token_mixing": "conv"}  # fmt: skip
 
 
 @pytest.fixture
@@ -33,14 +26,10 @@ def pool_folder(tmp_path):
 
 
 @pytest.fixture
-def recipe(tmp_path):
+def recipe(student, teacher_folder, tmp_path):
     """A tiny student of a tiny classifier that was never trained."""
-    torch.manual_seed(0)
-    config = ASMConfig(**MODEL, id2label={0: "a dog", 1: "a cat"}, problem_type="multi_label_classification")
-    ASMForAudioClassification(config).save_pretrained(tmp_path / "teacher")
-    ASMFeatureExtractor(num_mel_bins=24, max_length=48).save_pretrained(tmp_path / "teacher")
-    teachers = {"tiny": {"type": "classifier", "checkpoint": str(tmp_path / "teacher")}}
-    settings = {"teachers": teachers, "mixtures": {"general": {"number": 9999}}, "model": MODEL}
+    teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
+    settings = {"teachers": teachers, "mixtures": {"general": {"number": 9999}}, "model": student}
     settings |= {"learning_rate": 1e-3, "warmup_steps": 10, "per_device_train_batch_size": 32}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path / "tiny.yaml"

@@ -5,17 +5,10 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
 from deb_files import write_deb
 
-from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
 from modeling_asm.training.distillation.pool import PoolWriter
-
-
-MODEL = {"hidden_size": 16, "num_hidden_layers": 2, "channels_mlp_dim": 32, "patch_size": [8, 4], "pooling": "mean_std",
-         "frequency_stride": 8, "time_stride": 4, "max_length": 48, "num_mel_bins": 24,
-         "token_mixing": "conv"}  # fmt: skip
 
 
 def wav(samples: np.ndarray) -> bytes:
@@ -38,14 +31,10 @@ def package_list(tmp_path):
 
 
 @pytest.fixture
-def recipe(tmp_path):
+def recipe(student, teacher_folder, tmp_path):
     """A tiny student of a tiny classifier that was never trained, and a pool of 30 sources."""
-    torch.manual_seed(0)
-    config = ASMConfig(**MODEL, id2label={0: "a dog", 1: "a cat"}, problem_type="multi_label_classification")
-    ASMForAudioClassification(config).save_pretrained(tmp_path / "teacher")
-    ASMFeatureExtractor(num_mel_bins=24, max_length=48).save_pretrained(tmp_path / "teacher")
     teachers = {"tiny": {"type": "classifier", "checkpoint": "elsewhere"}}
-    settings = {"teachers": teachers, "mixtures": {"general": {"number": 99999}}, "model": MODEL}
+    settings = {"teachers": teachers, "mixtures": {"general": {"number": 99999}}, "model": student}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     writer, rng = PoolWriter(tmp_path / "pool"), np.random.default_rng(0)
     for name in map(str, range(30)):

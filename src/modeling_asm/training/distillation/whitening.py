@@ -29,7 +29,7 @@ def principal_components(values: Tensor, number: int) -> tuple[Tensor, Tensor, T
 
 @torch.no_grad()
 def embed(model: ASMForAudioClassification, mixtures: Tensor) -> Tensor:
-    """Return the pooled output of a model for spectrograms, `(num_mixtures, max_length, num_mel_bins)`."""
+    """Return the embeddings of spectrograms, `(num_mixtures, max_length, num_mel_bins)`: `(num_mixtures, size)`."""
     batches = mixtures.split(BATCH_SIZE)
     return torch.cat([model.base_model(batch.to(model.device).float()).pooler_output.cpu() for batch in batches])
 
