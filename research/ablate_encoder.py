@@ -1,19 +1,19 @@
-"""Measure what teachers, augmentations, mixtures, hours, kinds of audio and steps contribute to a general encoder.
+"""Measure what teachers, augmentations, mixtures, hours, kinds of audio and time contribute to a general encoder.
 
     python research/ablate_encoder.py recipes/encoders/general_mini.yaml --pool corpus --bank bank --work_dir ablation \
         --data_dir recordings --output research/results/ablation.json
 
 Each arm is the recipe on a small scale with one thing changed, trained with three seeds and probed frozen. Mixtures are
-those of the first part of the recipe's bank; arms of other audio fill banks of their own in `--work_dir`. Masked
-prediction takes steps of its own on the same mixtures. The same command continues where it was interrupted.
+those of the first part of the recipe's bank; arms of other mixtures fill banks of their own in `--work_dir`. Masked
+prediction on the same mixtures takes as long as the arm "all". The same command continues where it was interrupted.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,9 @@ from modeling_asm.training.distillation.run import digest_pool
 from modeling_asm.training.report.tables import write_json
 
 
+TIMED_STEPS = 30  # of masked prediction, to see how many fit
 FEW = 5  # clips of a class, where the number is not all
+KINDS = ("effects", "instruments", "music", "speech", "textures", "words")
 PROBES = ("environmental_sounds", "casia", "spoken_digits", "drum_sounds")
 
 
@@ -45,21 +47,28 @@ class Arm:
         model: Fields of ASMConfig.
         weights: Weights of targets in the loss, by teacher.
         augmentation: Fields of StudentAugmentation.
+        mixing: Fields of MixtureSettings.
         mixtures: Share of the mixtures.
         steps: Share of the steps.
         hours: Share of the recordings.
         without: Kind of audio that is left out.
-        masked: Share of the steps that predict masked patches instead, before the teachers are heard.
+        masked: Share of the time in which masked patches are predicted instead, before the teachers are heard.
     """
 
     model: dict = field(default_factory=dict)
     weights: dict[str, dict] = field(default_factory=dict)
     augmentation: dict = field(default_factory=dict)
+    mixing: dict = field(default_factory=dict)
     mixtures: float = 1.0
     steps: float = 1.0
     hours: float = 1.0
     without: str | None = None
     masked: float = 0.0
+
+    @property
+    def has_own_bank(self) -> bool:
+        """Whether its mixtures are others than those of the recipe."""
+        return bool(self.mixing or self.without or self.hours < 1 or "max_length" in self.model)
 
 
 LABELS_ALONE = {"logits": 0, "embeddings": 0, "embeddings_mean": 0, "labels": 0.01}  # the classifier must learn some
@@ -76,8 +85,15 @@ ARMS = {
     "without masks": Arm(augmentation={"frequency_mask": 0, "time_mask": 0}),
     "token MLP": Arm({"token_mixing": "mlp"}),
     "mean alone": Arm({"pooling": "mean"}),
-    "windows of 2 s": Arm({"max_length": 200}),
-    "windows of 8 s": Arm({"max_length": 800}),
+    "windows of 2 s": Arm({"max_length": 208}),
+    "windows of 10 s": Arm({"max_length": 1008}),
+    "without second sources": Arm(mixing={"second_source": 0}),
+    "at one speed": Arm(mixing={"speed_probability": 0}),
+    "without rooms": Arm(mixing={"reverberation_probability": 0}),
+    "without noise": Arm(mixing={"noise_probability": 0}),
+    "without equalizers in mixtures": Arm(mixing={"equalizer_probability": 0}),
+    "without silence around": Arm(mixing={"alone": 0}),
+    "short recordings repeated": Arm(mixing={"alone": 0, "repeated": 0.5}),
     "1/4 of the mixtures": Arm(mixtures=1 / 4),
     "1/16 of the mixtures": Arm(mixtures=1 / 16),
     "1/4 of the hours": Arm(hours=1 / 4),
@@ -86,8 +102,8 @@ ARMS = {
     "1/4 of the steps": Arm(steps=1 / 4),
     "masked prediction alone": Arm(masked=1.0),
     "masked prediction alone, of plain features": Arm({"norm_patch_loss": False}, masked=1.0),
-    "masked prediction for 1/2 of the steps, then all": Arm(masked=1 / 2),
-    **{f"without {kind}": Arm(without=kind) for kind in ("effects", "instruments", "music", "speech", "words")},
+    "masked prediction for 1/2 of the time, then all": Arm(masked=1 / 2),
+    **{f"without {kind}": Arm(without=kind) for kind in KINDS},
 }
 
 
@@ -127,7 +143,10 @@ def main():
         for name in args.arms:
             cells = results["arms"].setdefault(name, {})
             if str(seed) not in cells:
-                cells[str(seed)] = run(ARMS[name], recipe, args, seed, clips)
+                whole = results["arms"].get("all", {}).get(str(seed), {}).get("seconds")
+                if ARMS[name].masked and whole is None:
+                    raise SystemExit(f"{name!r} takes as long as 'all' with the same seed: measure that first.")
+                cells[str(seed)] = run(name, recipe, args, seed, clips, whole)
                 write_json(results, args.output)
                 print(name, seed, cells[str(seed)], flush=True)
     print(format_results(results))
@@ -143,32 +162,42 @@ def digest(recipe: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips]) -> dict[str, float]:
-    """Teach an encoder as an arm says; return its accuracy on each data set, and the seconds of its training."""
+def run(
+    name: str, recipe: dict, args: argparse.Namespace, seed: int, clips: dict[str, Clips], whole: float | None
+) -> dict[str, float]:
+    """Teach an encoder as an arm says; return its accuracy on each data set, and the seconds of its training.
+
+    Args:
+        name: Name of the arm.
+        recipe: The recipe that it changes.
+        args: Arguments of the command.
+        seed: Seed of the training.
+        clips: What is probed.
+        whole: Seconds that the arm "all" took, for masked prediction.
+    """
+    arm, own = ARMS[name], re.sub(r"\W+", "_", name)
     model, (part, mixtures) = recipe["model"] | arm.model, next(iter(recipe["mixtures"].items()))
-    mixtures = mixtures | {"number": round(args.mixtures * arm.mixtures)}
+    mixtures = mixtures | arm.mixing | {"number": round(args.mixtures * arm.mixtures)}
     pool, bank, folder = args.pool, args.bank, args.work_dir / "run"
     if arm.without:
         mixtures["kind_weights"] = mixtures.get("kind_weights", {}) | {arm.without: 0}
-        bank = args.work_dir / f"bank_without_{arm.without}"
-    if "max_length" in arm.model:
-        bank = args.work_dir / f"bank_of_{arm.model['max_length']}_frames"
     if arm.hours < 1:
-        pool, bank = (args.work_dir / f"{name}_{round(1 / arm.hours)}" for name in ("pool", "bank"))
+        pool = args.work_dir / f"pool_{own}"
         thin(args.pool, pool, arm.hours)
+    if arm.has_own_bank:
+        bank = args.work_dir / f"bank_{own}"
     teachers = {
         name: row | {"loss_weights": row.get("loss_weights", {}) | arm.weights.get(name, {})}
         for name, row in recipe["teachers"].items()
     }
-    masked_steps = round(args.max_steps * arm.steps * arm.masked)
-    steps, seconds = round(args.max_steps * arm.steps) - masked_steps, 0.0
+    steps, seconds = round(args.max_steps * arm.steps * (1 - arm.masked)), 0.0
     for path in (folder, masked := args.work_dir / "masked"):
         shutil.rmtree(path, ignore_errors=True)
-    if masked_steps:
+    if arm.masked:
         shards = [shard_path(bank / part / "train", number) for number in range(count_shards(mixtures["number"]))]
-        seconds = time_pretraining(ASMConfig(**model), shards, masked, masked_steps, seed)
+        seconds = pretrain_for(arm.masked * whole, ASMConfig(**model), shards, masked, seed)
     if not steps:
-        untrained = {"pooling": "mean_std", "pooling_dim": None}  # masked prediction trains the tokens alone
+        untrained = {"pooling": "mean_std", "pooling_dim": None, "embedding_dim": None}  # the tokens alone are trained
         return measure(masked, clips, **untrained) | {"seconds": round(seconds, 1)}
     options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
@@ -177,17 +206,16 @@ def run(arm: Arm, recipe: dict, args: argparse.Namespace, seed: int, clips: dict
         "warmup_steps": min(recipe["warmup_steps"], steps // 5), "average_decay": 0.998,
         "num_validation": 512, "eval_strategy": "no", "save_steps": steps, "disable_tqdm": "true", "seed": seed,
     }  # fmt: skip
-    options |= {"start": masked} if masked_steps else {}
+    options |= {"start": masked} if arm.masked else {}
     distil([word for name, value in options.items() for word in (f"--{name}", str(value))])
     seconds += json.loads((folder / "results.json").read_text(encoding="utf-8"))["training"]["seconds"]
     return measure(folder, clips) | {"seconds": round(seconds, 1)}
 
 
-def time_pretraining(config: ASMConfig, shards: list[Path], folder: Path, steps: int, seed: int) -> float:
-    """Pretrain an encoder by masked prediction; return the seconds that it took."""
-    start = time.perf_counter()
-    pretrain(config, shards, folder, steps, seed=seed)
-    return time.perf_counter() - start
+def pretrain_for(seconds: float, config: ASMConfig, shards: list[Path], folder: Path, seed: int) -> float:
+    """Pretrain an encoder by masked prediction for about so long; return the seconds that it took."""
+    each = pretrain(config, shards, folder, TIMED_STEPS, seed=seed) / TIMED_STEPS
+    return pretrain(config, shards, folder, max(round(seconds / each), 1), seed=seed)
 
 
 def measure(folder: Path, clips: dict[str, Clips], **config) -> dict[str, float]:

@@ -1,10 +1,12 @@
-"""Draw learning curves of each way to start: random weights, and the general encoder with more or less of it trained.
+"""Draw learning curves of each way to start: random weights, and a general encoder with more or less of it trained.
 
-    python research/compare_starts.py --data_dir recordings --output research/results/starts.json
+    python research/compare_starts.py --data_dir recordings --output research/results/starts_small.json
+    python research/compare_starts.py --data_dir recordings --model asm-mini-general --shots all \
+        --output research/results/starts_mini.json
 
-Each cell is one `asm-train` on a few clips of each class, drawn with the number of the draw as the seed, and tested on
-all clips of other speakers, folds or authors. The same command continues where it was interrupted. `--starts`, `--sets`
-and `--shots` measure a part.
+Each cell is one `asm-train`: on a few clips of each class, drawn with the number of the draw as the seed, or on all. It
+is tested on all clips of other folds, speakers or authors, which change from draw to draw. The same command continues
+where it was interrupted. `--starts`, `--sets` and `--shots` measure a part.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from modeling_asm.commands.train import GROUPS
-from modeling_asm.general import find_encoder
+from modeling_asm.general import DEFAULT_ENCODER, find_encoder
 from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.arguments import parse_arguments
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
@@ -33,7 +35,8 @@ from modeling_asm.training.teachers.downloads import digest_file
 # "scratch" has the shape of the encoder, random weights, and the defaults for a new model: twice the epochs.
 STARTS = {"frozen": ("--tune", "head"), "last layers": ("--tune", "last"), "whole": ("--tune", "all"), "scratch": ()}
 SHAPE = ("hidden_size", "num_hidden_layers", "channels_mlp_dim", "token_mixing", "patch_size", "frequency_stride")
-SHAPE += ("time_stride", "num_mel_bins", "stem_channels", "stem_time_strides", "pooling", "pooling_dim")
+SHAPE += ("time_stride", "num_mel_bins", "stem_channels", "stem_time_strides")
+SHAPE += ("pooling", "pooling_dim", "embedding_dim")
 SHOTS = ("1", "5", "20", "100", "all")
 
 
@@ -42,109 +45,134 @@ class Set:
     """A data set, and which of its clips are tested.
 
     Args:
-        folder: Its folder.
-        column: Column whose values decide, or `None` for splits.
-        tested: The values, or the split, that are tested; the others are drawn from.
+        tested: Groups of values that are tested together, one group after the other; all other clips are drawn from.
+        column: Column of the values; `None` for the names of the splits.
     """
 
-    folder: str
-    column: str | None
-    tested: tuple[str, ...]
+    tested: tuple[tuple[str, ...], ...]
+    column: str | None = None
 
 
 SETS = {
-    "environmental_sounds": Set("environmental_sounds", "fold", ("5",)),
-    "casia": Set("casia", "speaker", ("zhaoquanyin",)),
-    "spoken_digits": Set("spoken_digits", "speaker", ("theo", "lucas")),
-    "speech_commands": Set("speech_commands", None, ("validation",)),
-    "drum_sounds": Set("drum_sounds", None, ("validation",)),
+    "environmental_sounds": Set((("1",), ("2",), ("3",), ("4",), ("5",)), "fold"),
+    "urban_sound": Set((("1",), ("2",), ("10",)), "fold"),
+    "casia": Set((("liuchanhg",), ("wangzhe",), ("zhaoquanyin",), ("zhaozuoxiang",)), "speaker"),
+    "spoken_digits": Set((("theo", "lucas"),), "speaker"),
+    "speech_commands": Set((("validation",),)),
+    "drum_sounds": Set((("validation",),)),
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, required=True, help="Folder of the data sets.")
+    parser.add_argument("--model", default=DEFAULT_ENCODER, help="The general encoder (default: %(default)s).")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=list(STARTS))
     parser.add_argument("--shots", nargs="+", default=list(SHOTS), choices=list(SHOTS))
-    parser.add_argument("--draws", type=int, default=10, help="Draws of each cell (default: %(default)s).")
+    parser.add_argument("--draws", type=int, default=10, help="Draws of a few clips (default: %(default)s).")
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the results; it is continued.")
     args = parser.parse_args()
 
-    encoder = Path(find_encoder())
+    encoder = Path(find_encoder(args.model))
     about = {"encoder": encoder.name, "sha256": digest_file(encoder / "model.safetensors")}
     results = json.loads(args.output.read_text()) if args.output.is_file() else {**about, "accuracy": {}}
     if {name: results[name] for name in about} != about:
         raise SystemExit(f"{str(args.output)!r} has results of other weights. Write to another file.")
     config = json.loads((encoder / "config.json").read_text())
-    options = STARTS | {
-        "scratch": ("--config_overrides", json.dumps({name: config[name] for name in SHAPE if name in config}))
-    }
+    shape = json.dumps({name: config[name] for name in SHAPE if name in config})
+    options = {start: ("--from", args.model, *more) for start, more in STARTS.items()}
+    options["scratch"] = ("--config_overrides", shape)
     results |= {"command": "python research/compare_starts.py", "environment": describe_environment()}
     for name in args.sets:
-        clips = read(args.data_dir, SETS[name])
-        fewest = min(Counter(clip["label"] for clip in clips if clip["split"] == "train").values())
+        clips, groups = read(args.data_dir / name, SETS[name].column), SETS[name].tested
+        fewest = min(fewest_clips(clips, tested) for tested in groups)
         for shots in args.shots:
             if shots != "all" and int(shots) >= fewest:
                 print(f"{name}: a class has only {fewest} clips, so {shots} are not drawn.")
                 continue
             for start in args.starts:
                 cells = results["accuracy"].setdefault(name, {}).setdefault(shots, {}).setdefault(start, {})
-                for draw in range(1 if shots == "all" else args.draws):
+                for draw in range(len(groups) if shots == "all" else args.draws):
                     if str(draw) not in cells:
-                        cells[str(draw)] = measure(clips, shots, draw, options[start])
+                        drawn = draw_clips(clips, groups[draw % len(groups)], shots, draw)
+                        cells[str(draw)] = measure(drawn, draw, options[start])
                         write_json(results, args.output)
                         print(name, shots, start, draw, cells[str(draw)], flush=True)
     print(format_results(results))
 
 
-def read(data_dir: Path, chosen: Set) -> list[dict]:
-    """Return the file, the label and the split, `train` or `test`, of each clip."""
+def read(folder: Path, column: str | None) -> list[dict]:
+    """Return the file, the label and the value of a column, or the split, of each clip."""
     rows = []
-    for name, split in load_audio_dataset(DataArguments(str(data_dir / chosen.folder))).items():
+    for name, split in load_audio_dataset(DataArguments(str(folder))).items():
         labels = [split.features["label"].int2str(label) for label in split["label"][:]]
-        values = [str(value) for value in split[chosen.column]] if chosen.column else [name] * len(split)
+        values = [str(value) for value in split[column]] if column else [name] * len(split)
         rows += [
-            {"file_name": audio["path"], "label": label, "split": "test" if value in chosen.tested else "train"}
+            {"file_name": audio["path"], "label": label, "value": value}
             for audio, label, value in zip(split["audio"], labels, values)
         ]
     return rows
 
 
-def draw_clips(clips: list[dict], shots: str, draw: int) -> list[dict]:
-    """Return the tested clips and, of the others, some of each class; the same ones for the same draw."""
+def fewest_clips(clips: list[dict], tested: tuple[str, ...]) -> int:
+    """Return the number of clips of the smallest class, among those to draw from."""
+    return min(Counter(clip["label"] for clip in clips if clip["value"] not in tested).values())
+
+
+def draw_clips(clips: list[dict], tested: tuple[str, ...], shots: str, draw: int) -> list[dict]:
+    """Return clips with their split: the tested ones, and of the others some of each class, the same for a draw."""
     rng, by_label = np.random.default_rng(draw), defaultdict(list)
     for clip in clips:
-        if clip["split"] == "train":
-            by_label[clip["label"]].append(clip)
+        if clip["value"] not in tested:
+            by_label[clip["label"]].append({**clip, "split": "train"})
     count = len(clips) if shots == "all" else int(shots)
     drawn = [rows[place] for _, rows in sorted(by_label.items()) for place in rng.permutation(len(rows))[:count]]
-    return drawn + [clip for clip in clips if clip["split"] == "test"]
+    return drawn + [{**clip, "split": "test"} for clip in clips if clip["value"] in tested]
 
 
-def measure(clips: list[dict], shots: str, draw: int, options: tuple[str, ...]) -> dict:
-    """Train on some clips; return the accuracy on the tested ones, and the seconds of the whole run."""
+def measure(clips: list[dict], seed: int, options: tuple[str, ...]) -> dict:
+    """Train on clips; return accuracy and number of the tested ones, and the seconds of the whole run."""
     start = time.time()
     with tempfile.TemporaryDirectory() as name:
         with open(f"{name}/clips.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ("file_name", "label", "split"))
+            writer = csv.DictWriter(file, ("file_name", "label", "split"), extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(draw_clips(clips, shots, draw))
+            writer.writerows(clips)
         arguments = ["--manifest", f"{name}/clips.csv", "--data_dir", "/", "--split_column", "split", *options]
-        arguments += ["--output_dir", f"{name}/model", "--dev_fraction", "0", "--seed", str(draw), "--resamples", "0"]
+        arguments += ["--output_dir", f"{name}/model", "--dev_fraction", "0", "--seed", str(seed), "--resamples", "0"]
         arguments += ["--measure_cost", "false", "--bf16", "true", "--use_cpu", "true", "--disable_tqdm", "true"]
         results = run_experiment(Arguments(*parse_arguments(GROUPS, arguments, "asm-train")), "asm-train")
-    return {"accuracy": round(results["metrics"]["accuracy"], 4), "seconds": round(time.time() - start, 1)}
+    return {
+        "accuracy": round(results["metrics"]["accuracy"], 4),
+        "tested": results["data"]["clips"]["test"],
+        "seconds": round(time.time() - start, 1),
+    }
 
 
 def format_results(results: dict) -> str:
-    """Return a Markdown table: mean accuracy over the draws, and half of its 95 % interval."""
+    """Return a Markdown table of accuracies with their 95 % intervals."""
     lines = ["| data | clips of a class | " + " | ".join(STARTS) + " |", "| --- " * (len(STARTS) + 2) + "|"]
     for name, table in results["accuracy"].items():
         for shots, cells in table.items():
-            shown = [summarise([cell["accuracy"] for cell in cells.get(start, {}).values()]) for start in STARTS]
+            shown = [(over_clips if shots == "all" else over_draws)(cells.get(start, {})) for start in STARTS]
             lines.append(f"| {name} | {shots} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def over_draws(cells: dict[str, dict]) -> str:
+    """Return the mean accuracy of draws, with half of its 95 % interval by Student's t."""
+    return summarise([cell["accuracy"] for cell in cells.values()])
+
+
+def over_clips(cells: dict[str, dict]) -> str:
+    """Return the accuracy of cells that test different clips, with its 95 % interval by Wilson."""
+    if not cells:
+        return "-"
+    tested = sum(cell["tested"] for cell in cells.values())
+    right = round(sum(cell["tested"] * cell["accuracy"] for cell in cells.values()))
+    low, high = stats.binomtest(right, tested).proportion_ci(method="wilson")
+    return f"{right / tested:.3f} ({low:.3f} to {high:.3f})"
 
 
 def summarise(scores: list[float]) -> str:

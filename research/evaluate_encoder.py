@@ -1,10 +1,13 @@
-"""Measure what a frozen general encoder tells of labelled sounds: linear probes, few clips, and AudioSet's names.
+"""Measure what frozen networks tell of labelled sounds: linear probes on all clips, and on a few.
 
     python research/evaluate_encoder.py --data_dir recordings --model checkpoints/asm-small-general \
         --output research/results/general_small.json
+    python research/evaluate_encoder.py --data_dir recordings --log_mel --mn04 mn04_as.safetensors \
+        --speech melspectrogram.onnx embedding_model.onnx --yamnet yamnet_base \
+        --output research/results/general_others.json
 
-A logistic regression is fitted to the embeddings; its strength of regularisation is chosen inside the training clips.
-Beside it are the same on the mean and deviation of log-mel features and, with `--teacher`, on mn04's embeddings.
+A logistic regression is fitted to the mean embedding of a clip; its strength of regularisation is chosen inside the
+training clips. YAMNet's weights are read by TensorFlow (`pip install tensorflow-cpu`).
 """
 
 import argparse
@@ -23,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from yamnet import load_yamnet
 
 import modeling_asm  # noqa: F401, registers ASM
 from modeling_asm.audio import load_audio
@@ -31,7 +35,9 @@ from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.distillation.probe import embed
 from modeling_asm.training.report.tables import write_json
-from modeling_asm.training.teachers.efficientat import SAMPLING_RATE, EfficientAT
+from modeling_asm.training.teachers import efficientat
+from modeling_asm.training.teachers.efficientat import EfficientAT
+from modeling_asm.training.teachers.speech_embedding import SpeechEmbedding
 
 
 RATE = 16000
@@ -90,17 +96,20 @@ def main():
     parser.add_argument(
         "--data_dir", type=Path, required=True, help="Folder of the data sets; those missing are skipped."
     )
-    parser.add_argument("--model", required=True, help="Checkpoint of a general encoder.")
-    parser.add_argument("--teacher", help="Weights of mn04 (safetensors), to measure it, too.")
+    parser.add_argument("--model", help="Checkpoint of a general encoder.")
+    parser.add_argument("--log_mel", action="store_true", help="Mean and deviation of log-mel features.")
+    parser.add_argument("--mn04", help="Weights of EfficientAT's mn04 (safetensors).")
+    parser.add_argument("--speech", nargs=2, help="The two ONNX files of Google's speech embedding.")
+    parser.add_argument("--yamnet", help="SavedModel of YAMNet.")
     parser.add_argument("--tasks", nargs="+", default=[task.folder for task in TASKS], help="Data sets to measure on.")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the results.")
     args = parser.parse_args()
 
-    embedders = {Path(args.model).name: encoder_of(args.model), "log-mel": log_mel_statistics}
-    if args.teacher:
-        embedders["mn04"] = teacher_of(args.teacher)
+    embedders = make_embedders(args)
+    if not embedders:
+        parser.error("nothing to measure: name --model, --log_mel, --mn04, --speech or --yamnet.")
     results = {
-        "command": f"python research/evaluate_encoder.py --model {Path(args.model).name}",
+        "command": f"python research/evaluate_encoder.py ({', '.join(embedders)})",
         "draws": DRAWS,
         "environment": describe_environment(),
         "accuracy": {},
@@ -121,6 +130,25 @@ def main():
             print(task.folder, name, table[name], flush=True)
     write_json(results, args.output)
     print(format_results(results))
+
+
+def make_embedders(args: argparse.Namespace) -> dict[str, Callable[[list[np.ndarray]], np.ndarray]]:
+    """Return what embeds waveforms, by its name, of all that the arguments name."""
+    embedders = {}
+    if args.model:
+        embedders[Path(args.model).name] = encoder_of(args.model)
+    if args.mn04:
+        network = EfficientAT().eval()
+        network.load_state_dict(load_file(args.mn04))
+        embedders["mn04"] = network_of(lambda waves: network(torch.from_numpy(waves))[1], efficientat.SAMPLING_RATE)
+    if args.yamnet:
+        yamnet = load_yamnet(args.yamnet)
+        embedders["YAMNet"] = network_of(lambda waves: yamnet(torch.from_numpy(waves))[1], RATE)
+    if args.speech:
+        embedders["speech embedding"] = network_of(SpeechEmbedding(*args.speech), RATE)
+    if args.log_mel:
+        embedders["log-mel"] = log_mel_statistics
+    return embedders
 
 
 def read(data_dir: Path, task: Task) -> Clips:
@@ -158,19 +186,19 @@ def log_mel_statistics(waveforms: list[np.ndarray]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def teacher_of(weights: str) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Return what embeds whole waveforms with mn04."""
-    network = EfficientAT().eval()
-    network.load_state_dict(load_file(weights))
+def network_of(network: Callable, sampling_rate: int) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return what embeds whole waveforms with a network: the mean of what it gives along time.
+
+    Args:
+        network: Maps float32 `(1, num_samples)` to `(1, steps, size)`.
+        sampling_rate: Samples per second of what it hears. Clips of less than a second are followed by silence.
+    """
 
     @torch.inference_mode()
     def call(waveforms: list[np.ndarray]) -> np.ndarray:
-        rows = []
-        for wave in waveforms:
-            wave = np.pad(wave, (0, max(RATE // 5 - len(wave), 0)))
-            _, embeddings = network(torch.from_numpy(soxr.resample(wave, RATE, SAMPLING_RATE))[None])
-            rows.append(embeddings.mean(1)[0])
-        return torch.stack(rows).numpy()
+        padded = (np.pad(wave, (0, max(RATE - len(wave), 0))) for wave in waveforms)
+        rows = (network(soxr.resample(wave, RATE, sampling_rate)[None]) for wave in padded)
+        return np.stack([np.asarray(row[0]).mean(0) for row in rows])
 
     return call
 
@@ -213,14 +241,18 @@ def format_results(*results: dict) -> str:
     for run in results:
         for folder, table in merged.items():
             table |= {name: cell for name, cell in run["accuracy"][folder].items() if isinstance(cell, dict)}
-    names = sorted(next(iter(merged.values())), key=lambda name: name == "log-mel")
+    names = list(next(iter(merged.values())))
     lines = ["| data | training clips of a class | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
     for folder, table in merged.items():
         for shots in sorted(table[names[0]], key=lambda shots: (shots == "all", shots.zfill(5))):
-            scores = [table[name][shots] for name in names]
-            cells = [f"{score['accuracy']:.3f} ({score['low']:.3f} to {score['high']:.3f})" for score in scores]
+            cells = [format_accuracy(table[name][shots]) for name in names]
             lines.append(f"| {folder} | {shots} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def format_accuracy(score: dict) -> str:
+    """Return an accuracy and its interval."""
+    return f"{score['accuracy']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
 
 
 def classifier(strength: float = 1.0):

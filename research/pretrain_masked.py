@@ -82,8 +82,12 @@ def pretrain(
     batch_size: int = 96,
     learning_rate: float = 2e-3,
     seed: int = 0,
-):
-    """Pretrain a new model on the mixtures of a bank's shards, and save it with its feature extractor."""
+) -> float:
+    """Pretrain a new model on the mixtures of a bank's shards, and save it with its feature extractor.
+
+    Returns:
+        The seconds that the training took.
+    """
     set_seed(seed)
     bank = BankDataset(shards)
     features = torch.stack([bank[index][FEATURES] for index in range(0, len(bank), max(len(bank) // 4096, 1))]).float()
@@ -111,10 +115,11 @@ def pretrain(
         MaskingCollator(config, mean=mean, std=std, augmentation=StudentAugmentation()),
         bank,
     )
-    trainer.train()
+    seconds = trainer.train().metrics["train_runtime"]
     model.save_pretrained(output_dir)
     extractor = ASMFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length, mean=mean, std=std)
     extractor.save_pretrained(output_dir)
+    return seconds
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ thread.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import soxr
 import torch
@@ -60,7 +62,10 @@ def main():
                 ways[name], about[name] = pipeline(checkpoint, wave, Path(folder))
             ways["mn04"], about["mn04"] = efficientat(args.mn04, wave, Path(folder))
             speech = SpeechEmbedding(*args.speech)
-            ways["speech_embedding"], about["speech_embedding"] = partial(speech, wave[None]), {}
+            ways["speech_embedding"], about["speech_embedding"] = (
+                partial(speech, wave[None]),
+                count_weights(args.speech[1]),
+            )
             times = time_in_turns(ways, args.rounds)
         for name, values in times.items():
             ratios = [own / other for own, other in zip(values, times["mn04"])]
@@ -127,6 +132,12 @@ def efficientat(weights: str, wave: np.ndarray, folder: Path) -> tuple[Callable,
         session.run(None, {name: log_mel(resampled)[:, None].numpy()})
 
     return run, describe(network, lambda: network(resampled))
+
+
+def count_weights(path: str) -> dict:
+    """Return the number of floats that an ONNX file has."""
+    tensors = onnx.load(path).graph.initializer
+    return {"parameters": sum(math.prod(row.dims) for row in tensors if row.data_type == onnx.TensorProto.FLOAT)}
 
 
 def one_thread() -> onnxruntime.SessionOptions:

@@ -1,6 +1,6 @@
 """A general encoder in small: from generated audio to a corpus, a bank, an encoder, and a classifier of its embeddings.
 
-The commands of the guide, with the real recipe, fewer mixtures and steps, and a teacher that knows nothing.
+The commands of the guide, with the real recipe, fewer mixtures and steps, and teachers that know nothing.
 """
 
 import json
@@ -14,6 +14,7 @@ import soundfile
 import torch
 import yaml
 from safetensors.torch import save_file
+from speech_files import write_speech_files
 
 from modeling_asm import ASMConfig, ASMForAudioClassification
 from modeling_asm.general import find_encoder
@@ -61,16 +62,33 @@ def test_from_generated_audio_to_a_classifier(run, repository, tones, tmp_path):
     labels = ASMConfig.from_pretrained(find_encoder()).id2label
     lines = [f'{index},/m/{index},"{label}"' for index, label in labels.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["index,mid,display_name", *lines]))
-    files = {"weights": str(tmp_path / "mn04.safetensors"), "labels": str(tmp_path / "labels.csv")}
+    mn04 = {
+        "type": "efficientat",
+        "weights": str(tmp_path / "mn04.safetensors"),
+        "labels": str(tmp_path / "labels.csv"),
+    }
+    speech = dict(zip(("melspectrogram", "embedding"), write_speech_files(tmp_path)))
+    teachers = {"mn04": mn04, "speech": {"type": "speech_embedding", "stride": 2, **speech}}
+    mixtures = {"general": {"number": 512}, "short": {"number": 512, "repeated": 0.7}}
     arguments = ("--pool", corpus, "--bank", bank, "--output_dir", encoder, "--max_steps", 8, "--use_cpu")
-    arguments += ("--teachers", json.dumps({"mn04": {"type": "efficientat", **files}}))
-    arguments += ("--mixtures", "{all: {number: 512}}", "--num_validation", 512, "--per_device_train_batch_size", 16)
+    arguments += (
+        "--teachers",
+        json.dumps(teachers),
+        "--mixtures",
+        json.dumps(mixtures),
+        "--num_validation",
+        512,
+        "--per_device_train_batch_size",
+        16,
+    )
     distilled = run("distil", repository / "recipes" / "encoders" / "general_mini.yaml", *arguments)
     assert distilled.error is None
     assert "Validation losses: " in distilled.stdout
     results = json.loads((encoder / "results.json").read_text())
     assert results["data"]["hours"]["effects"]["recordings"] == 20
     assert results["model"]["parameters"] <= 500_000
+    assert [teacher["name"] for teacher in results["teachers"]] == ["mn04", "speech"]
+    assert {"mn04.labels", "speech.embeddings", "speech.embeddings_mean"} <= set(results["metrics"])
     assert "theirs" in (encoder / "corpus.csv").read_text()
     model = ASMForAudioClassification.from_pretrained(encoder)
     assert model.config.id2label == labels

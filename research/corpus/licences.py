@@ -13,7 +13,7 @@ ALLOWED = re.compile(
     r"SIL|Free.?Art|LAL|MPL|Beerware|permissive|Unlicense|X11|EPL|CeCILL|Sampling-?Plus|Creative.?Commons.?(Zero|BY))",
     re.IGNORECASE,
 )
-FORBIDDEN = re.compile(r"(^|[-_ ])(NC|ND|non-?commercial|no-?deriv\w*)([-_ \d.]|$)", re.IGNORECASE)
+FORBIDDEN = re.compile(r"(^|[-_ ]|BY)(NC|ND|NCSA|non-?commercial|no-?deriv\w*)([-_ \d.]|$)", re.IGNORECASE)
 
 
 def is_allowed(licence: str) -> bool:

@@ -37,11 +37,19 @@ def read_folder(folder: str, kind: str, licence: str) -> Iterator[Item]:
 
 
 def read_hub(name: str, kind: str, licence: str, limit: int) -> Iterator[Item]:
-    """Yield the first clips of a data set on the Hub, `owner/name` or `owner/name:configuration`, streamed."""
+    """Yield the first clips of a data set on the Hub, `owner/name` or `owner/name:configuration`, streamed.
+
+    Raises:
+        ValueError: If it has no audio.
+    """
     repository, _, configuration = name.partition(":")
     args = DataArguments(dataset_name=repository, dataset_config=configuration or None, streaming=True)
     split = next(iter(load_hub_dataset(args).values()))
-    column = next(key for key, feature in split.features.items() if isinstance(feature, datasets.Audio))
+    features = split.features or {}
+    columns = [key for key, feature in features.items() if isinstance(feature, datasets.Audio)]
+    if not columns:
+        raise ValueError(f"The data set {name!r} has no column of audio, only {', '.join(features) or 'unknown ones'}.")
+    column = columns[0]
     for number, row in enumerate(split.cast_column(column, StreamedAudio(decode=False)).take(limit)):
         content = row[column]["bytes"] or Path(row[column]["path"])
         yield Item(f"{name}/{number:07d}", repository, "", licence, kind, content)

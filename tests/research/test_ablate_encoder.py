@@ -60,7 +60,9 @@ def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
     assert {name: set(cells) for name, cells in arms.items()} == {"all": {"0"}, "without effects": {"0"}}
     assert all(0.5 <= cells["0"]["drum_sounds"] <= 1 for cells in arms.values())
     assert (tmp_path / "work" / "bank_without_effects" / "general" / "train" / "00000.safetensors").is_file()
-    masked = ("masked prediction alone", "masked prediction for 1/2 of the steps, then all")
+    outcome = run("ablate_encoder.py", *arguments, "--max_steps", 20, "--seeds", 2, "--arms", "masked prediction alone")
+    assert "takes as long as 'all' with the same seed: measure that first." in outcome.error
+    masked = ("masked prediction alone", "masked prediction for 1/2 of the time, then all")
     assert run("ablate_encoder.py", *arguments, "--max_steps", 20, "--arms", *masked).error is None
     arms = json.loads((tmp_path / "ablation.json").read_text())["arms"]
     assert all(arms[name]["0"]["seconds"] > 0 for name in masked)

@@ -33,15 +33,25 @@ def test_a_part_of_the_curves(run, drums, tmp_path):
 
 def test_draws_are_of_each_class_and_repeat(repository):
     sys.path.append(str(repository / "research"))
-    from compare_starts import draw_clips
+    from compare_starts import draw_clips, fewest_clips
 
-    clips = [
-        {"file_name": str(number), "label": "ab"[number % 2], "split": "test" if number > 15 else "train"}
-        for number in range(20)
-    ]
-    drawn = draw_clips(clips, "3", 1)
-    assert drawn == draw_clips(clips, "3", 1)
-    assert drawn != draw_clips(clips, "3", 2)
+    clips = [{"file_name": str(number), "label": "ab"[number % 2], "value": str(number % 5)} for number in range(20)]
+    drawn = draw_clips(clips, ("3",), "3", 1)
+    assert drawn == draw_clips(clips, ("3",), "3", 1)
+    assert drawn != draw_clips(clips, ("3",), "3", 2)
     assert sorted(clip["label"] for clip in drawn if clip["split"] == "train") == ["a"] * 3 + ["b"] * 3
-    assert [clip for clip in drawn if clip["split"] == "test"] == clips[16:]
-    assert sorted(clip["file_name"] for clip in draw_clips(clips, "all", 0)) == sorted(map(str, range(20)))
+    assert [clip["file_name"] for clip in drawn if clip["split"] == "test"] == ["3", "8", "13", "18"]
+    every = draw_clips(clips, ("3", "4"), "all", 0)
+    assert sorted(clip["file_name"] for clip in every) == sorted(map(str, range(20)))
+    assert {clip["value"] for clip in every if clip["split"] == "test"} == {"3", "4"}
+    assert fewest_clips(clips, ("3", "4")) == 6
+
+
+def test_intervals_are_over_clips_or_draws(repository):
+    sys.path.append(str(repository / "research"))
+    from compare_starts import over_clips, over_draws
+
+    cells = {"0": {"accuracy": 0.5, "tested": 300}, "1": {"accuracy": 0.9, "tested": 100}}
+    assert over_clips(cells) == "0.600 (0.551 to 0.647)"  # Wilson, 240 of 400
+    assert over_draws(cells) == "0.700 ± 2.541"  # 12.706 * 0.2
+    assert over_clips({}) == over_draws({}) == "-"

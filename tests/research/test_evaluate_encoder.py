@@ -26,8 +26,8 @@ def make_set(folder, splits: tuple[str, ...], columns: dict[str, list[str]], cli
 def scores(run, checkpoint, tmp_path) -> dict:
     make_set(tmp_path / "data" / "casia", ("train",), {"speaker": ["a", "b", "c"]})
     make_set(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
-    arguments = ("--data_dir", tmp_path / "data", "--model", checkpoint, "--output", tmp_path / "out.json")
-    outcome = run("evaluate_encoder.py", *arguments)
+    arguments = ("--data_dir", tmp_path / "data", "--model", checkpoint, "--log_mel")
+    outcome = run("evaluate_encoder.py", *arguments, "--output", tmp_path / "out.json")
     assert outcome.error is None
     assert "environmental_sounds: skipped" in outcome.stdout
     assert "| drum_sounds | 5 | " in outcome.stdout
@@ -59,12 +59,34 @@ def test_a_probe_is_never_fitted_to_what_it_is_tested_on(repository):
     assert few(of_labels, clips, 5)["accuracy"] == 1
 
 
+def test_networks_hear_whole_clips_at_their_rate(repository):
+    sys.path.append(str(repository / "research"))
+    from evaluate_encoder import network_of
+
+    heard = []
+
+    def network(waveforms):
+        heard.append(waveforms)
+        return np.arange(6.0).reshape(1, 3, 2)
+
+    embeddings = network_of(network, 32000)([np.ones(4000, np.float32), np.ones(24000, np.float32)])
+    assert [wave.shape for wave in heard] == [(1, 32000), (1, 48000)]  # a second at least
+    assert abs(heard[0][0, -8000:]).max() < 1e-3
+    np.testing.assert_array_equal(embeddings, [[2, 3], [2, 3]])
+
+
+def test_nothing_to_measure(run, tmp_path):
+    outcome = run("evaluate_encoder.py", "--data_dir", tmp_path, "--output", tmp_path / "out.json")
+    assert "nothing to measure: name --model, --log_mel" in outcome.stderr
+
+
 def test_columns_of_several_encoders(repository):
     sys.path.append(str(repository / "research"))
     from evaluate_encoder import format_results
 
     cell = {"all": {"accuracy": 0.5, "low": 0.4, "high": 0.6}}
     runs = [{"accuracy": {"casia": {"clips": 9, name: cell, "log-mel": cell}}} for name in ("small", "mini")]
+    runs.append({"accuracy": {"casia": {"clips": 9, "mn04": cell}}})
     header, _, row = format_results(*runs).splitlines()
-    assert header == "| data | training clips of a class | small | mini | log-mel |"
-    assert row == "| casia | all |" + " 0.500 (0.400 to 0.600) |" * 3
+    assert header == "| data | training clips of a class | small | log-mel | mini | mn04 |"
+    assert row == "| casia | all |" + " 0.500 (0.400 to 0.600) |" * 4

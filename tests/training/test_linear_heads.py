@@ -85,7 +85,7 @@ def test_a_number_that_never_changes_gets_no_weight():
             np.random.default_rng(0).random((4, 6)),
             np.array([0, 0, 2, 2]),
             3,
-            r"1 of 3 classes have no training clip \(in",
+            r"1 of 3 classes have no training clip, such as 1\. Add",
         ),
         (np.ones((4, 6)), np.array([0, 0, 1, 1]), 2, "All training clips sound the same to the encoder"),
     ],

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     args, training_args = parse_arguments(GROUPS, arguments, "asm-distil", description, ESSENTIAL)
     try:
         results = run_distillation(args, training_args, describe_command("asm-distil", arguments))
-    except (OSError, ValueError, CheckpointError, FloatingPointError) as error:
+    except (ImportError, OSError, ValueError, CheckpointError, FloatingPointError) as error:
         sys.exit(f"asm-distil: {one_line(error)}")
     if training_args.process_index > 0:
         return 0

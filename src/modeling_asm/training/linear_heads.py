@@ -5,6 +5,7 @@ Embeddings are standardised first. The standardisation is folded into the weight
 """
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,7 @@ def fit_linear_head(
     problem_type: str,
     balanced: bool = False,
     strengths: tuple[float, ...] = STRENGTHS,
+    names: Sequence[str] | None = None,
 ) -> float:
     """Fit a classifier, in place.
 
@@ -40,6 +42,7 @@ def fit_linear_head(
         problem_type: That of the model's configuration.
         balanced: Whether classes count alike, however many clips they have.
         strengths: Strengths of the regularisation to choose from, by cross-validation if there are several.
+        names: Names of the classes, for errors (default: their numbers).
 
     Returns:
         The strength of the regularisation: C, or 1 / alpha for a regression.
@@ -47,7 +50,7 @@ def fit_linear_head(
     Raises:
         ValueError: If there is nothing to tell apart: one clip, one class, or clips that are all equal.
     """
-    check_fit(embeddings, targets, problem_type, classifier.out_features)
+    check_fit(embeddings, targets, problem_type, names or range(classifier.out_features))
     mean, scale = embeddings.mean(0), embeddings.std(0)
     scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)  # constant: no weight
     standardised = (embeddings - mean) / scale
@@ -60,16 +63,19 @@ def fit_linear_head(
     return strength
 
 
-def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, num_labels: int):
+def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, names: Sequence):
     """Raise `ValueError` if a classifier cannot be fitted to these clips; the message says what to do."""
     if len(embeddings) < 2:
         raise ValueError("There is no more than one training clip. Add some: at least two of each class.")
     if problem_type not in (MULTI_LABEL, REGRESSION):
-        missing = sorted(set(range(num_labels)) - set(targets.tolist()))
-        if num_labels < 2:
+        missing = sorted(set(range(len(names))) - set(targets.tolist()))
+        if len(names) < 2:
             raise ValueError("All training clips are of one class. Add clips of another one.")
         if missing:
-            raise ValueError(f"{len(missing)} of {num_labels} classes have no training clip (index {missing[0]}).")
+            raise ValueError(
+                f"{len(missing)} of {len(names)} classes have no training clip, such as {names[missing[0]]!r}. Add "
+                "clips, or remove the labels."
+            )
     if np.ptp(embeddings, axis=0).max() < 1e-6 * max(np.abs(embeddings).max(), 1e-12):
         raise ValueError("All training clips sound the same to the encoder: are they copies, or silent?")
 

@@ -133,7 +133,8 @@ def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, 
     embeddings, targets = embed_clips(model.eval(), clips, trainer.args.per_device_eval_batch_size)
     fitted = nn.Linear(classifier.in_features, classifier.out_features, dtype=torch.float64)
     balanced = trainer.args.class_balance != "none"
-    strength = fit_linear_head(fitted, embeddings, targets, model.config.problem_type, balanced, strengths)
+    names = [label for _, label in sorted(model.config.id2label.items())]
+    strength = fit_linear_head(fitted, embeddings, targets, model.config.problem_type, balanced, strengths, names)
     classifier.load_state_dict(fitted.state_dict())
     seconds = time.time() - start
     if trainer.is_world_process_zero():

@@ -62,6 +62,8 @@ def test_licences_that_allow_it(licence):
         "CC-BY-NC-3.0",
         "CC-BY-NC-SA-4.0",
         "CC-BY-ND-3.0",
+        "CC-BYNC-3.0",
+        "CC-BY-NCSA-3.0",
         "other",
         "Battle-Tanks-License",
         "GPL-2 and other",

@@ -155,6 +155,34 @@ def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
 
 
+def test_a_package_that_is_gone_is_named_and_the_others_go_on(make, recordings, tmp_path):
+    (tmp_path / "debs").mkdir()
+    path = tmp_path / "debs" / "game_1.0_all.deb"
+    files = {"usr/share/game/a.wav": (recordings / "mine" / "a.wav").read_bytes()}
+    write_deb(path, files | {"usr/share/doc/other/copyright": b"CC0\n"})
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = [
+        {"name": "gone", "version": "9", "sha256": "0" * 64, "licence": "CC0"},
+        {"name": "game", "version": "1.0", "sha256": "1" * 64, "licence": "CC0"},
+        {"name": "other", "version": "1.0", "sha256": sha256, "licence": "CC0"},
+    ]
+    shutil.copy(path, tmp_path / "debs" / "other_1.0_all.deb")
+    (tmp_path / "packages.yaml").write_text(yaml.safe_dump(rows))
+    result = make("--packages", tmp_path / "packages.yaml", "--debs", tmp_path / "debs")
+    assert result.returncode == 0, result.stderr
+    assert "gone 9 cannot be downloaded" in result.stdout or "there is no apt-get" in result.stdout
+    assert "game_1.0_all.deb has the SHA-256" in result.stdout
+    assert [row.source for row in AudioPool(tmp_path / "corpus").recordings] == ["other"]
+
+
+def test_a_data_set_without_audio(make, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.csv").write_text("text\nhello\n")
+    result = make("--hub", "effects", "CC0", tmp_path / "texts")
+    assert result.returncode == 1
+    assert "has no column of audio, only " in result.stderr
+
+
 def test_a_data_set_as_on_the_hub(make, recordings, tmp_path):
     result = make("--hub", "effects", "CC0", recordings / "mine", "--clips_per_hub_set", "2")
     assert result.returncode == 0, result.stderr

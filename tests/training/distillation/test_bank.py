@@ -1,4 +1,7 @@
 import json
+import os
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,9 +11,16 @@ from safetensors.torch import load_file, save_file
 
 from modeling_asm import ASMFeatureExtractor
 from modeling_asm.training.distillation import bank
-from modeling_asm.training.distillation.bank import describe_bank, is_whole, label_batch, open_folder, write_shard
+from modeling_asm.training.distillation.bank import (
+    describe_bank,
+    fill_bank,
+    is_whole,
+    label_batch,
+    open_folder,
+    write_shard,
+)
 from modeling_asm.training.distillation.mixtures import MixtureMaker, MixtureSettings
-from modeling_asm.training.run_folder import CheckpointError
+from modeling_asm.training.run_folder import UNFINISHED, CheckpointError
 
 
 @pytest.fixture
@@ -100,6 +110,17 @@ def test_a_full_disk_leaves_no_shard(shard, tmp_path, monkeypatch):
     ):
         shard(0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_and_what_it_left(tmp_path):
+    """Files of long ago are of processes that are gone; others may be those of a process elsewhere."""
+    for name, age in (("old", 7200), ("new", 60)):
+        path = tmp_path / f"{UNFINISHED}{name}-00000.safetensors"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    with pytest.raises(ChildProcessError, match=r"A process that filled the bank in .* was killed.*Lower --num_proc"):
+        fill_bank(tmp_path, 1, 0, partial(os._exit, 1), dict, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{UNFINISHED}new-00000.safetensors"]
 
 
 def test_the_checksum_is_of_names_and_values(shard, tmp_path):

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import time
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from processes import Python, run_python
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -116,7 +118,7 @@ def test_a_run_goes_on_from_its_checkpoint(distil, tmp_path):
     assert (tmp_path / "parts" / "checkpoint-8").is_dir()
     parts = distil("parts", training=arguments, **settings)
     assert json.loads((tmp_path / "parts" / "log.json").read_text())["log"]
-    for name in ("loss", "tiny.logits", "tiny.embedding"):
+    for name in ("loss", "tiny.logits", "tiny.embeddings", "tiny.embeddings_mean"):
         assert np.isfinite(parts["metrics"][name])
         assert parts["metrics"][name] == pytest.approx(whole["metrics"][name], rel=1e-3)
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
@@ -175,7 +177,7 @@ def test_a_start_is_another_students_weights(distil, tmp_path):
     third = distil("third", start=str(tmp_path / "started"), training={"max_steps": 1, "learning_rate": 0.0})
     assert [stage["name"] for stage in third["stages"]] == ["student", "started"]
     card = (tmp_path / "third" / "README.md").read_text()
-    assert "It started from weights that had seen 64 mixtures for 12 steps with batches of 16, learning rate" in card
+    assert "- 12 steps with batches of 16 from 64 mixtures, learning rate" in card
     first, second = (
         AutoModelForAudioClassification.from_pretrained(tmp_path / name) for name in ("student", "started")
     )
@@ -233,7 +235,7 @@ def test_a_start_that_was_pretrained_without_a_teacher(distil, tmp_path):
     start.to(torch.bfloat16).save_pretrained(tmp_path / "masked")
     results = distil(start=str(tmp_path / "masked"), training={"max_steps": 1, "learning_rate": 0.0})
     assert [stage["name"] for stage in results["stages"]] == ["masked"]
-    assert "It started from weights called `masked` (SHA-256 `" in (tmp_path / "student" / "README.md").read_text()
+    assert "- `masked`: SHA-256 `" in (tmp_path / "student" / "README.md").read_text()
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "student")
     assert model.dtype == torch.float32
     own, started = (part.audio_spectrogram_mixer.state_dict() for part in (start, model))
@@ -311,3 +313,56 @@ def test_sources_are_learned_from_or_validate_never_both():
 def test_too_few_sources_for_a_validation():
     with pytest.raises(ValueError, match=r"0.01 hours of 2 sources: none is small enough to validate with 5%"):
         split_by_source([recording("a", 10), recording("b", 10)], 0.05, 0)
+
+
+def test_too_little_for_a_validation_is_found_before_anything_is_made(distil, tmp_path):
+    with pytest.raises(ValueError, match=r"none is small enough to validate with 1% of the audio\. Add sources, or"):
+        distil(validation_share=0.01)
+    assert not (tmp_path / "student").exists()
+    assert not (tmp_path / "bank").exists()
+
+
+@pytest.fixture
+def arguments(pool_folder, teacher_folder, tmp_path):
+    """Return the arguments of a command that distils into a folder, from a bank of three shards."""
+
+    def call(folder) -> list:
+        teachers = {"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}}
+        options = {"pool": pool_folder, "bank": tmp_path / "bank", "model": json.dumps(STUDENT), "max_steps": 8,
+                   "teachers": json.dumps(teachers), "mixtures": "{all: {number: 1000}}", "num_validation": 32,
+                   "num_processes": 2, "validation_share": 0.3, "per_device_train_batch_size": 16, "warmup_steps": 2,
+                   "output_dir": tmp_path / folder}  # fmt: skip
+        return ["--use_cpu", *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+    return call
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_bank_is_filled(arguments, tmp_path):
+    """The bank of the same command again is that of an undisturbed run."""
+    shards, command = tmp_path / "bank" / "all" / "train", ["-m", "modeling_asm.commands.distil", *arguments("student")]
+    process, start = Python(*command), time.monotonic()
+    while not list(shards.glob("[0-9]*")) and process.returncode is None and time.monotonic() - start < 200:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "student" / "model.safetensors").exists()
+    assert 1 <= len(list(shards.glob("[0-9]*"))) <= 2
+    time.sleep(5)  # the processes that filled it end without the one that started them
+    run_python(*command)
+    killed = {path.name: path.read_bytes() for path in shards.glob("[0-9]*")}
+    shutil.rmtree(tmp_path / "bank")
+    run_python("-m", "modeling_asm.commands.distil", *arguments("whole"))
+    assert killed == {path.name: path.read_bytes() for path in shards.glob("[0-9]*")}
+    assert (tmp_path / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes(arguments, launch, tmp_path):
+    """One fills the bank while the other waits; both train, and one writes."""
+    done = launch("distil", *arguments("student"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Validation losses: ") == 1
+    results = json.loads((tmp_path / "student" / "results.json").read_text())
+    assert results["training"]["world_size"] == 2
+    assert "8 steps with batches of 32 from 1,024 mixtures" in (tmp_path / "student" / "README.md").read_text()

@@ -33,11 +33,20 @@ def test_mn04(mn04):
     assert [(target.hop, target.labels) for target in teacher.targets] == [(0.0, True), (0.32, False)]
 
 
+def test_weights_of_another_network(mn04, tmp_path):
+    save_file({"layer.weight": torch.zeros(2)}, tmp_path / "mn04.safetensors")
+    with pytest.raises(ValueError, match="The teacher 'mn04': its file has the weights of another network than mn04"):
+        load_teachers({"mn04": mn04})
+    (tmp_path / "mn04.safetensors").write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        load_teachers({"mn04": mn04})
+
+
 def test_a_classifier(checkpoint):
     settings = {"type": "classifier", "checkpoint": str(checkpoint), "problem_type": "single_label_classification"}
     (teacher,) = load_teachers({"own": settings})
     assert teacher.id2label == {0: "bird", 1: "cat", 2: "dog"}
-    assert [(target.name, target.size) for target in teacher.targets] == [("own.logits", 3), ("own.embedding", 16)]
+    assert [(target.name, target.size) for target in teacher.targets] == [("own.logits", 3), ("own.embeddings", 16)]
 
 
 def test_a_classifier_that_does_not_say_whether_its_labels_exclude_each_other(checkpoint):

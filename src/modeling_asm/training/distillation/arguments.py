@@ -55,6 +55,7 @@ class DistillationArguments:
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
     licence: str = field(default="other", metadata={"help": "Licence of the encoder (default: %(default)s)."})
+    credit: str | None = field(default=None, metadata={"help": "Credits beside the teachers', for the card."})
     num_processes: int = field(default=2, metadata={"help": "Processes that fill the bank (default: %(default)s)."})
 
     def __post_init__(self):

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
@@ -26,6 +28,7 @@ from .mixtures import MixtureMaker, MixtureSettings
 BANK_FILE, FEATURES, SHARDS = "bank.json", "features", "[0-9]*.safetensors"  # the last, a pattern of names
 VERSION = 2  # of the code that makes and labels mixtures: raised when the same settings give others
 MIXTURES_PER_SHARD, MIXTURES_PER_BATCH = 512, 8  # batches that stay in a cache are the fastest
+ABANDONED_SECONDS = 3600.0  # after which an unfinished shard is that of a killed process
 FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "do_normalize")
 
 
@@ -129,11 +132,25 @@ def start_worker():
 def fill_bank(
     folder: Path, num_shards: int, seed: int, make_maker: Callable, make_labels: Callable, num_processes: int
 ) -> list[Path]:
-    """Write the shards of a bank that are not there yet; return the paths of all."""
+    """Write the shards of a bank that are not there yet; return the paths of all.
+
+    Raises:
+        ChildProcessError: If one of the processes was killed.
+        CheckpointError: If a shard cannot be saved.
+    """
     write = partial(write_shard, folder=folder, seed=seed, make_maker=make_maker, make_labels=make_labels)
-    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=start_worker) as executor:
-        shards = executor.map(write, range(num_shards))
-        list(tqdm(shards, desc="Filling the bank", total=num_shards, unit="shard"))
+    for path in folder.glob(f"{UNFINISHED}*.safetensors"):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
+    try:
+        with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=start_worker) as executor:
+            shards = executor.map(write, range(num_shards))
+            list(tqdm(shards, desc="Filling the bank", total=num_shards, unit="shard"))
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"A process that filled the bank in {str(folder)!r} was killed, perhaps for want of memory. Lower "
+            "--num_processes; the same command continues."
+        ) from error
     return [shard_path(folder, number) for number in range(num_shards)]
 
 

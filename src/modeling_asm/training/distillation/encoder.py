@@ -50,6 +50,7 @@ def write_encoder(
         "data": {
             "name": "unlabelled audio",
             "licence": args.licence,
+            "credit": args.credit,
             "hours": hours_by_kind(recordings),
             "mixtures": MIXTURES_PER_SHARD * sum(count_shards(part["number"]) for part in args.mixtures.values()),
             "settings": args.mixtures,

@@ -101,9 +101,13 @@ def run_distillation(
         ValueError: If the pool, the bank or a teacher does not fit.
         FileNotFoundError: If a file is missing.
         CheckpointError: If something cannot be saved.
+        ChildProcessError: If a process that fills the bank is killed.
+        ImportError: If a teacher needs a package that is missing.
     """
     folder = Path(training_args.output_dir)
-    check_kinds(args, AudioPool(args.pool))
+    pool = AudioPool(args.pool)
+    check_kinds(args, pool)
+    split_by_source(pool.recordings, args.validation_share, args.bank_seed)
     config = ASMConfig(**args.model)
     feature_extractor, teachers = make_labellers(*labellers_of(args))
     with training_args.main_process_first(desc="opening the run"):
@@ -154,7 +158,7 @@ def settings_of(
     args: DistillationArguments, training_args: DistillationTrainingArguments, teachers: list[Teacher]
 ) -> dict:
     """Return what decides the result of a run: the content of its files and folders, not their paths."""
-    aside = ("num_processes", "probe_dirs", "probe_steps", "pool", "bank", "start")
+    aside = ("num_processes", "credit", "probe_dirs", "probe_steps", "pool", "bank", "start")
     own = {name: value for name, value in asdict(args).items() if name not in aside}
     own["teachers"] = [
         teacher.describe() | {"loss_weights": args.teachers[teacher.name].get("loss_weights", {})}

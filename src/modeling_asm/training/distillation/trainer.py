@@ -100,7 +100,7 @@ class DistillationTrainer(AtomicTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the loss of a batch."""
-        losses = model(**inputs)
+        losses = {name: value.mean() for name, value in model(**inputs).items()}  # DataParallel has one for each device
         if not torch.isfinite(losses["loss"]):
             raise FloatingPointError(
                 f"The loss is {losses['loss'].item()} at step {self.state.global_step + 1}. Lower --learning_rate."

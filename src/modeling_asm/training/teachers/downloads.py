@@ -3,8 +3,10 @@
 import hashlib
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -57,8 +59,18 @@ def find_file(path: str) -> str:
 
 
 def load_weights(path: str) -> dict[str, Tensor]:
-    """Load the weights of a safetensors file, or of PyTorch's own kind of file, which may hold nothing but tensors."""
-    weights = load_file(path) if path.endswith(".safetensors") else torch.load(path, "cpu", weights_only=True)
+    """Load the weights of a safetensors file, or of PyTorch's own kind of file, which may hold nothing but tensors.
+
+    Raises:
+        ValueError: If it is damaged, or has anything else.
+    """
+    try:
+        weights = load_file(path) if path.endswith(".safetensors") else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"{path!r} cannot be read as weights. Expected a safetensors file, or one of PyTorch with nothing but "
+            "tensors. Download it again."
+        ) from error
     return {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
 
 

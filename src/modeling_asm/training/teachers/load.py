@@ -24,12 +24,19 @@ def load_efficientat(name: str, weights: str = EFFICIENTAT, labels: str = AUDIOS
         name: Its name in the recipe.
         weights: The file of its weights; by default, it is downloaded.
         labels: AudioSet's `class_labels_indices.csv`, or any table with a column `display_name`; the same.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file has something else.
     """
     weights, names = load_weights(find_file(weights)), read_labels(find_file(labels))
     if len(names) != efficientat.NUM_LABELS:
         raise ValueError(f"The table of labels {labels!r} has {len(names)} rows, expected {efficientat.NUM_LABELS}.")
     network = efficientat.EfficientAT()
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"The teacher {name!r}: its file has the weights of another network than mn04.") from error
     network.eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -63,7 +70,7 @@ def load_speech_embedding(
 
 
 def load_classifier(name: str, checkpoint: str, revision: str = "main", problem_type: str | None = None) -> Teacher:
-    """Load any audio classifier of transformers: its logits, and the mean of its last hidden states.
+    """Load any audio classifier of transformers: its logits, and its last hidden states.
 
     Args:
         name: Its name in the recipe.
@@ -80,7 +87,9 @@ def load_classifier(name: str, checkpoint: str, revision: str = "main", problem_
             f"the teacher {name!r} to 'single_label_classification' or 'multi_label_classification'."
         )
     labels, width = network.sizes
-    targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embedding", width))
+    timeline = network.timeline
+    along = (timeline.hop, timeline.first) if timeline else (0.0, 0.0)
+    targets = (Target(f"{name}.logits", labels, labels=True), Target(f"{name}.embeddings", width, *along))
     settings = {"checkpoint": checkpoint_name(checkpoint), "problem_type": config.problem_type}
     settings |= {"weights": digest_weights(network.model.state_dict())}
     digest = digest_files([], settings | {"feature_extractor": network.feature_extractor.to_dict()})

@@ -35,6 +35,8 @@ class SpeechEmbedding:
         name = self.bands.get_inputs()[0].name
         rows = (row[None] * SAMPLE_SCALE for row in waveforms)  # one by one: a loud one would raise the others' floor
         bands = np.concatenate([self.bands.run(None, {name: row})[0] for row in rows])
+        if bands.shape[-1] != NUM_MEL_BINS:
+            raise ValueError(f"The mel bands have the shape {bands.shape}, expected (..., {NUM_MEL_BINS}).")
         bands = bands.reshape(len(waveforms), 1, -1, NUM_MEL_BINS) / 10 + 2
         output = self.embed.run(None, {self.embed.get_inputs()[0].name: bands})[0]  # (batch_size, 96, steps, 1)
         return output[:, :, :: self.stride, 0].transpose(0, 2, 1)
@@ -42,10 +44,19 @@ class SpeechEmbedding:
 
 def start_session(path: str, along_time: bool = False):
     """Start ONNX Runtime on one thread; optionally, let a network of one window accept any number of frames."""
-    import onnx
-    import onnxruntime
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "The speech embedding needs onnx and onnxruntime: `pip install 'modeling_asm[onnx]'`."
+        ) from error
+    from google.protobuf.message import DecodeError  # of onnx
 
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise ValueError(f"{path!r} is not an ONNX file. Download it again.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     if along_time:
