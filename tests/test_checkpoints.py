@@ -1,6 +1,7 @@
 """The checkpoints in the repository: whole, small, usable as they are, and as good as their cards say."""
 
 import json
+import math
 import re
 
 import numpy as np
@@ -12,7 +13,12 @@ from huggingface_hub import ModelCard
 from strangers import EVERY_AUTO_CLASS, PRINT, TRAVELLING, run_without_package
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Trainer, TrainingArguments, pipeline
 
+from modeling_asm import ASMStreamingClassifier
 from modeling_asm.audio import load_audio
+from modeling_asm.export import export
+from modeling_asm.export.onnx_runtime import ASMOnnxClassifier
+from modeling_asm.fbank import EPSILON
+from modeling_asm.saliency import explain
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.data.splits import SplitArguments, choose_test
 from modeling_asm.training.report.cards import write_model_card
@@ -155,6 +161,39 @@ def test_a_general_encoder_is_small_and_credits_its_sources(general, repository)
     assert "CC-BY-SA-3.0" in sources
     for never in ("hydrogen", "environmental_sounds", "urban_sound", "casia", "spoken_digits", "drum_sounds"):
         assert never not in sources
+
+
+def test_a_general_encoder_in_other_runtimes(general, tmp_path):
+    """As ONNX, with 8-bit weights, for parts of a sound, and along a stream."""
+    folder, _ = general
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    time = np.arange(96000) / 16000
+    waveform = (0.3 * np.sin(2 * np.pi * 440 * time) * np.exp(-3 * (time % 1))).astype(np.float32)
+    assert export(model, extractor, tmp_path / "encoder.onnx")["largest_difference"] < 1e-4
+    export(model, extractor, tmp_path / "int8.onnx", waveforms=[waveform], int8=True)
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * (tmp_path / "encoder.onnx").stat().st_size
+    sound = {"array": waveform, "sampling_rate": 16000}
+    expected = pipeline("audio-classification", model=model, feature_extractor=extractor)(sound, top_k=527)
+    scores = {row["label"]: row["score"] for row in expected}
+    for name, tolerance in (("encoder", 1e-4), ("int8", 0.01)):
+        given = ASMOnnxClassifier(tmp_path / f"{name}.onnx")(sound, top_k=527)
+        assert given[0]["label"] == expected[0]["label"]
+        assert np.mean([abs(row["score"] - scores[row["label"]]) for row in given]) < tolerance
+
+    features = extractor(waveform[: extractor.nb_max_samples], sampling_rate=16000, return_tensors="pt").input_values
+    label = model.config.label2id[expected[0]["label"]]
+    with torch.no_grad():
+        silence = torch.full_like(features, (math.log(EPSILON) - extractor.mean) / (2 * extractor.std))
+        difference = (model(features).logits - model(silence).logits)[0, label]
+    attributions = explain(model, extractor, features, label)
+    assert attributions.shape == features.shape[1:]
+    assert attributions.sum().item() == pytest.approx(difference.item(), abs=0.1 * abs(difference.item()))
+
+    stream = ASMStreamingClassifier(model, extractor, top_k=None)
+    results = [*stream.push(waveform), *stream.finish()]
+    assert len(results) >= 2
+    assert len(results[0]["scores"]) == 527
 
 
 def test_a_general_encoder_works_by_its_own_code(general):
