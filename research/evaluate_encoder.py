@@ -107,7 +107,7 @@ def main():
 
     embedders = make_embedders(args)
     if not embedders:
-        parser.error("nothing to measure: name --model, --log_mel, --mn04, --speech or --yamnet.")
+        raise SystemExit("Nothing to measure: name --model, --log_mel, --mn04, --speech or --yamnet.")
     results = {
         "command": f"python research/evaluate_encoder.py ({', '.join(embedders)})",
         "draws": DRAWS,

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from test_evaluate_encoder import make_set
+from files import write_tones
 
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification
 
@@ -26,7 +26,7 @@ def encoder(student, tmp_path):
 
 
 def test_a_table_of_all(run, encoder, tmp_path):
-    make_set(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
+    write_tones(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
     arguments = ("--data_dir", tmp_path / "data", "--model", encoder, "--sets", "drum_sounds")
     outcome = run("compare_poolings.py", *arguments, "--output", tmp_path / "poolings.json")
     assert outcome.error is None

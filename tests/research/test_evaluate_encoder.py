@@ -1,31 +1,15 @@
-import csv
 import json
 import sys
 
 import numpy as np
 import pytest
-import soundfile
-
-
-def make_set(folder, splits: tuple[str, ...], columns: dict[str, list[str]], clips: int = 24):
-    """Low and high tones, in turns; other columns repeat their values."""
-    rng = np.random.default_rng(0)
-    for split in splits:
-        (folder / split).mkdir(parents=True)
-        with open(folder / split / "metadata.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("file_name", "label", *columns))
-            for number in range(clips):
-                wave = 0.3 * np.sin(2 * np.pi * (300, 3000)[number % 2] * np.arange(4000) / 16000 + rng.uniform(0, 6))
-                soundfile.write(folder / split / f"{number}.wav", wave, 16000)
-                label = ("low", "high")[number % 2]
-                writer.writerow((f"{number}.wav", label, *(row[number // 2 % len(row)] for row in columns.values())))
+from files import write_tones
 
 
 @pytest.fixture
 def scores(run, checkpoint, tmp_path) -> dict:
-    make_set(tmp_path / "data" / "casia", ("train",), {"speaker": ["a", "b", "c"]})
-    make_set(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
+    write_tones(tmp_path / "data" / "casia", ("train",), {"speaker": ["a", "b", "c"]})
+    write_tones(tmp_path / "data" / "drum_sounds", ("train", "validation"), {})
     arguments = ("--data_dir", tmp_path / "data", "--model", checkpoint, "--log_mel")
     outcome = run("evaluate_encoder.py", *arguments, "--output", tmp_path / "out.json")
     assert outcome.error is None
@@ -77,7 +61,7 @@ def test_networks_hear_whole_clips_at_their_rate(repository):
 
 def test_nothing_to_measure(run, tmp_path):
     outcome = run("evaluate_encoder.py", "--data_dir", tmp_path, "--output", tmp_path / "out.json")
-    assert "nothing to measure: name --model, --log_mel" in outcome.stderr
+    assert "Nothing to measure: name --model, --log_mel" in outcome.error
 
 
 def test_columns_of_several_encoders(repository):

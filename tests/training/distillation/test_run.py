@@ -210,8 +210,7 @@ def test_an_embedding_that_the_start_does_not_have(distil, tmp_path):
     pooling.embedding = None
     torch.testing.assert_close(second.base_model(mixtures).pooler_output, first.base_model(mixtures).pooler_output)
     again = distil("again", start=str(tmp_path / "embedding"), model=model, training=training)
-    for name in ("tiny.logits", "tiny.labels"):
-        assert again["metrics"][name] == pytest.approx(results["metrics"][name], rel=0.5)
+    assert again["metrics"]["tiny.labels"] == pytest.approx(results["metrics"]["tiny.labels"], rel=0.5)
 
 
 def test_a_start_of_another_shape(distil, tmp_path):
