@@ -198,7 +198,7 @@ def run(
         seconds = pretrain_for(arm.masked * whole, ASMConfig(**model), shards, masked, seed)
     if not steps:
         untrained = {"pooling": "mean_std", "pooling_dim": None, "embedding_dim": None}  # the tokens alone are trained
-        return measure(masked, clips, **untrained) | {"seconds": round(seconds, 1)}
+        return measure(masked, clips, **untrained) | {"seconds": round(seconds, 2)}
     options = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in recipe.items()} | {
         "pool": pool, "bank": bank, "output_dir": folder, "teachers": json.dumps(teachers),
         "model": json.dumps(model), "mixtures": json.dumps({part: mixtures}), "max_steps": steps,
@@ -208,8 +208,9 @@ def run(
     }  # fmt: skip
     options |= {"start": masked} if arm.masked else {}
     distil([word for name, value in options.items() for word in (f"--{name}", str(value))])
-    seconds += json.loads((folder / "results.json").read_text(encoding="utf-8"))["training"]["seconds"]
-    return measure(folder, clips) | {"seconds": round(seconds, 1)}
+    log = json.loads((folder / "log.json").read_text(encoding="utf-8"))["log"]
+    seconds += next(row["train_runtime"] for row in log if "train_runtime" in row)
+    return measure(folder, clips) | {"seconds": round(seconds, 2)}
 
 
 def pretrain_for(seconds: float, config: ASMConfig, shards: list[Path], folder: Path, seed: int) -> float:

@@ -65,8 +65,7 @@ def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
     masked = ("masked prediction alone", "masked prediction for 1/2 of the time, then all")
     assert run("ablate_encoder.py", *arguments, "--max_steps", 20, "--arms", *masked).error is None
     arms = json.loads((tmp_path / "ablation.json").read_text())["arms"]
-    assert all(arms[name]["0"]["seconds"] > 0 for name in masked)
-    assert arms["all"]["0"]["seconds"] >= 0
+    assert all(arms[name]["0"]["seconds"] > 0 for name in ("all", *masked))
     assert json.loads((tmp_path / "work" / "run" / "results.json").read_text())["model"]["start"] == "masked"
     assert AutoModelForPreTraining.from_pretrained(tmp_path / "work" / "masked").config.hidden_size == 16
     outcome = run("ablate_encoder.py", *arguments, "--max_steps", 10)
