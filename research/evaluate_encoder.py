@@ -1,8 +1,8 @@
 """Measure what frozen networks tell of labelled sounds: linear probes on all clips, and on a few.
 
-    python research/evaluate_encoder.py --data_dir recordings --model checkpoints/asm-small-general \
+    python research/evaluate_encoder.py --data_dir recordings --model checkpoints/asm-small-general --log_mel \
         --output research/results/general_small.json
-    python research/evaluate_encoder.py --data_dir recordings --log_mel --mn04 mn04_as.safetensors \
+    python research/evaluate_encoder.py --data_dir recordings --mn04 mn04_as.safetensors \
         --speech melspectrogram.onnx embedding_model.onnx --yamnet yamnet_base \
         --output research/results/general_others.json
 
@@ -109,7 +109,7 @@ def main():
     if not embedders:
         raise SystemExit("Nothing to measure: name --model, --log_mel, --mn04, --speech or --yamnet.")
     results = {
-        "command": f"python research/evaluate_encoder.py ({', '.join(embedders)})",
+        "command": describe_command(args),
         "draws": DRAWS,
         "environment": describe_environment(),
         "accuracy": {},
@@ -130,6 +130,13 @@ def main():
             print(task.folder, name, table[name], flush=True)
     write_json(results, args.output)
     print(format_results(results))
+
+
+def describe_command(args: argparse.Namespace) -> str:
+    """Return the command without the folders of this machine."""
+    words = [f"--model {Path(args.model).name}"] if args.model else []
+    words += [f"--{name}" for name in ("log_mel", "mn04", "speech", "yamnet") if getattr(args, name)]
+    return " ".join(["python research/evaluate_encoder.py", *words])
 
 
 def make_embedders(args: argparse.Namespace) -> dict[str, Callable[[list[np.ndarray]], np.ndarray]]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ASTConfig
+from transformers import ASTConfig, ASTFeatureExtractor
 
 from modeling_asm.training.teachers.classifier import Classifier, Timeline
 
@@ -39,7 +39,7 @@ def test_others(request, name, sizes, steps):
 
 def test_ast_hears_a_change_where_it_is(ast):
     """The patches of a column are averaged over the frequencies: only those of the second half change with it."""
-    timeline = Timeline.of(ASTConfig(), 16000)
+    timeline = Timeline.of(ASTConfig(), ASTFeatureExtractor())
     assert timeline.grid == (12, 101)
     tokens = torch.zeros(1, 2 + 12 * 101, 1)
     tokens[0, 2:].view(12, 101)[:, 50] = 1.0

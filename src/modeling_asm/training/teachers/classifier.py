@@ -12,7 +12,7 @@ from ...general import resolve_checkpoint
 from ...loading import check_checkpoint
 
 
-FRAME_SECONDS = 0.01  # of the spectrograms of ASM and AST
+FRAME_SECONDS = 0.01  # of the spectrogram of AST
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Timeline:
     grid: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, config: PreTrainedConfig, sampling_rate: int) -> "Timeline | None":
-        """Return that of ASM, AST, wav2vec2 and its kind; `None` for others."""
+    def of(cls, config: PreTrainedConfig, feature_extractor) -> "Timeline | None":
+        """Return that of ASM, AST, wav2vec2 and its kind, with their feature extractors; `None` for others."""
+        frame = getattr(feature_extractor, "seconds_per_frame", FRAME_SECONDS)
         if isinstance(config, ASMConfig):
             shape, stride, grid = config.patch_shape, config.time_stride, config.patch_grid
         elif isinstance(config, ASTConfig):
@@ -39,10 +40,11 @@ class Timeline:
             rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
             grid = rows, (config.max_length - config.patch_size) // stride + 1
         elif ratio := getattr(config, "inputs_to_logits_ratio", None):
-            return cls(ratio / sampling_rate, ratio / sampling_rate / 2)
+            hop = ratio / feature_extractor.sampling_rate
+            return cls(hop, hop / 2)
         else:
             return None
-        return cls(stride * FRAME_SECONDS, shape[1] * FRAME_SECONDS / 2, grid)
+        return cls(stride * frame, shape[1] * frame / 2, grid)
 
     def __call__(self, hidden_states: Tensor, seconds: float) -> Tensor:
         """Return vectors along time, `(batch_size, steps, width)`, of a sound that lasts so long.
@@ -86,7 +88,7 @@ class Classifier:
                 f"The feature extractor of {checkpoint!r} does not say at which sampling rate the model hears: set "
                 "`sampling_rate` in its preprocessor_config.json."
             )
-        self.timeline = Timeline.of(model.config, self.sampling_rate)
+        self.timeline = Timeline.of(model.config, self.feature_extractor)
 
     @property
     def sizes(self) -> tuple[int, int]:

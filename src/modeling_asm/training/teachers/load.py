@@ -36,7 +36,10 @@ def load_efficientat(name: str, weights: str = EFFICIENTAT, labels: str = AUDIOS
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"The teacher {name!r}: its file has the weights of another network than mn04.") from error
+        raise ValueError(
+            f"The teacher {name!r}: its file has the weights of another network than mn04. Omit `weights` to download "
+            "the right ones."
+        ) from error
     network.eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()

@@ -36,7 +36,10 @@ class SpeechEmbedding:
         rows = (row[None] * SAMPLE_SCALE for row in waveforms)  # one by one: a loud one would raise the others' floor
         bands = np.concatenate([self.bands.run(None, {name: row})[0] for row in rows])
         if bands.shape[-1] != NUM_MEL_BINS:
-            raise ValueError(f"The mel bands have the shape {bands.shape}, expected (..., {NUM_MEL_BINS}).")
+            raise ValueError(
+                f"The mel bands have the shape {bands.shape}, expected (..., {NUM_MEL_BINS}). "
+                "Give the two files of the speech embedding, that of the mel bands first."
+            )
         bands = bands.reshape(len(waveforms), 1, -1, NUM_MEL_BINS) / 10 + 2
         output = self.embed.run(None, {self.embed.get_inputs()[0].name: bands})[0]  # (batch_size, 96, steps, 1)
         return output[:, :, :: self.stride, 0].transpose(0, 2, 1)
