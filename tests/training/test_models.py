@@ -143,10 +143,10 @@ def test_what_training_starts_from(arguments, start):
 
 @pytest.mark.parametrize(
     ("arguments", "frames"),
-    [({}, 32), ({"seconds": 1.0}, 112), ({"tune": "head"}, 400), ({"tune": "head", "seconds": 1.0}, 112)],
+    [({}, 400), ({"seconds": 1.0}, 112), ({"tune": "head"}, 400), ({"tune": "head", "seconds": 1.0}, 112)],
 )
-def test_the_window_of_the_general_encoder_is_that_of_the_clips(clips, arguments, frames):
-    """The least one that has so many frames: clips of .2 s have 18, and a token has 16. Frozen, it is its own."""
+def test_the_window_of_the_general_encoder(clips, arguments, frames):
+    """Its own, which clips of .2 s are repeated to fill, or the wanted one, in whole tokens of 16 frames."""
     args = ModelArguments(**arguments)
     model, extractor = make_model(args, clips)
     assert model.config.max_length == extractor.max_length == frames

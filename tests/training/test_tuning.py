@@ -172,6 +172,19 @@ def test_the_last_layers_learn(run, tones, tmp_path):
     assert changed == {name for name in before if any(part in name for part in parts)}
 
 
+def test_the_kept_weights_lie_between_start_and_end(run, tones, tmp_path):
+    arguments = ("--tune", "last", "--num_train_epochs", 1, "--per_device_train_batch_size", 4, *COMMON)
+    assert run("train", tones, *arguments, "--output_dir", tmp_path / "half").error is None
+    assert run("train", tones, *arguments, "--start_share", 0, "--output_dir", tmp_path / "end").error is None
+    folders = (find_encoder(), tmp_path / "end", tmp_path / "half")
+    start, end, half = (load_file(f"{folder}/model.safetensors") for folder in folders)
+    for name in (name for name, value in start.items() if value.ndim and "classifier" not in name):
+        torch.testing.assert_close(half[name], (start[name] + end[name]) / 2)
+    training = json.loads((tmp_path / "half" / "results.json").read_text())["training"]
+    assert training["start_share"] == 0.5
+    assert training["kept"].endswith("50% of the start")
+
+
 def test_whole_clips_are_scored(run, tones, checkpoint, tmp_path):
     """Not their first windows alone: here low or high begins after the first window, of .17 s."""
     for file in tones.glob("*/*.wav"):
@@ -185,12 +198,14 @@ def test_whole_clips_are_scored(run, tones, checkpoint, tmp_path):
 
 
 def test_a_head_that_cannot_be_fitted_is_no_obstacle_to_gradient_steps(run, tones, tmp_path):
-    """All recordings are one: a fitted head would be an error."""
-    samples, rate = soundfile.read(tones / "low" / "00.wav")
+    """All recordings are silent: a fitted head would be an error."""
     for number, file in enumerate(sorted(tones.glob("*/*.wav"))):
-        soundfile.write(file, samples * 0.99**number, rate)  # no copies, but equal up to their level
+        soundfile.write(file, np.zeros(3200 + 16 * number), 16000)  # no copies
     arguments = ("--tune", "last", "--num_train_epochs", 1, *COMMON, "--output_dir", tmp_path / "model")
-    assert run("train", tones, *arguments).error is None
+    outcome = run("train", tones, *arguments)
+    assert outcome.error is None
+    assert "The classifier starts from random weights, of which nothing is kept." in outcome.stdout
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["training"]["start_share"] == 0
 
 
 def test_layers_without_numbers_have_no_last_ones():

@@ -295,13 +295,12 @@ def fits_any_window(args: ModelArguments, model: PreTrainedModel) -> bool:
 
 
 def window_of(args: ModelArguments, feature_extractor: ASMFeatureExtractor, clips: Dataset) -> float:
-    """Return the window for a checkpoint that fits any, in seconds: that of the clips.
+    """Return the window for a checkpoint that fits any, in seconds: the wanted one, or at least its own.
 
-    Frozen features are best with a window as the encoder learned from, which short clips fill by repetition.
+    Its features are best with a window as it learned from, which short clips fill by repetition.
     """
     own = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
-    is_frozen = args.seconds is None and (args.tune == "head" or args.freeze_encoder)
-    return max(choose_seconds(args, clips), own if is_frozen else 0.0)
+    return max(choose_seconds(args, clips), own if args.seconds is None else 0.0)
 
 
 def fit_window(

@@ -46,7 +46,7 @@ STREAMED_CLIPS, STREAMED_BYTES = 1000, 2**28
 STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
 STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
 STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-STATED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+STATED += ("step_start", "start_share", "average_last", "early_stopping_patience", "max_grad_norm")
 
 
 def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str], command: str) -> dict:
@@ -84,11 +84,14 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         if args.model.tune == "head":
             training = fit_head(trainer, windows_of(trainer.model, clips, inputs["test"].transform))
         else:
-            if starts_with_head(args.model, splits["train"]) and not checkpoint:
-                start_head(trainer, clips, inputs["test"].transform)
+            if starts_with_head(args, splits["train"]) and not start_head(trainer, clips, inputs["test"].transform):
+                training_args.start_share = 0.0
+            start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
             training = trainer.train(resume_from_checkpoint=checkpoint)
-        if training_args.average_last > 0 and args.model.tune != "head":
-            averaged = trainer.average_checkpoints()
+            if training_args.average_last > 0:
+                averaged = trainer.average_checkpoints()
+            if training_args.start_share > 0:
+                trainer.mix_with_start(start, training_args.start_share)
     if args.model.tune == "head":
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
@@ -279,7 +282,12 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
 
 def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
     """Return which weights of a run became the model."""
-    if averaged is not None:
-        return f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
     unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
-    return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"
+    kept = f"the last {unit}"
+    if averaged is not None:
+        kept = f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
+    elif args.load_best_model_at_end:
+        kept = f"the best {unit} by {args.metric_for_best_model}"
+    if args.start_share > 0:
+        return f"{1 - args.start_share:.0%} of {kept}, {args.start_share:.0%} of the start"
+    return kept

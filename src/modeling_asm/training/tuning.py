@@ -13,7 +13,7 @@ from transformers.trainer_utils import PredictionOutput, TrainOutput
 from .augmentation import Augmentation
 from .data.clips import ClipTransform, ClipWindows, collate_clips
 from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
-from .models import AUTO, ModelArguments
+from .models import AUTO
 from .settings import Arguments
 from .tasks import label_names
 from .trainer import AudioTrainer, layer_of
@@ -82,9 +82,9 @@ def options_of_steps(args: Arguments) -> list[str]:
     return [f"--{name}" for name in given]
 
 
-def starts_with_head(args: ModelArguments, clips) -> bool:
+def starts_with_head(args: Arguments, clips) -> bool:
     """Whether a classifier is fitted before the gradient steps, which go on from it."""
-    return args.is_general and not args.freeze_encoder and isinstance(clips, Dataset)
+    return args.model.is_general and not args.has_random_classifier and isinstance(clips, Dataset)
 
 
 def freeze_first_layers(model: nn.Module):
@@ -142,15 +142,17 @@ def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, 
     return TrainOutput(0, 0.0, {"train_runtime": seconds})
 
 
-def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
-    """Fit the classifier that gradient steps go on from, to some of many clips; if that is impossible, say so."""
+def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform) -> bool:
+    """Fit the classifier that gradient steps go on from, to some of many clips; say, and return, whether one could."""
     if len(clips) > MOST_CLIPS:
         clips = clips.select(draw_some(clips["label"][:], MOST_CLIPS, trainer.args.seed))
     try:
         fit_head(trainer, windows_of(trainer.model, clips, transform), (DEFAULT_STRENGTH,))
     except ValueError as error:
         if trainer.is_world_process_zero():
-            print(f"The classifier starts from random weights. {error}")
+            print(f"The classifier starts from random weights, of which nothing is kept. {error}")
+        return False
+    return True
 
 
 def draw_some(labels: list, number: int, seed: int) -> np.ndarray:
