@@ -15,10 +15,10 @@ import json
 import tempfile
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from evaluate_encoder import TASKS, Task
 from scipy import stats
 
 from modeling_asm.commands.train import GROUPS
@@ -33,34 +33,19 @@ from modeling_asm.training.teachers.downloads import digest_file
 
 
 # "scratch" has the shape of the encoder, random weights, and the defaults for a new model: 40 epochs instead of 10.
-STARTS = {"frozen": ("--tune", "head"), "last layers": ("--tune", "last"), "whole": ("--tune", "all"), "scratch": ()}
+STARTS = {
+    "frozen": ("--tune", "head"),
+    "last layers": ("--tune", "last"),
+    "whole": ("--tune", "all"),
+    "scratch": (),
+}
 SHAPE = ("hidden_size", "num_hidden_layers", "channels_mlp_dim", "token_mixing", "patch_size", "frequency_stride")
 SHAPE += ("time_stride", "num_mel_bins", "stem_channels", "stem_time_strides")
 SHAPE += ("pooling", "pooling_dim", "embedding_dim")
 SHOTS = ("1", "5", "20", "100", "all")
 
 
-@dataclass
-class Set:
-    """A data set, and which of its clips are tested.
-
-    Args:
-        tested: Groups of values that are tested together, one group after the other; all other clips are drawn from.
-        column: Column of the values; `None` for the names of the splits.
-    """
-
-    tested: tuple[tuple[str, ...], ...]
-    column: str | None = None
-
-
-SETS = {
-    "environmental_sounds": Set((("1",), ("2",), ("3",), ("4",), ("5",)), "fold"),
-    "urban_sound": Set((("1",), ("2",), ("10",)), "fold"),
-    "casia": Set((("liuchanhg",), ("wangzhe",), ("zhaoquanyin",), ("zhaozuoxiang",)), "speaker"),
-    "spoken_digits": Set((("theo", "lucas"),), "speaker"),
-    "speech_commands": Set((("validation",),)),
-    "drum_sounds": Set((("validation",),)),
-}
+SETS = {task.folder: task for task in TASKS if task.folder != "instrument_sounds"}
 
 
 def main():
@@ -83,9 +68,14 @@ def main():
     shape = json.dumps({name: config[name] for name in SHAPE if name in config})
     options = {start: ("--from", args.model, *more) for start, more in STARTS.items()}
     options["scratch"] = ("--config_overrides", shape)
-    results |= {"command": "python research/compare_starts.py", "environment": describe_environment()}
+    results |= {
+        "command": "python research/compare_starts.py",
+        "draws": args.draws,
+        "environment": describe_environment(),
+    }
     for name in args.sets:
-        clips, groups = read(args.data_dir / name, SETS[name].column), SETS[name].tested
+        clips = read(args.data_dir / name, SETS[name].groups)
+        groups = tested_together(clips, SETS[name])
         fewest = min(fewest_clips(clips, tested) for tested in groups)
         for shots in args.shots:
             if shots != "all" and int(shots) >= fewest:
@@ -113,6 +103,13 @@ def read(folder: Path, column: str | None) -> list[dict]:
             for audio, label, value in zip(split["audio"], labels, values)
         ]
     return rows
+
+
+def tested_together(clips: list[dict], task: Task) -> list[tuple[str, ...]]:
+    """Return groups of values that are tested together, one group after the other; all other clips are drawn from."""
+    if task.test:
+        return [(task.test,) if isinstance(task.test, str) else task.test]
+    return [(value,) for value in sorted({clip["value"] for clip in clips})]
 
 
 def fewest_clips(clips: list[dict], tested: tuple[str, ...]) -> int:
@@ -150,13 +147,15 @@ def measure(clips: list[dict], seed: int, options: tuple[str, ...]) -> dict:
     }
 
 
-def format_results(results: dict) -> str:
-    """Return a Markdown table of accuracies with their 95 % intervals."""
-    lines = ["| data | clips of a class | " + " | ".join(STARTS) + " |", "| --- " * (len(STARTS) + 2) + "|"]
-    for name, table in results["accuracy"].items():
-        for shots, cells in table.items():
-            shown = [(over_clips if shots == "all" else over_draws)(cells.get(start, {})) for start in STARTS]
-            lines.append(f"| {name} | {shots} | " + " | ".join(shown) + " |")
+def format_results(results: dict, wanted: tuple[str, ...] = SHOTS) -> str:
+    """Return a Markdown table of accuracies with their 95 % intervals, of such numbers of clips of a class."""
+    rows = [(name, shots, cells) for name, table in results["accuracy"].items() for shots, cells in table.items()]
+    rows = [(name, shots, cells) for name, shots, cells in rows if shots in wanted]
+    starts = [start for start in STARTS if any(cells.get(start) for *_, cells in rows)]
+    lines = ["| data | clips of a class | " + " | ".join(starts) + " |", "| --- " * (len(starts) + 2) + "|"]
+    for name, shots, cells in rows:
+        shown = [(over_clips if shots == "all" else over_draws)(cells.get(start, {})) for start in starts]
+        lines.append(f"| {name} | {shots} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 

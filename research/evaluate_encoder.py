@@ -101,13 +101,16 @@ def main():
     parser.add_argument("--mn04", help="Weights of EfficientAT's mn04 (safetensors).")
     parser.add_argument("--speech", nargs=2, help="The two ONNX files of Google's speech embedding.")
     parser.add_argument("--yamnet", help="SavedModel of YAMNet.")
-    parser.add_argument("--tasks", nargs="+", default=[task.folder for task in TASKS], help="Data sets to measure on.")
+    names = [task.folder for task in TASKS]
+    parser.add_argument("--tasks", nargs="+", default=names, choices=names, help="Data sets to measure on.")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the results.")
     args = parser.parse_args()
 
     embedders = make_embedders(args)
     if not embedders:
         raise SystemExit("Nothing to measure: name --model, --log_mel, --mn04, --speech or --yamnet.")
+    if not any((args.data_dir / name).is_dir() for name in args.tasks):
+        raise SystemExit(f"{str(args.data_dir)!r} has none of the folders {', '.join(args.tasks)}.")
     results = {
         "command": describe_command(args),
         "draws": DRAWS,

@@ -34,7 +34,7 @@ class MaskingCollator(Collator):
 
     def __call__(self, rows: list[dict]) -> dict:
         """Return `input_values` and `bool_masked_pos`."""
-        values = super().__call__([{FEATURES: row[FEATURES]} for row in rows])["input_values"]
+        values = super().__call__([{name: row[name] for name in (FEATURES, "index")} for row in rows])["input_values"]
         return {"input_values": values, "bool_masked_pos": draw_mask(self.config, len(rows))}
 
 

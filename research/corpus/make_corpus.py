@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fingerprints import FingerprintIndex
+from fingerprints import LEAST, FingerprintIndex
 from items import Item, Prepared, prepare
 from licences import is_allowed
 from packages import FONTS, SCORES, Package, PackageError, fetch, read_package, read_packages
@@ -148,8 +148,8 @@ def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> 
     for name, items in find_items(args, set(), never=True):
         before = len(pairs)
         for item, prepared in tqdm(prepare_all(items), desc=f"Fingerprinting {name}", unit="file"):
-            if prepared.pairs is None:
-                missed[item.name] = prepared.reason
+            if prepared.pairs is None or len(prepared.pairs) < LEAST:
+                missed[item.name] = prepared.reason or "it has too few spectral peaks"
             else:
                 pairs[item.name] = prepared.pairs
         if len(pairs) == before:
@@ -210,7 +210,9 @@ def main():
         "--synthesise", nargs=2, action="append", default=[], metavar=("NAME", "HOURS"),
         help=f"Add synthetic sound: {', '.join(SYNTHESISERS)}.",
     )  # fmt: skip
-    parser.add_argument("--never", nargs="*", default=[], help="Folders of recordings that nothing may sound like.")
+    parser.add_argument(
+        "--never", nargs="*", action="extend", default=[], help="Folders of recordings that nothing may sound like."
+    )
     parser.add_argument("--max_seconds", type=float, default=90.0, help="Longer recordings are cut.")
     parser.add_argument("--num_processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)

@@ -1,5 +1,6 @@
-"""The general encoders that come with the package: they tag any sound, and are a start for other tasks."""
+"""General encoders, those that come with the package above all: they tag any sound, and are a start for other tasks."""
 
+import json
 from pathlib import Path
 
 
@@ -19,10 +20,8 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> str:
     folder = ENCODERS / name
     if not (folder / "config.json").is_file():
         known = sorted(path.name for path in ENCODERS.glob("*") if (path / "config.json").is_file())
-        raise FileNotFoundError(
-            f"There is no general encoder {name!r} in {str(ENCODERS)!r}, only {known}. On Windows, a clone needs "
-            "`git config core.symlinks true`."
-        )
+        links = " It is a file: a clone on Windows needs `git config core.symlinks true`." if folder.is_file() else ""
+        raise FileNotFoundError(f"There is no general encoder {name!r} in {str(ENCODERS)!r}, only {known}.{links}")
     return str(folder)
 
 
@@ -33,6 +32,6 @@ def resolve_checkpoint(name: str) -> str:
 
 
 def is_encoder(checkpoint: str) -> bool:
-    """Whether a checkpoint is an encoder of the package, by its name or its folder."""
-    folder = Path(resolve_checkpoint(checkpoint))
-    return folder.is_dir() and folder.resolve() in {path.resolve() for path in ENCODERS.glob("*")}
+    """Whether a checkpoint is a general encoder: one of the package, or the folder that `asm-distil` wrote."""
+    results = Path(resolve_checkpoint(checkpoint)) / "results.json"
+    return results.is_file() and "teachers" in json.loads(results.read_text(encoding="utf-8"))

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_shift_within_a_batch():
 
 
 def test_gain_stays_within_its_range(rng):
-    augmentation = Augmentation(**{**vars(OFF), "gain": 6.0})
+    augmentation = Augmentation(**{**asdict(OFF), "gain": 6.0})
     ones = [torch.ones(1)] * 200
     gains = [20 * math.log10(clip.item()) for clip in augmentation.augment_waveforms(ones, 16000, rng)]
     assert -6 <= min(gains) < -5

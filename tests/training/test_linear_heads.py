@@ -78,7 +78,7 @@ def test_a_number_that_never_changes_gets_no_weight():
             np.ones((1, 6)),
             np.array([0]),
             2,
-            "There is no more than one training clip. Add some: at least two of each class.",
+            "At least two training clips are needed, better two of each class. Add some.",
         ),
         (np.random.default_rng(0).random((4, 6)), np.zeros(4, int), 1, "All training clips are of one class"),
         (

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,6 @@ def test_which_weights_are_kept(make_arguments):
     assert kept_weights(make_arguments().training, 5) == "the mean of the last 5 checkpoints"
     assert kept_weights(make_arguments(average_last=2).training, 2) == "the mean of the last 2 checkpoints"
     assert kept_weights(make_arguments(average_last=2).training, 1) == "the last checkpoint"
-    general = make_arguments(model={"model_name_or_path": "general"}, start_share=0.25)
-    assert kept_weights(general.training, None) == "75% of the best epoch by loss, 25% of the start"
-    assert kept_weights(make_arguments(load_best_model_at_end=False).training, None) == "the last epoch"
-    steps = {"save_strategy": "steps", "eval_strategy": "steps", "eval_steps": 4, "save_steps": 4}
-    assert kept_weights(make_arguments(**steps).training, None) == "the best checkpoint by loss"
-    assert kept_weights(make_arguments(**steps, load_best_model_at_end=False).training, None) == "the last checkpoint"
 
 
 def test_a_regression_is_reported_with_one_output(make_arguments, config, tmp_path):
@@ -234,7 +229,7 @@ def test_the_description_of_a_training(make_arguments, checkpoint):
     described = describe_training(args, output, None, None)
     assert described["teachers"] == ["checkpoint"]
     assert (described["teacher_share"], described["steps"], described["batch_size"]) == (0.25, 7, 12)
-    assert described["augmentation"].keys() == Augmentation().__dict__.keys()
+    assert described["augmentation"].keys() == asdict(Augmentation()).keys()
     assert (described["freeze_encoder"], described["seconds"]) == (True, 3)
     assert described["lr_scheduler_type"] == "cosine"
     assert "step_factor" not in described

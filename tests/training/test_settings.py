@@ -48,23 +48,16 @@ def test_settings_of_the_data_and_the_teachers(make_arguments, checkpoint, tmp_p
     assert args.settings()["teacher_weights"] != settings["teacher_weights"]
 
 
-def test_a_share_of_the_start_is_kept_where_its_classifier_is_fitted(make_arguments):
-    def share(**parts):
-        return make_arguments(**parts).training.start_share
-
-    general = {"model_name_or_path": "general"}
-    assert share(model=general) == 0.5
-    assert share(model=general, start_share=0.0) == 0.0
-    assert share(model=general | {"freeze_encoder": True}) == 0.0
-    assert share(model=general, data={"dataset_name": "ann/tones", "streaming": True}) == 0.0
-    assert share(model={"model_name_or_path": "scratch"}) == 0.0
-    assert share(model={"model_name_or_path": "ann/tones"}) == 0.0
-    assert share(model={"model_name_or_path": "ann/tones"}, start_share=0.3) == 0.3
+def test_other_weights_of_the_same_name_are_another_start(make_arguments, checkpoint):
+    settings = make_arguments(model={"model_name_or_path": str(checkpoint)}).settings()
+    (checkpoint / "model.safetensors").write_bytes(b"others")
+    again = make_arguments(model={"model_name_or_path": str(checkpoint)}).settings()
+    assert {name for name in settings if settings[name] != again[name]} == {"start_weights"}
 
 
-@pytest.mark.parametrize(
-    "model", [{"model_name_or_path": "scratch"}, {"size": "tiny"}, {"freeze_encoder": True}], ids=str
-)
-def test_no_share_of_random_weights_is_kept(make_arguments, model):
-    with pytest.raises(ValueError, match=r"--start_share 0.5 would keep a share of random weights. Omit it"):
-        make_arguments(model=model, start_share=0.5)
+def test_the_general_encoder_has_defaults_of_its_own(make_arguments):
+    general, other = (make_arguments(model={"model_name_or_path": name}) for name in ("general", "scratch"))
+    assert (general.training.num_train_epochs, other.training.num_train_epochs) == (10, 40)
+    assert (general.augmentation.noise, other.augmentation.noise) == (100.0, 10.0)
+    given = make_arguments(model={"model_name_or_path": "general"}, num_train_epochs=3)
+    assert given.training.num_train_epochs == 3

@@ -88,6 +88,11 @@ def parse_arguments(
             if name.startswith("-"):
                 hint = f"did you mean '--{nearest_argument(name, parser)}'?"
             raise ValueError(f"There is no argument {name!r}; {hint}")
+        named = (parser._option_string_actions.get(argument.partition("=")[0]) for argument in arguments)
+        named = {action.dest for action in named if action}
+        for group in parsed:  # those that tell what was given, be it the default
+            if hasattr(group, "given"):
+                group.given |= named & {item.name for item in dataclasses.fields(group)}
         return tuple(parsed)
     except (ValueError, FileNotFoundError) as error:  # from a dataclass or a recipe
         sys.exit(f"{program}: {error}")

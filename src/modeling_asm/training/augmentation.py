@@ -4,7 +4,7 @@ All random numbers come from the caller's generator, so the result depends neith
 ran before. A new augmentation is a field of [`Augmentation`], and a function that one of its methods calls.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 def strength(default: float, description: str):
     """Return a field of [`Augmentation`] with the help text for `HfArgumentParser`."""
     return field(default=default, metadata={"help": description})
+
+
+# What the general encoder, which has heard noise, needs less of.
+GENERAL_AUGMENTATION = {"noise": 100.0}
 
 
 @dataclass
@@ -31,7 +35,11 @@ class Augmentation:
     time_shift: float = strength(0.1, "Largest shift to either side, in seconds; at most half of a clip is lost.")
     speed: float = strength(0.1, "Largest relative change of speed and pitch.")
     gain: float = strength(10.0, "Largest change of loudness, in decibels.")
-    noise: float = strength(10.0, "Lowest signal-to-noise ratio of white noise, in decibels; the highest is 50 more.")
+    noise: float = strength(
+        10.0,
+        "Lowest signal-to-noise ratio of white noise, in decibels; the highest is 50 more. From the general encoder, "
+        "no noise is added by default.",
+    )
     equalizer: float = strength(6.0, "Largest change of the level of a mel bin, in decibels.")
     time_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along time.")
     frequency_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along frequency.")
@@ -44,6 +52,13 @@ class Augmentation:
             relative = name in ("speed", "time_warp", "frequency_warp")
             if not value >= 0 or (relative and value >= 1):
                 raise ValueError(f"`{name}` must be at least 0{' and below 1' if relative else ''}, got {value}.")
+        self.given = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
+
+    def use_defaults(self, defaults: dict[str, float]):
+        """Set those strengths that were not given."""
+        for name, value in defaults.items():
+            if name not in self.given:
+                setattr(self, name, value)
 
     def augment_waveforms(self, waveforms: list[Tensor], sampling_rate: int, rng: np.random.Generator) -> list[Tensor]:
         """Change speed, position, loudness and background of clips.

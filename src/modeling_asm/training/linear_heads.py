@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
 from torch import nn
 
 from ..targets import MULTI_LABEL, REGRESSION
@@ -32,6 +33,7 @@ def fit_linear_head(
     balanced: bool = False,
     strengths: tuple[float, ...] = STRENGTHS,
     names: Sequence[str] | None = None,
+    groups: Sequence | None = None,
 ) -> float:
     """Fit a classifier, in place.
 
@@ -43,6 +45,7 @@ def fit_linear_head(
         balanced: Whether classes count alike, however many clips they have.
         strengths: Strengths of the regularisation to choose from, by cross-validation if there are several.
         names: Names of the classes, for errors (default: their numbers).
+        groups: The group of each clip, such as its speaker: cross-validation does not divide groups.
 
     Returns:
         The strength of the regularisation: C, or 1 / alpha for a regression.
@@ -55,7 +58,7 @@ def fit_linear_head(
     scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)  # constant: no weight
     standardised = (embeddings - mean) / scale
     fit = {MULTI_LABEL: fit_labels, REGRESSION: fit_numbers}.get(problem_type, fit_classes)
-    weight, bias, strength = fit(standardised, targets, classifier.out_features, balanced, strengths)
+    weight, bias, strength = fit(standardised, targets, classifier.out_features, balanced, strengths, groups)
     weight = weight / scale
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))
@@ -66,7 +69,7 @@ def fit_linear_head(
 def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, names: Sequence):
     """Raise `ValueError` if a classifier cannot be fitted to these clips; the message says what to do."""
     if len(embeddings) < 2:
-        raise ValueError("There is no more than one training clip. Add some: at least two of each class.")
+        raise ValueError("At least two training clips are needed, better two of each class. Add some.")
     if problem_type not in (MULTI_LABEL, REGRESSION):
         missing = sorted(set(range(len(names))) - set(targets.tolist()))
         if len(names) < 2:
@@ -74,26 +77,26 @@ def check_fit(embeddings: np.ndarray, targets: np.ndarray, problem_type: str, na
         if missing:
             raise ValueError(
                 f"{len(missing)} of {len(names)} classes have no training clip, such as {names[missing[0]]!r}. Add "
-                "clips, or remove the labels."
+                "clips, name the other classes with --labels, or train by gradient steps: --tune last."
             )
     if np.ptp(embeddings, axis=0).max() < 1e-6 * max(np.abs(embeddings).max(), 1e-12):
         raise ValueError("All training clips sound the same to the encoder: are they copies, or silent?")
 
 
 def fit_classes(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...], groups
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a multinomial logistic regression; return weights, biases and strength."""
     fewest = np.bincount(targets, minlength=num_labels).min()
-    folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0) if fewest >= 2 else None
+    folds = make_folds(targets, groups, min(FOLDS, fewest), stratified=True)
     make = partial(logistic, balanced=balanced)
-    strength = choose_strength(make, rows, targets, folds, "neg_log_loss", strengths)
+    strength = choose_strength(make, rows, targets, folds, negative_log_loss, strengths)
     weight, bias = coefficients(make(strength), rows, targets)
     return weight, bias, strength
 
 
 def fit_labels(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...], groups
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a logistic regression for each label. One that all or no clips have keeps its share, without weights."""
     make = partial(logistic, balanced=balanced)
@@ -102,8 +105,8 @@ def fit_labels(
     strength = DEFAULT_STRENGTH
     if varied.size:
         common = varied[np.abs(counts[varied] - len(targets) / 2).argmin()]
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        strength = choose_strength(make, rows, targets[:, common], folds, "neg_log_loss", strengths)
+        folds = make_folds(targets[:, common], groups, FOLDS, stratified=True)
+        strength = choose_strength(make, rows, targets[:, common], folds, negative_log_loss, strengths)
     share = np.clip(counts / len(targets), 0.5 / len(targets), 1 - 0.5 / len(targets))
     weight, bias = np.zeros((num_labels, rows.shape[1])), np.log(share / (1 - share))
     for label in np.flatnonzero((counts > 0) & (counts < len(targets))):
@@ -113,16 +116,41 @@ def fit_labels(
 
 
 def fit_numbers(
-    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...]
+    rows: np.ndarray, targets: np.ndarray, num_labels: int, balanced: bool, strengths: tuple[float, ...], groups
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit a ridge regression; numbers have no classes to balance."""
-    folds = KFold(FOLDS, shuffle=True, random_state=0) if len(rows) >= 2 * FOLDS else None
+    folds = make_folds(targets, groups, FOLDS if len(rows) >= 2 * FOLDS else 0, stratified=False)
     strength = choose_strength(ridge, rows, targets, folds, "neg_mean_squared_error", strengths)
     fitted = ridge(strength).fit(rows, targets.reshape(len(rows), -1))
     return fitted.coef_.reshape(num_labels, -1), np.broadcast_to(fitted.intercept_, (num_labels,)), strength
 
 
-def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring: str, strengths) -> float:
+def make_folds(targets: np.ndarray, groups: Sequence | None, number: int, stratified: bool) -> list | None:
+    """Return so many divisions of clips, which keep groups together; `None` if they cannot be divided.
+
+    Args:
+        targets: What is told apart.
+        groups: The group of each clip, if there are groups.
+        number: Number of divisions; of fewer groups, one for each.
+        stratified: Whether the targets are classes, each of which must be among the clips to learn from.
+    """
+    number = number if groups is None else min(number, len(set(groups)))
+    if number < 2:
+        return None
+    kinds = ((KFold, GroupKFold), (StratifiedKFold, StratifiedGroupKFold))
+    folds = list(kinds[stratified][groups is not None](number, shuffle=True, random_state=0).split(
+        targets, targets, groups))  # fmt: skip
+    if stratified:
+        folds = [(train, test) for train, test in folds if len(set(targets[train])) == len(set(targets))]
+    return folds or None
+
+
+def negative_log_loss(model: LogisticRegression, rows: np.ndarray, targets: np.ndarray) -> float:
+    """Return scikit-learn's score of that name, also of clips among which a class is missing."""
+    return -log_loss(targets, model.predict_proba(rows), labels=model.classes_)
+
+
+def choose_strength(make, rows: np.ndarray, targets: np.ndarray, folds, scoring, strengths) -> float:
     """Return the strength that does best on held-out training clips; the default without folds."""
     if folds is None or len(strengths) == 1:
         return DEFAULT_STRENGTH if folds is None else strengths[0]

@@ -60,7 +60,11 @@ class ModelArguments:
         "drop_path_rate", "Stochastic depth: probability of skipping a branch of the last layer"
     )
     seconds: float | None = field(
-        default=None, metadata={"help": "Window of the model, in seconds (default: covers 95%% of the training clips)."}
+        default=None,
+        metadata={
+            "help": "Window of the model, in seconds (default: covers 95%% of the training clips, and "
+            f"at most {LONGEST_WINDOW} s; for the general encoder at least its own; other checkpoints keep theirs)."
+        },
     )
     padding: str | None = of_new_model(
         "padding", "Padding of short clips, for a new model: see ASMFeatureExtractor", choices=list(PADDING_MODES)

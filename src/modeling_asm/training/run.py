@@ -16,7 +16,7 @@ from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
-from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use
+from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use, group_names
 from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
 from .report.checkpoint import write_checkpoint
@@ -34,7 +34,6 @@ from .tuning import (
     freeze_first_layers,
     predict_clips,
     start_head,
-    starts_with_head,
     windows_of,
 )
 
@@ -46,7 +45,8 @@ STREAMED_CLIPS, STREAMED_BYTES = 1000, 2**28
 STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
 STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
 STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-STATED += ("step_start", "start_share", "average_last", "early_stopping_patience", "max_grad_norm")
+STATED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+STATED_OF_FITS = ("seed", "data_seed", "bf16", "fp16", "class_balance")  # of a classifier without gradient steps
 
 
 def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str], command: str) -> dict:
@@ -65,34 +65,37 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
     if not args.experiment.evaluate_only:
-        tuning = choose_tuning(args, splits["train"])
-        if tuning == "head" and "dev" in splits:  # there is no epoch to choose
-            args = replace(args, split=replace(args.split, dev_fraction=0.0))
-            splits, test_name = divide(args, dataset, further)
-            clips = splits["train"]
-        if training_args.process_index == 0 and (line := describe_tuning(args, tuning, splits["train"])):
+        fitted, every = args, splits
+        if "dev" in splits and not is_streamed(dataset):  # a fitted classifier has no epoch to choose
+            fitted = replace(args, split=replace(args.split, dev_fraction=0.0))
+            every, _ = divide(fitted, dataset, further)
+        tuning = choose_tuning(args, every["train"])
+        if training_args.process_index == 0 and (line := describe_tuning(args, tuning, every["train"])):
             print(line)
+        if tuning == "head":
+            args, splits, clips = fitted, every, every["train"]
         args = replace(args, model=replace(args.model, tune=tuning))
     trainer, inputs = make_trainer(args, splits, clips)
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
-        describe_clips(args, dataset, splits, test_name, inputs["test"].transform.frontend)
+        whole = hears_whole_clips(args, trainer.model)
+        describe_clips(args, dataset, splits, test_name, None if whole else inputs["test"].transform.frontend)
     training = checkpoint = averaged = None
     if not args.experiment.evaluate_only:
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
             print(f"Continuing from {Path(checkpoint).name}.")
         if args.model.tune == "head":
-            training = fit_head(trainer, windows_of(trainer.model, clips, inputs["test"].transform))
+            windows = windows_of(trainer.model, clips, inputs["test"].transform)
+            column = args.split.group_column or args.split.hold_out_column
+            groups = group_names(clips, column) if column else None
+            training = fit_head(trainer, windows, groups=groups)
         else:
-            if starts_with_head(args, splits["train"]) and not start_head(trainer, clips, inputs["test"].transform):
-                training_args.start_share = 0.0
-            start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+            if args.model.is_general and not checkpoint:
+                start_head(trainer, clips, inputs["test"].transform)
             training = trainer.train(resume_from_checkpoint=checkpoint)
             if training_args.average_last > 0:
                 averaged = trainer.average_checkpoints()
-            if training_args.start_share > 0:
-                trainer.mix_with_start(start, training_args.start_share)
-    if args.model.tune == "head":
+    if hears_whole_clips(args, trainer.model):
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
         output = trainer.predict(inputs["test"])
@@ -179,14 +182,16 @@ def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tu
     return choose_splits(dataset, args.split, args.training.seed, further)
 
 
-def describe_clips(args: Arguments, dataset: DatasetDict, splits: DatasetDict, test_name: str, frontend: Frontend):
-    """Say which clips are used for what, and which are not heard to their end."""
+def describe_clips(
+    args: Arguments, dataset: DatasetDict, splits: DatasetDict, test_name: str, frontend: Frontend | None
+):
+    """Say which clips are used for what and, if the front end of one window is given, which are heard in part."""
     if args.experiment.evaluate_only:
         lines = [f"{len(splits['test'])} clips are reported ({test_name})."]
     else:
         lines = [describe_use(dataset, splits, test_name, args.split)]
-    window = frontend.window_samples / frontend.sampling_rate
-    for name in ("dev", "test") if args.model.tune != "head" else ():
+    for name in ("dev", "test") if frontend else ():
+        window = frontend.window_samples / frontend.sampling_rate
         long = sum(seconds > HARDLY_LONGER * window for seconds in splits[name]["seconds"]) if name in splits else 0
         if long:
             lines.append(
@@ -256,11 +261,19 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.experiment.on_bad_audio, train)
 
 
+def hears_whole_clips(args: Arguments, model: torch.nn.Module) -> bool:
+    """Whether clips are scored as their mean embedding is: if the classifier was fitted to that, now or before."""
+    if args.experiment.evaluate_only:
+        return getattr(model.config, "window_aggregation", None) == "logits"
+    return args.model.tune == "head"
+
+
 def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
     """Describe the training of a run; `None` if nothing was trained."""
     if training is None:
         return None
-    described = {name: getattr(args.training, name) for name in STATED}
+    steps = args.model.tune != "head"
+    described = {name: getattr(args.training, name) for name in (STATED if steps else STATED_OF_FITS)}
     if args.training.teachers:
         described["teachers"] = list(find_teachers(args.training.teachers))
         described["teacher_share"] = args.training.teacher_share
@@ -272,8 +285,8 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
         * args.training.gradient_accumulation_steps
         * args.training.world_size,
         "processes": args.training.world_size,
-        "kept": kept_weights(args.training, averaged) if args.model.tune != "head" else "the fitted classifier",
-        "augmentation": asdict(args.augmentation) if args.experiment.augment and args.model.tune != "head" else None,
+        "kept": kept_weights(args.training, averaged) if steps else "the fitted classifier",
+        "augmentation": asdict(args.augmentation) if args.experiment.augment and steps else None,
         "freeze_encoder": args.model.freeze_encoder,
         "tune": args.model.tune,
         "seconds": None if resumed else round(training.metrics["train_runtime"]),
@@ -282,12 +295,7 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
 
 def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
     """Return which weights of a run became the model."""
-    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
-    kept = f"the last {unit}"
     if averaged is not None:
-        kept = f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
-    elif args.load_best_model_at_end:
-        kept = f"the best {unit} by {args.metric_for_best_model}"
-    if args.start_share > 0:
-        return f"{1 - args.start_share:.0%} of {kept}, {args.start_share:.0%} of the start"
-    return kept
+        return f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
+    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
+    return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"

@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .augmentation import Augmentation
+from .augmentation import GENERAL_AUGMENTATION, Augmentation
 from .data.loading import DataArguments
 from .data.splits import SplitArguments
-from .models import SCRATCH, ModelArguments, checkpoint_name
-from .teachers.soft_labels import digest_teachers
+from .models import ModelArguments, checkpoint_name
+from .teachers.soft_labels import digest_teachers, digest_weights
 from .training_arguments import DECISIVE, GENERAL_DEFAULTS, AudioTrainingArguments
 
 
@@ -65,18 +65,8 @@ class Arguments:
 
     def __post_init__(self):
         if self.model.is_general:
-            self.training.use_defaults(GENERAL_DEFAULTS | ({"start_share": 0.0} if self.has_random_classifier else {}))
-        if self.training.start_share > 0 and self.has_random_classifier:
-            raise ValueError(
-                f"--start_share {self.training.start_share:g} would keep a share of random weights. Omit it."
-            )
-
-    @property
-    def has_random_classifier(self) -> bool:
-        """Whether gradient steps start from a classifier that nothing was fitted to."""
-        if self.model.is_general:
-            return self.model.freeze_encoder or self.data.streaming
-        return self.model.model_name_or_path in (None, SCRATCH)
+            self.training.use_defaults(GENERAL_DEFAULTS)
+            self.augmentation.use_defaults(GENERAL_AUGMENTATION)
 
     def settings(self) -> dict:
         """Return everything that decides the result, without paths of this machine."""
@@ -91,6 +81,7 @@ class Arguments:
             "data_dir": self.data.name,
             "clips": self.clips,
             "model_name_or_path": self.model.start,
+            "start_weights": digest_weights(self.model.checkpoint),
             "teachers": [checkpoint_name(teacher) for teacher in self.training.teachers],
             "teacher_weights": digest_teachers(self.training.teachers),
             "train_also": self.split.train_also_names,

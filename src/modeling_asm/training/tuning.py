@@ -1,4 +1,4 @@
-"""What of a checkpoint learns new clips: its classifier alone, in seconds, or more of it, by the number of clips."""
+"""Which part of a checkpoint is trained on new clips: its classifier alone, in seconds, or more, by their number."""
 
 import time
 
@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
-from .augmentation import Augmentation
 from .data.clips import ClipTransform, ClipWindows, collate_clips
 from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
 from .models import AUTO
@@ -58,15 +57,19 @@ def choose_tuning(args: Arguments, clips) -> str:
 
 def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
     """Return a line about what was chosen, and why; `None` if there was nothing to choose."""
-    model, given = args.model, options_of_steps(args)
+    model, because = args.model, ""
     if model.checkpoint is None and model.model_name_or_path is None:
         return f"Starting from random weights: {next(iter(model.described()))} describes a new model."
     if model.tune != AUTO or not model.is_general or model.freeze_encoder:
         return None
     what = {"head": "its classifier is fitted", "last": f"its last {LAST_LAYERS} layers are trained"}
     why = f"With {clips_per_class(clips):.3g} clips a class" if isinstance(clips, Dataset) else "From a stream"
-    why += f", and {given[0]}" if given and tuning == "last" else ""
-    return f"Starting from {model.start}. {why}, {what.get(tuning, 'all of it is trained')} (--tune {tuning})."
+    if args.training.teachers:
+        because = " because of --teachers"
+    elif tuning == "last" and clips_per_class(clips) < CLIPS_FOR_LAST:
+        because = f" because of {options_of_steps(args)[0]}"
+    what = what.get(tuning, "all of it is trained")
+    return f"Starting from {model.start}. {why}, {what}{because} (--tune {tuning})."
 
 
 def clips_per_class(clips: Dataset) -> float:
@@ -77,14 +80,9 @@ def clips_per_class(clips: Dataset) -> float:
 def options_of_steps(args: Arguments) -> list[str]:
     """Return the options that were given and have an effect on gradient steps alone."""
     given = [name for name in (*DEFAULTS, *OF_STEPS) if name in args.training.given]
-    given += [name for name, value in vars(Augmentation()).items() if getattr(args.augmentation, name) != value]
+    given += sorted(args.augmentation.given)
     given += ["dev_fraction"] if args.split.dev_fraction > 0 and args.split.is_set("dev_fraction") else []
     return [f"--{name}" for name in given]
-
-
-def starts_with_head(args: Arguments, clips) -> bool:
-    """Whether a classifier is fitted before the gradient steps, which go on from it."""
-    return args.model.is_general and not args.has_random_classifier and isinstance(clips, Dataset)
 
 
 def freeze_first_layers(model: nn.Module):
@@ -94,7 +92,7 @@ def freeze_first_layers(model: nn.Module):
     depth = max(layer for layer in layers.values() if layer < head)
     if depth <= LAST_LAYERS:
         raise ValueError(
-            f"--tune last needs more than {LAST_LAYERS} layers with numbers, {type(model).__name__} has {depth}."
+            f"--tune last needs more than {LAST_LAYERS} numbered layers, {type(model).__name__} has {depth}."
         )
     for name, parameter in model.named_parameters():
         parameter.requires_grad = parameter.requires_grad and layers[name] > depth - LAST_LAYERS
@@ -109,13 +107,16 @@ def windows_of(model: nn.Module, clips: Dataset, transform: ClipTransform) -> Cl
     return ClipWindows(clips, transform, shift * step, step)
 
 
-def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, ...] = STRENGTHS) -> TrainOutput:
+def fit_head(
+    trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, ...] = STRENGTHS, groups: list | None = None
+) -> TrainOutput:
     """Fit the classifier of a trainer's model to the mean embeddings of its clips, once and without augmentation.
 
     Args:
         trainer: The trainer, whose model's last layer must be the linear `classifier`.
         clips: The training clips.
         strengths: Strengths of the regularisation to choose from.
+        groups: The group of each clip, such as its speaker: cross-validation does not divide groups.
 
     Returns:
         What `trainer.train` would return, after no step.
@@ -130,36 +131,47 @@ def fit_head(trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, 
             f"--tune head fits a classifier of one linear layer, but {type(model).__name__} has "
             f"{type(classifier).__name__}. Use --tune all, or --freeze_encoder."
         )
-    embeddings, targets = embed_clips(model.eval(), clips, trainer.args.per_device_eval_batch_size)
+    batches = {"batch_size": trainer.args.per_device_eval_batch_size, "collate_fn": collate_clips}
+    batches["num_workers"] = trainer.args.dataloader_num_workers
+    embeddings, targets = embed_clips(model.eval(), DataLoader(clips, **batches))
     fitted = nn.Linear(classifier.in_features, classifier.out_features, dtype=torch.float64)
     balanced = trainer.args.class_balance != "none"
     names = [label for _, label in sorted(model.config.id2label.items())]
-    strength = fit_linear_head(fitted, embeddings, targets, model.config.problem_type, balanced, strengths, names)
-    classifier.load_state_dict(fitted.state_dict())
+    strength = fit_linear_head(
+        fitted, embeddings, targets, model.config.problem_type, balanced, strengths, names, groups
+    )
+    classifier.load_state_dict(fitted.float().state_dict())
     seconds = time.time() - start
     if trainer.is_world_process_zero():
         print(f"Fitted a linear classifier to {len(targets)} embeddings in {seconds:.1f} s (C = {strength:g}).")
     return TrainOutput(0, 0.0, {"train_runtime": seconds})
 
 
-def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform) -> bool:
-    """Fit the classifier that gradient steps go on from, to some of many clips; say, and return, whether one could."""
+def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
+    """Fit the classifier that gradient steps go on from, to some of many clips; if that is impossible, say so."""
     if len(clips) > MOST_CLIPS:
         clips = clips.select(draw_some(clips["label"][:], MOST_CLIPS, trainer.args.seed))
     try:
         fit_head(trainer, windows_of(trainer.model, clips, transform), (DEFAULT_STRENGTH,))
     except ValueError as error:
         if trainer.is_world_process_zero():
-            print(f"The classifier starts from random weights, of which nothing is kept. {error}")
-        return False
-    return True
+            print(f"The classifier starts from random weights. {error}")
 
 
 def draw_some(labels: list, number: int, seed: int) -> np.ndarray:
-    """Return the places of so many clips, drawn at random; the first of each label are among them."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    _, first = np.unique([str(labels[place]) for place in order], return_index=True)
-    return np.concatenate([order[first], np.delete(order, first)])[:number]
+    """Return the places of so many clips, drawn at random; the first of each class are among them.
+
+    Args:
+        labels: A class index, a list of them, or a number for each clip.
+        number: How many to draw.
+        seed: Seed of the draw.
+    """
+    order, first = np.random.default_rng(seed).permutation(len(labels)).tolist(), {}
+    for place in order:
+        label = labels[place]
+        for index in label if isinstance(label, list) else [label] * isinstance(label, int):
+            first.setdefault(index, place)
+    return np.array(list(dict.fromkeys([*first.values(), *order]))[:number])
 
 
 def predict_clips(trainer: AudioTrainer, windows: ClipWindows) -> PredictionOutput:
@@ -172,16 +184,16 @@ def predict_clips(trainer: AudioTrainer, windows: ClipWindows) -> PredictionOutp
 
 
 @torch.no_grad()
-def embed_clips(model: nn.Module, clips: ClipWindows, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def embed_clips(model: nn.Module, batches: DataLoader) -> tuple[np.ndarray, np.ndarray]:
     """Return what the classifier of a model gets for each clip, float64 of shape `(num_clips, size)`, and the labels.
 
-    It is the mean over the windows of the clip. Each of several processes embeds all clips, so that all fit the same
-    classifier.
+    It is the mean over the windows of the clip ([`ClipWindows`]). Each of several processes embeds all clips, so that
+    all fit the same classifier.
     """
     seen, labels, rows = [], [], []
-    hook = model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double().cpu()))
+    hook = model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].cpu().double()))
     try:
-        for batch in tqdm(DataLoader(clips, batch_size, collate_fn=collate_clips), desc="Embedding", unit="batch"):
+        for batch in tqdm(batches, desc="Embedding", unit="batch"):
             labels.append(batch.pop("labels"))
             rows.append(batch.pop("index"))
             model(**{name: value.to(model.device) for name, value in batch.items()})

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_workers_change_nothing(dataset, feature_extractor, num_workers):
     assert all(torch.equal(*pair) for pair in zip(plain, parallel))
 
 
-NOTHING = dict.fromkeys(vars(Augmentation()), 0) | {"noise": 100.0}
+NOTHING = dict.fromkeys(asdict(Augmentation()), 0) | {"noise": 100.0}
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,8 @@ def test_a_student_learns_and_is_an_ordinary_checkpoint(distil, tmp_path, teache
 
 
 def test_a_run_goes_on_from_its_checkpoint(distil, tmp_path):
-    """What was trained in two parts is what was trained at once, if nothing is drawn at random."""
-    settings = {"augmentation": json.dumps({"gain": 0, "equalizer": 0, "frequency_mask": 0, "time_mask": 0})}
-    whole = distil("whole", **settings)
+    """What was trained in two parts is what was trained at once, with its augmentation."""
+    whole = distil("whole")
     arguments = {"max_steps": 12}
     original = run.DistillationTrainer.train
 
@@ -114,9 +113,9 @@ def test_a_run_goes_on_from_its_checkpoint(distil, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run.DistillationTrainer, "train", stop)
         with pytest.raises(KeyboardInterrupt):
-            distil("parts", training=arguments, **settings)
+            distil("parts", training=arguments)
     assert (tmp_path / "parts" / "checkpoint-8").is_dir()
-    parts = distil("parts", training=arguments, **settings)
+    parts = distil("parts", training=arguments)
     assert json.loads((tmp_path / "parts" / "log.json").read_text())["log"]
     for name in ("loss", "tiny.logits", "tiny.embeddings", "tiny.embeddings_mean"):
         assert np.isfinite(parts["metrics"][name])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -32,26 +33,22 @@ class StudentAugmentation:
             if not value >= 0:
                 raise ValueError(f"`{name}` must be at least 0, got {value!r}.")
 
-    def __call__(self, features: Tensor, mean: float) -> Tensor:
-        """Augment log-mel energies of shape `(batch_size, frames, mel_bins)`; masks have the mean's value.
-
-        Random numbers are torch's own: a `DataLoader` seeds them for its workers, and Trainer keeps their state in its
-        checkpoints.
-        """
+    def __call__(self, features: Tensor, mean: float, generator: torch.Generator | None = None) -> Tensor:
+        """Augment log-mel energies of shape `(batch_size, frames, mel_bins)`; masks have the mean's value."""
         size, frames, bins = features.shape
         nepers = 0.1 * torch.log(torch.tensor(10.0))  # of power, to a decibel
-        loudness = torch.empty(size, 1, 1).uniform_(-self.gain, self.gain)
-        points = torch.empty(size, 1, 6).uniform_(-self.equalizer, self.equalizer)
+        loudness = torch.empty(size, 1, 1).uniform_(-self.gain, self.gain, generator=generator)
+        points = torch.empty(size, 1, 6).uniform_(-self.equalizer, self.equalizer, generator=generator)
         curve = nn.functional.interpolate(points, size=bins, mode="linear", align_corners=True)
         features = features + nepers * (loudness + curve)
-        features = features.masked_fill(draw_mask(size, bins, self.frequency_mask)[:, None], mean)
-        return features.masked_fill(draw_mask(size, frames, self.time_mask)[:, :, None], mean)
+        features = features.masked_fill(draw_mask(size, bins, self.frequency_mask, generator)[:, None], mean)
+        return features.masked_fill(draw_mask(size, frames, self.time_mask, generator)[:, :, None], mean)
 
 
-def draw_mask(rows: int, size: int, longest: int) -> Tensor:
+def draw_mask(rows: int, size: int, longest: int, generator: torch.Generator | None = None) -> Tensor:
     """Return a mask of shape `(rows, size)`, true in one stretch of each row, of 0 to `longest` places."""
-    length = torch.randint(0, min(longest, size) + 1, (rows, 1))
-    start = (torch.rand(rows, 1) * (size - length + 1)).long()
+    length = torch.randint(0, min(longest, size) + 1, (rows, 1), generator=generator)
+    start = (torch.rand(rows, 1, generator=generator) * (size - length + 1)).long()
     places = torch.arange(size)
     return (places >= start) & (places < start + length)
 
@@ -78,12 +75,12 @@ class BankDataset(Dataset):
         return len(self.paths) * self.rows
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return the features and targets of a mixture, in half precision."""
+        """Return the features and targets of a mixture, in half precision, and its place as `index`."""
         number, row = divmod(index, self.rows)
         if number not in self.slices:
             file = safe_open(self.paths[number], "pt")
             self.slices[number] = {name: file.get_slice(name) for name in self.names}
-        return {name: values[row] for name, values in self.slices[number].items()}
+        return {name: values[row] for name, values in self.slices[number].items()} | {"index": torch.tensor(index)}
 
     def __getstate__(self) -> dict:
         """Leave the open files out of what workers get."""
@@ -97,15 +94,18 @@ class Collator:
         mean: Mean of the features.
         std: Their standard deviation; the student gets `(features - mean) / (2 * std)`.
         augmentation: What is done to the features first; nothing for validation.
+        seed: Seed of the augmentation. It depends on the seed and on the mixtures of the batch alone, whatever process
+            or worker stacks them, and whatever was stacked before.
     """
 
-    def __init__(self, mean: float, std: float, augmentation: StudentAugmentation | None = None):
-        self.mean, self.std, self.augmentation = mean, std, augmentation
+    def __init__(self, mean: float, std: float, augmentation: StudentAugmentation | None = None, seed: int = 0):
+        self.mean, self.std, self.augmentation, self.seed = mean, std, augmentation, seed
 
     def __call__(self, rows: list[dict[str, Tensor]]) -> dict:
         """Return `input_values`, `(batch_size, max_length, num_mel_bins)`, and `targets` by their names."""
         batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        features = batch.pop(FEATURES).float()
+        features, indices = batch.pop(FEATURES).float(), batch.pop("index").tolist()
         if self.augmentation is not None:
-            features = self.augmentation(features, self.mean)
+            drawn = np.random.SeedSequence([self.seed, *indices]).generate_state(1)
+            features = self.augmentation(features, self.mean, torch.Generator().manual_seed(int(drawn[0])))
         return {"input_values": (features - self.mean) / (2 * self.std), "targets": batch}

@@ -87,6 +87,16 @@ def write_encoder(
     return results
 
 
+def state_licence(folder: Path, results: dict, args: DistillationArguments) -> dict:
+    """State licence and credit of a finished encoder, which may be given later; return its results."""
+    stated = {name: value for name, value in vars(args).items() if name in ("licence", "credit") and value is not None}
+    if any(results["data"].get(name) != value for name, value in stated.items()):
+        results["data"] |= stated
+        write_json(results, folder / RESULTS_FILE)
+        write_model_card(folder, results, folder.resolve().name)
+    return results
+
+
 def stages_of(checkpoint: str) -> list[dict]:
     """Return how the weights that a student starts from were trained, the first stage first, as far as it is known."""
     folder = Path(resolve_checkpoint(checkpoint))
@@ -95,7 +105,8 @@ def stages_of(checkpoint: str) -> list[dict]:
     if not file.is_file():
         return [stage]
     results = json.loads(file.read_text(encoding="utf-8"))
-    return [*results.get("stages", []), stage | {"mixtures": results["data"]["mixtures"], **results["training"]}]
+    mixtures = results.get("data", {}).get("mixtures")  # of a distillation
+    return [*results.get("stages", []), stage | {"mixtures": mixtures, **(results.get("training") or {})}]
 
 
 def write_credits(path: Path, recordings: list[Recording]):

@@ -14,15 +14,17 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
+from ...general import resolve_checkpoint
 from ..models import checkpoint_name
 from ..run_folder import finished_results, open_run
 from ..teachers.load import load_teachers
+from ..teachers.soft_labels import digest_weights
 from ..teachers.targets import Teacher
 from ..training_arguments import DECISIVE
 from .arguments import DistillationArguments, DistillationTrainingArguments
 from .bank import FEATURES, count_shards, describe_bank, fill_bank, open_folder
 from .batches import BankDataset, Collator, StudentAugmentation
-from .encoder import write_encoder
+from .encoder import state_licence, write_encoder
 from .lesson import choose_targets, load_start, make_student
 from .mixtures import MixtureMaker, MixtureSettings
 from .pool import RECORDINGS_FILE, AudioPool, Recording
@@ -114,7 +116,7 @@ def run_distillation(
         open_run(folder, settings_of(args, training_args, teachers))
     if (results := finished_results(folder)) is not None:
         print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
-        return results
+        return state_licence(folder, results, args)
     lesson = choose_targets(args.teachers, teachers)  # and what else can be wrong is found before the bank is filled
     for data_dir in args.probe_dirs:
         open_set(data_dir)
@@ -127,13 +129,13 @@ def run_distillation(
     set_seed(training_args.seed)
     feature_extractor = ASMFeatureExtractor(**front_end_of(args), mean=mean, std=std)
     student = make_student(args.start, config, lesson, examples, mixtures, feature_extractor.seconds_per_frame)
-    set_seed(training_args.seed + training_args.process_index)  # each process augments its own mixtures
+    set_seed(training_args.seed + training_args.process_index)  # each process drops its own
     average = AverageCallback(student, args.average_decay)
     probe = make_probe(args.probe_dirs, feature_extractor) if args.probe_dirs else None
     trainer = DistillationTrainer(
         student,
         training_args,
-        Collator(mean, std, StudentAugmentation(**args.augmentation)),
+        Collator(mean, std, StudentAugmentation(**args.augmentation), training_args.seed),
         train,
         validation,
         callbacks=[ProbeCallback(average, probe, args.probe_steps)] if probe else None,
@@ -158,13 +160,14 @@ def settings_of(
     args: DistillationArguments, training_args: DistillationTrainingArguments, teachers: list[Teacher]
 ) -> dict:
     """Return what decides the result of a run: the content of its files and folders, not their paths."""
-    aside = ("num_processes", "credit", "probe_dirs", "probe_steps", "pool", "bank", "start")
+    aside = ("num_processes", "licence", "credit", "probe_dirs", "probe_steps", "pool", "bank", "start")
     own = {name: value for name, value in asdict(args).items() if name not in aside}
     own["teachers"] = [
         teacher.describe() | {"loss_weights": args.teachers[teacher.name].get("loss_weights", {})}
         for teacher in teachers
     ]
     own |= {"pool": digest_pool(args.pool), "start": args.start and checkpoint_name(args.start)}
+    own["start_weights"] = digest_weights(args.start and resolve_checkpoint(args.start))
     trained = {name: getattr(training_args, name) for name in DECISIVE if hasattr(training_args, name)}
     return json.loads(json.dumps(own | trained | {"processes": training_args.world_size}, default=str))
 

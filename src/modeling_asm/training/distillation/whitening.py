@@ -56,11 +56,9 @@ def whiten(model: ASMForAudioClassification, mixtures: Tensor):
         mixtures: Spectrograms that show how the numbers of the embedding vary together.
     """
     embedding, classifier = model.base_model.pooling.embedding, model.classifier
-    mean, there, back = (
-        part.to(model.device) for part in principal_components(embed(model, mixtures), embedding.out_features)
-    )
-    bias, weight = embedding.bias.double() - mean, classifier.weight.double()
-    embedding.bias.copy_(there @ bias)
-    embedding.weight.copy_(there @ embedding.weight.double())
-    classifier.bias.copy_(classifier.bias.double() + weight @ mean)
-    classifier.weight.copy_(weight @ back)
+    mean, there, back = principal_components(embed(model, mixtures), embedding.out_features)
+    parameters = (embedding.bias, embedding.weight, classifier.bias, classifier.weight)
+    shift, turn, bias, weight = (parameter.cpu().double() for parameter in parameters)  # not every device has float64
+    turned = (there @ (shift - mean), there @ turn, bias + weight @ mean, weight @ back)
+    for parameter, value in zip(parameters, turned):
+        parameter.copy_(value.float())

@@ -58,7 +58,9 @@ def write_report(
 
 
 def write_learning_curves(folder: Path, log: list[dict]):
-    """Write `learning_curves`: what Trainer logged, one row per epoch or step."""
+    """Write `learning_curves`: what Trainer logged, one row per epoch or step; nothing if there was no step."""
+    if not log:
+        return
     steps: dict[int, dict] = {}
     for entry in log:
         steps.setdefault(entry["step"], {}).update(entry)

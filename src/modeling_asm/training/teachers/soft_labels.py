@@ -46,9 +46,19 @@ def digest_teachers(names: list[str]) -> str | None:
     digest = hashlib.sha256()
     for name, checkpoint in find_teachers(names).items():
         digest.update(name.encode())
-        for file in sorted(Path(checkpoint).glob("*.safetensors")):
-            digest.update(file.read_bytes())
+        digest.update((digest_weights(checkpoint) or "").encode())
     return digest.hexdigest()[:16] if names else None
+
+
+def digest_weights(checkpoint: str | None) -> str | None:
+    """Return a digest of the weights in the folder of a checkpoint; `None` without one, or for one on the Hub."""
+    files = sorted(Path(checkpoint).glob("*.safetensors")) if checkpoint else []
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def load_teachers(names: list[str], model: PreTrainedModel, feature_extractor) -> list[PreTrainedModel]:
