@@ -37,6 +37,7 @@ STARTS = {
     "frozen": ("--tune", "head"),
     "last layers": ("--tune", "last"),
     "whole": ("--tune", "all"),
+    "its end alone": ("--tune", "all", "--start_share", "0"),
     "scratch": (),
 }
 SHAPE = ("hidden_size", "num_hidden_layers", "channels_mlp_dim", "token_mixing", "patch_size", "frequency_stride")

@@ -60,6 +60,8 @@ def test_which_weights_are_kept(make_arguments):
     assert kept_weights(make_arguments().training, 5) == "the mean of the last 5 checkpoints"
     assert kept_weights(make_arguments(average_last=2).training, 2) == "the mean of the last 2 checkpoints"
     assert kept_weights(make_arguments(average_last=2).training, 1) == "the last checkpoint"
+    general = make_arguments(model={"model_name_or_path": "general"}, start_share=0.25)
+    assert kept_weights(general.training, None) == "75% of the best epoch by loss, 25% of the start"
 
 
 def test_a_regression_is_reported_with_one_output(make_arguments, config, tmp_path):

@@ -58,6 +58,7 @@ def test_other_weights_of_the_same_name_are_another_start(make_arguments, checkp
 def test_the_general_encoder_has_defaults_of_its_own(make_arguments):
     general, other = (make_arguments(model={"model_name_or_path": name}) for name in ("general", "scratch"))
     assert (general.training.num_train_epochs, other.training.num_train_epochs) == (10, 40)
+    assert (general.training.start_share, other.training.start_share) == (0.5, 0.0)
     assert (general.augmentation.noise, other.augmentation.noise) == (100.0, 10.0)
     given = make_arguments(model={"model_name_or_path": "general"}, num_train_epochs=3)
     assert given.training.num_train_epochs == 3

@@ -158,6 +158,22 @@ def test_the_mean_of_checkpoints_in_sharded_weights(make_trainer, shard):
     assert all(torch.equal(weights[name], value) for name, value in mean.items())
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_share_of_the_start_is_kept(make_trainer, shard, sharded):
+    trainer = make_trainer()
+    trainer.model.base_model.requires_grad_(False)
+    start = trainer.copy_weights()
+    trainer.train()
+    trained = trainer.copy_weights()
+    if sharded:
+        shard(trainer.model)
+    trainer.mix_with_start(start, 0.25)
+    mixed = get_model_state_dict(trainer.model, options=StateDictOptions(full_state_dict=True))
+    for name, value in mixed.items():
+        torch.testing.assert_close(value, 0.25 * start[name] + 0.75 * trained[name])
+        assert torch.equal(value, start[name]) == torch.equal(trained[name], start[name])
+
+
 @pytest.mark.parametrize("number", [3, 7])
 def test_what_does_not_change_is_no_mean(number):
     """Of frozen weights, which a mean of equal numbers would round."""

@@ -25,6 +25,7 @@ def test_a_changed_default_keeps_its_help():
     ("arguments", "message"),
     [
         ({"layer_decay": 0}, "--layer_decay must be above 0 and at most 1, got 0"),
+        ({"start_share": 1.0}, "--start_share must be at least 0 and below 1, got 1"),
         ({"teacher_share": 2}, "--teacher_share must be above 0 and at most 1, got 2"),
         ({"step_factor": 0.85, "lr_scheduler_type": "linear"}, "--step_factor replaces the schedule of --lr_scheduler"),
         ({"step_factor": 0.85, "max_steps": 10}, "--step_factor applies after epochs. Set --num_train_epochs instead"),

@@ -185,6 +185,19 @@ def test_the_last_layers_learn(run, tones, tmp_path):
     assert changed == {name for name in before if any(part in name for part in parts)}
 
 
+def test_the_kept_weights_lie_between_start_and_end(run, tones, tmp_path):
+    arguments = ("--tune", "last", "--num_train_epochs", 1, "--per_device_train_batch_size", 4, *COMMON)
+    assert run("train", tones, *arguments, "--output_dir", tmp_path / "half").error is None
+    assert run("train", tones, *arguments, "--start_share", 0, "--output_dir", tmp_path / "end").error is None
+    folders = (find_encoder(), tmp_path / "end", tmp_path / "half")
+    start, end, half = (load_file(f"{folder}/model.safetensors") for folder in folders)
+    for name in (name for name, value in start.items() if value.ndim and "classifier" not in name):
+        torch.testing.assert_close(half[name], (start[name] + end[name]) / 2)
+    training = json.loads((tmp_path / "half" / "results.json").read_text())["training"]
+    assert training["start_share"] == 0.5
+    assert training["kept"].endswith("50% of the start")
+
+
 def test_whole_clips_are_scored(run, tones, checkpoint, tmp_path):
     """Not their first windows alone: here low or high begins after the first window, of .17 s."""
     for file in tones.glob("*/*.wav"):
@@ -204,7 +217,11 @@ def test_a_head_that_cannot_be_fitted_is_no_obstacle_to_gradient_steps(run, tone
     arguments = ("--tune", "last", "--num_train_epochs", 1, *COMMON, "--output_dir", tmp_path / "model")
     outcome = run("train", tones, *arguments)
     assert outcome.error is None
-    assert "The classifier starts from random weights. All training clips sound the same" in outcome.stdout
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["training"]["start_share"] == 0
+    assert (
+        "The classifier starts from random weights, so --start_share is 0. All training clips sound the same"
+        in outcome.stdout
+    )
 
 
 def test_layers_without_numbers_have_no_last_ones():
@@ -262,6 +279,15 @@ def test_two_processes_fit_the_same_head(launch, run, tones, checkpoint, tmp_pat
     assert launch("train", *arguments, "--output_dir", tmp_path / "two").returncode == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     torch.testing.assert_close(one["classifier.weight"], two["classifier.weight"], atol=1e-5, rtol=1e-4)
+
+
+def test_no_share_of_a_random_classifier_is_kept(run, tones, checkpoint, tmp_path):
+    config = checkpoint / "config.json"
+    config.write_text(config.read_text().replace('"low"', '"lower"'))
+    for start in (("--from", "scratch"), ("--from", checkpoint)):
+        arguments = (tones, *start, "--start_share", 0.3, *COMMON, "--output_dir", tmp_path / "model")
+        error = run("train", *arguments).error
+        assert error == "asm-train: --start_share 0.3 would keep a share of a classifier with random weights. Omit it."
 
 
 def test_an_option_that_is_given_its_default_is_given(run, tones, tmp_path):

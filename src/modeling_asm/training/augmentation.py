@@ -16,8 +16,8 @@ def strength(default: float, description: str):
     return field(default=default, metadata={"help": description})
 
 
-# What the general encoder, which has heard noise, needs less of.
-GENERAL_AUGMENTATION = {"noise": 100.0}
+# For the general encoder, which has heard noise and mixtures of waveforms: mixup is one of log-mel features.
+GENERAL_AUGMENTATION = {"noise": 100.0, "mixup": 0.0}
 
 
 @dataclass
@@ -45,7 +45,9 @@ class Augmentation:
     frequency_warp: float = strength(0.1, "Largest relative stretch of the spectrogram along frequency.")
     frequency_mask: int = strength(8, "Widest of two masks along frequency, in mel bins.")
     time_mask: int = strength(16, "Longest of two masks along time, in frames.")
-    mixup: float = strength(0.2, "Parameter alpha of mixup's Beta(alpha, alpha).")
+    mixup: float = strength(
+        0.2, "Parameter alpha of mixup's Beta(alpha, alpha). From the general encoder, the default is 0."
+    )
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -28,6 +28,7 @@ from .teachers.soft_labels import find_teachers, load_teachers
 from .trainer import AudioTrainer
 from .training_arguments import AudioTrainingArguments
 from .tuning import (
+    check_start,
     choose_tuning,
     describe_tuning,
     fit_head,
@@ -45,7 +46,7 @@ STREAMED_CLIPS, STREAMED_BYTES = 1000, 2**28
 STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
 STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
 STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-STATED += ("step_start", "average_last", "early_stopping_patience", "max_grad_norm")
+STATED += ("step_start", "start_share", "average_last", "early_stopping_patience", "max_grad_norm")
 STATED_OF_FITS = ("seed", "data_seed", "bf16", "fp16", "class_balance")  # of a classifier without gradient steps
 
 
@@ -76,6 +77,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
             args, splits, clips = fitted, every, every["train"]
         args = replace(args, model=replace(args.model, tune=tuning))
     trainer, inputs = make_trainer(args, splits, clips)
+    check_start(args, trainer.model)
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
         whole = hears_whole_clips(args, trainer.model)
         describe_clips(args, dataset, splits, test_name, None if whole else inputs["test"].transform.frontend)
@@ -90,11 +92,14 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
             groups = group_names(clips, column) if column else None
             training = fit_head(trainer, windows, groups=groups)
         else:
-            if args.model.is_general and not checkpoint:
-                start_head(trainer, clips, inputs["test"].transform)
+            if args.model.is_general and not start_head(trainer, clips, inputs["test"].transform):
+                training_args.start_share = 0.0
+            start = trainer.copy_weights() if training_args.start_share > 0 else {}
             training = trainer.train(resume_from_checkpoint=checkpoint)
             if training_args.average_last > 0:
                 averaged = trainer.average_checkpoints()
+            if start:
+                trainer.mix_with_start(start, training_args.start_share)
     if hears_whole_clips(args, trainer.model):
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
@@ -295,7 +300,12 @@ def describe_training(args: Arguments, training, resumed: str | None, averaged: 
 
 def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
     """Return which weights of a run became the model."""
-    if averaged is not None:
-        return f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
     unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
-    return f"the best {unit} by {args.metric_for_best_model}" if args.load_best_model_at_end else f"the last {unit}"
+    kept = f"the last {unit}"
+    if averaged is not None:
+        kept = f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
+    elif args.load_best_model_at_end:
+        kept = f"the best {unit} by {args.metric_for_best_model}"
+    if args.start_share > 0:
+        return f"{1 - args.start_share:.0%} of {kept}, {args.start_share:.0%} of the start"
+    return kept

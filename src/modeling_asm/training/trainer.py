@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -148,6 +148,26 @@ class AudioTrainer(AtomicTrainer):
         model = self.accelerator.unwrap_model(self.model)
         set_model_state_dict(model, mean, options=StateDictOptions(full_state_dict=True))
         return len(files)
+
+    def copy_weights(self) -> dict[str, Tensor]:
+        """Return a copy of the model's state."""
+        return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+    def mix_with_start(self, start: dict[str, Tensor], share: float):
+        """Load weights between those of the start and those of the model.
+
+        What was learned before is forgotten less (WiSE-FT, https://arxiv.org/abs/2109.01903).
+
+        Args:
+            start: The state of the model before the training.
+            share: Its share, between 0 and 1.
+        """
+        model, options = self.accelerator.unwrap_model(self.model), StateDictOptions(full_state_dict=True)
+        mixed = get_model_state_dict(model, options=options)
+        for name, value in mixed.items():
+            if value.is_floating_point():
+                mixed[name] = torch.lerp(value, start[name].to(value), share)
+        set_model_state_dict(model, mixed, options=options)
 
     def create_model_card(self, *args, **kwargs):
         """Keep the card that was written from the results, which transformers' draft would replace."""

@@ -18,7 +18,7 @@ DECISIVE += ("auto_find_batch_size", "eval_on_start", "eval_strategy", "eval_ste
 DECISIVE += ("save_strategy", "save_steps", "load_best_model_at_end")
 DECISIVE += ("metric_for_best_model", "greater_is_better", "early_stopping_patience", "average_last")
 DECISIVE += ("dataloader_drop_last", "train_sampling_strategy", "ignore_data_skip", "class_balance")
-DECISIVE += ("layer_decay", "step_factor", "step_start", "teachers", "teacher_share")
+DECISIVE += ("layer_decay", "step_factor", "step_start", "start_share", "teachers", "teacher_share")
 
 
 TRANSFORMERS = {item.name: item for item in fields(TrainingArguments)}
@@ -30,8 +30,8 @@ def changed(name: str, default):
 
 
 # Where they are not given: for a new model or another checkpoint, and for the general encoder.
-DEFAULTS = {"num_train_epochs": 40, "learning_rate": 1e-3, "layer_decay": 1.0}
-GENERAL_DEFAULTS = {"num_train_epochs": 10, "learning_rate": 5e-4, "layer_decay": 0.9}
+DEFAULTS = {"num_train_epochs": 40, "learning_rate": 1e-3, "layer_decay": 1.0, "start_share": 0.0}
+GENERAL_DEFAULTS = {"num_train_epochs": 10, "learning_rate": 5e-4, "layer_decay": 0.9, "start_share": 0.5}
 
 
 def by_start(name: str, description: str):
@@ -90,6 +90,9 @@ class AudioTrainingArguments(TrainingArguments):
         },
     )
     layer_decay: float | None = by_start("layer_decay", "Learning rate of a layer relative to that of the next one")
+    start_share: float | None = by_start(
+        "start_share", "Share of the weights that training started from in those that are kept (WiSE-FT)"
+    )
     step_factor: float | None = field(
         default=None, metadata={"help": "Factor of the learning rate after each epoch, instead of a schedule."}
     )
@@ -114,6 +117,8 @@ class AudioTrainingArguments(TrainingArguments):
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if not 0 <= self.start_share < 1:
+            raise ValueError(f"--start_share must be at least 0 and below 1, got {self.start_share}.")
         if self.step_factor is not None and self.lr_scheduler_type != "cosine":
             raise ValueError("--step_factor replaces the schedule of --lr_scheduler_type. Leave one of them out.")
         if self.step_factor is not None and self.max_steps > 0:

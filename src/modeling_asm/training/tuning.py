@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from transformers import AutoConfig
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from .data.clips import ClipTransform, ClipWindows, collate_clips
@@ -85,6 +86,16 @@ def options_of_steps(args: Arguments) -> list[str]:
     return [f"--{name}" for name in given]
 
 
+def check_start(args: Arguments, model: nn.Module):
+    """Raise `ValueError` if a share of a classifier with random weights would be kept."""
+    share, checkpoint = args.training.start_share, args.model.checkpoint
+    if share == 0 or args.model.is_general:
+        return
+    options = {"revision": args.model.model_revision, "trust_remote_code": args.model.trust_remote_code}
+    if checkpoint is None or AutoConfig.from_pretrained(checkpoint, **options).id2label != model.config.id2label:
+        raise ValueError(f"--start_share {share:g} would keep a share of a classifier with random weights. Omit it.")
+
+
 def freeze_first_layers(model: nn.Module):
     """Stop training all layers but the last ones and what follows them."""
     head = 10**6
@@ -147,15 +158,17 @@ def fit_head(
     return TrainOutput(0, 0.0, {"train_runtime": seconds})
 
 
-def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform):
-    """Fit the classifier that gradient steps go on from, to some of many clips; if that is impossible, say so."""
+def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform) -> bool:
+    """Fit the classifier that gradient steps go on from, to some of many clips; say, and return, whether one could."""
     if len(clips) > MOST_CLIPS:
         clips = clips.select(draw_some(clips["label"][:], MOST_CLIPS, trainer.args.seed))
     try:
         fit_head(trainer, windows_of(trainer.model, clips, transform), (DEFAULT_STRENGTH,))
     except ValueError as error:
         if trainer.is_world_process_zero():
-            print(f"The classifier starts from random weights. {error}")
+            print(f"The classifier starts from random weights, so --start_share is 0. {error}")
+        return False
+    return True
 
 
 def draw_some(labels: list, number: int, seed: int) -> np.ndarray:
