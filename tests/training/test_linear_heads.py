@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from modeling_asm.training.linear_heads import STRENGTHS, fit_linear_head
+from modeling_asm.training.linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
 
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -110,3 +110,21 @@ def test_classes_count_alike_if_they_are_balanced():
 def test_a_strength_that_is_given_is_not_chosen():
     rows, labels = blobs(3, 12)
     assert fit_linear_head(nn.Linear(6, 3), rows, labels, SINGLE, strengths=(0.5,)) == 0.5
+
+
+def test_cross_validation_keeps_groups_together():
+    """Each clip of a group is the same up to noise: only whole groups show that hardly anything generalises."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 8)
+    rows = rng.standard_normal((30, 40))[groups] + 0.01 * rng.standard_normal((240, 40))
+    labels = rng.integers(0, 2, 30)[groups]
+    strengths = {
+        known: fit_linear_head(nn.Linear(40, 2), rows, labels, SINGLE, groups=groups.tolist() if known else None)
+        for known in (False, True)
+    }
+    assert strengths == {False: max(STRENGTHS), True: min(STRENGTHS)}
+
+
+def test_one_group_leaves_nothing_to_choose_with():
+    rows, labels = blobs(3, 6)
+    assert fit_linear_head(nn.Linear(6, 3), rows, labels, SINGLE, groups=["ann"] * 18) == DEFAULT_STRENGTH

@@ -80,6 +80,22 @@ def test_folders_and_textures(make, recordings, tmp_path):
     assert [recording.name for recording in AudioPool(tmp_path / "corpus").recordings] == names
 
 
+def test_what_must_not_be_there_may_be_said_in_parts(make, recordings, tmp_path):
+    """And a click, which has too few peaks to be recognised, is told."""
+    (tmp_path / "clicks").mkdir()
+    click = np.zeros(4000, np.float32)
+    click[2000] = 0.5
+    soundfile.write(tmp_path / "clicks" / "click.wav", click, 16000)
+    soundfile.write(tmp_path / "clicks" / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    result = make(*arguments, "--never", recordings / "theirs", "--never", tmp_path / "clicks")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "corpus" / "left_out.jsonl").read_text().splitlines()]
+    assert "mine/leak.flac" in {row["name"] for row in rows if row["reason"].startswith("it sounds like")}
+    assert "1 recordings that must not be in the corpus cannot be recognised there" in result.stdout
+    assert "it has too few spectral peaks" in result.stdout
+
+
 def test_packages_that_must_not_be_there(make, recordings, tmp_path):
     """Their recordings are recognised whatever their licence; what is too short to be recognised is told."""
     copyright_file = b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"

@@ -8,7 +8,7 @@ from transformers import AutoModelForAudioClassification
 
 from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
-from modeling_asm.training.distillation.encoder import write_credits, write_encoder
+from modeling_asm.training.distillation.encoder import stages_of, state_licence, write_credits, write_encoder
 from modeling_asm.training.distillation.pool import AudioPool
 from modeling_asm.training.distillation.student import Statistics, Student
 from modeling_asm.training.run_folder import CheckpointError
@@ -99,3 +99,23 @@ def test_a_folder_that_cannot_be_written(written, config, feature_extractor, poo
             [],
             feature_extractor,
         )
+
+
+def test_licence_and_credit_can_be_stated_later(written, tmp_path):
+    folder = tmp_path / "encoder"
+    args = DistillationArguments(pool="pool", bank="bank", teachers="{loud: {type: classifier}}", licence="cc0-1.0",
+                                 credit="Thunder by Zeus.")  # fmt: skip
+    results = state_licence(folder, written[1], args)
+    assert (results["data"]["licence"], results["data"]["credit"]) == ("cc0-1.0", "Thunder by Zeus.")
+    assert json.loads((folder / "results.json").read_text()) == results
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.license == "cc0-1.0"
+    assert "Thunder by Zeus." in card.text
+
+
+@pytest.mark.parametrize("training", [None, {"max_steps": -1, "num_train_epochs": 3, "learning_rate": 0.1}])
+def test_a_start_that_asm_train_wrote(checkpoint, training):
+    """Its results have no mixtures and, of a model that was only evaluated, no training."""
+    (checkpoint / "results.json").write_text(json.dumps({"data": {"name": "tones"}, "training": training}))
+    stage = stages_of(str(checkpoint))[0]
+    assert (stage["name"], stage["mixtures"]) == (checkpoint.name, None)
