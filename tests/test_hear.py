@@ -73,3 +73,9 @@ def test_samples_that_are_not_finite(embed, embedder):
     audio[1, 7] = torch.nan
     with pytest.raises(ValueError, match="Clip 1 has the value nan at sample 7"):
         embed(audio, embedder)
+
+
+def test_a_checkpoint_of_another_model_is_no_embedding(ast):
+    """Its weights would be left out, and the Mixer's drawn at random."""
+    with pytest.raises(ValueError, match="is a model of the type 'audio-spectrogram-transformer', expected"):
+        load_model(str(ast))

@@ -22,11 +22,11 @@ LAYERS = [
     "audio.channels audio.containers.parts audio.containers.foreign audio.containers.flac audio.containers.headers "
     "audio.containers.mpeg audio.containers.chunks audio.containers.ogg audio.containers audio.ffmpeg audio.files "
     "audio.sources audio.stretches audio.windows audio.statistics audio.listing audio",
-    "figures pretraining pipeline_asm streaming hear plots saliency",
+    "figures pretraining pipeline_asm streaming plots saliency",
     "conversion.weights conversion.mixer conversion",
     "export.graphs export.formats export.onnx_runtime export.onnx export.torch_export export.executorch export.write "
     "export",
-    "loading embeddings measuring.timing measuring.cost measuring.environment measuring",
+    "loading hear embeddings measuring.timing measuring.cost measuring.environment measuring",
     "training.linear_heads training.metrics training.tasks training.augmentation training.arguments training.frontend "
     "training.run_folder training",
     "training.data.manifests training.data.folders training.data.labels training.data.loading "

@@ -11,16 +11,11 @@ import torch
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoFeatureExtractor
 
 from .audio.listing import list_recordings
 from .audio.sources import open_audio
 from .audio.windows import read_windows
-from .configuration_asm import ASMConfig
-from .feature_extraction_asm import ASMFeatureExtractor
-from .general import resolve_checkpoint
-from .loading import check_checkpoint, check_weights
-from .modeling_asm import ASMModel
+from .loading import load_encoder
 
 
 BATCH_SIZE = 16  # windows
@@ -59,15 +54,9 @@ class Embedder:
     """
 
     def __init__(self, checkpoint: str, device: str | None = None, window_overlap: float | None = None):
-        checkpoint = resolve_checkpoint(checkpoint)
-        check_checkpoint(checkpoint)
-        if (kind := AutoConfig.from_pretrained(checkpoint).model_type) != ASMConfig.model_type:
-            raise ValueError(f"{checkpoint!r} is a model of the type {kind!r}, expected {ASMConfig.model_type!r}.")
-        model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
-        check_weights(checkpoint, loading)
-        self.feature_extractor: ASMFeatureExtractor = AutoFeatureExtractor.from_pretrained(checkpoint)
+        model, self.feature_extractor = load_encoder(checkpoint)
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        self.model = model.eval().to(device or accelerator)
+        self.model = model.to(device or accelerator)
         config = self.model.config
         self.shift = config.window_shift if window_overlap is None else config.shift_of_overlap(window_overlap)
 

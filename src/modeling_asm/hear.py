@@ -7,10 +7,9 @@ embeddings, timestamps = get_timestamp_embeddings(audio, model)  # timestamps in
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor
 
 from .feature_extraction_asm import ASMFeatureExtractor
-from .general import resolve_checkpoint
+from .loading import load_encoder
 from .modeling_asm import ASMModel
 from .waveforms import check_finite
 from .windowing import cut_windows, run_in_blocks
@@ -47,10 +46,12 @@ def load_model(model_file_path: str) -> ASMEmbedding:
 
     Returns:
         A module with the integers `sample_rate` (hertz), `scene_embedding_size` and `timestamp_embedding_size`.
+
+    Raises:
+        OSError: If there is no such checkpoint, or it is a file.
+        ValueError: If it is not an ASM, or lacks weights.
     """
-    model_file_path = resolve_checkpoint(model_file_path)
-    extractor = AutoFeatureExtractor.from_pretrained(model_file_path)
-    return ASMEmbedding(ASMModel.from_pretrained(model_file_path).eval(), extractor)
+    return ASMEmbedding(*load_encoder(model_file_path))
 
 
 def get_scene_embeddings(audio: Tensor, model: ASMEmbedding) -> Tensor:

@@ -1,11 +1,13 @@
-"""Load a trained classifier as a pipeline, and say at once what is wrong with a checkpoint."""
+"""Load a trained classifier as a pipeline, or its encoder, and say at once what is wrong with a checkpoint."""
 
 import os
 
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
+from .configuration_asm import ASMConfig
+from .feature_extraction_asm import ASMFeatureExtractor
 from .general import resolve_checkpoint
-from .modeling_asm import ASMForAudioClassification
+from .modeling_asm import ASMForAudioClassification, ASMModel
 from .pipeline_asm import ASMAudioClassificationPipeline
 
 
@@ -41,6 +43,25 @@ def load_pipeline(checkpoint: str, device: str | None = None) -> ASMAudioClassif
         raise ValueError(f"The device {device!r} cannot be used: {error}") from error
     feature_extractor = AutoFeatureExtractor.from_pretrained(checkpoint)
     return ASMAudioClassificationPipeline(model=model, feature_extractor=feature_extractor, device=device)
+
+
+def load_encoder(checkpoint: str) -> tuple[ASMModel, ASMFeatureExtractor]:
+    """Load an ASM without its classifier, and its feature extractor.
+
+    Args:
+        checkpoint: Its folder, the name of an encoder of this package, or its name on the Hub.
+
+    Raises:
+        OSError: If there is no such checkpoint, or it is a file.
+        ValueError: If it is not an ASM, or lacks weights.
+    """
+    checkpoint = resolve_checkpoint(checkpoint)
+    check_checkpoint(checkpoint)
+    if (kind := AutoConfig.from_pretrained(checkpoint).model_type) != ASMConfig.model_type:
+        raise ValueError(f"{checkpoint!r} is a model of the type {kind!r}, expected {ASMConfig.model_type!r}.")
+    model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
+    check_weights(checkpoint, loading)
+    return model.eval(), AutoFeatureExtractor.from_pretrained(checkpoint)
 
 
 def check_checkpoint(name: str):
