@@ -46,6 +46,7 @@ SHAPE += ("pooling", "pooling_dim", "embedding_dim")
 SHOTS = ("1", "5", "20", "100", "all")
 
 
+# The recorded ones: instrument_sounds is generated.
 SETS = {task.folder: task for task in TASKS if task.folder != "instrument_sounds"}
 
 
@@ -69,11 +70,8 @@ def main():
     shape = json.dumps({name: config[name] for name in SHAPE if name in config})
     options = {start: ("--from", args.model, *more) for start, more in STARTS.items()}
     options["scratch"] = ("--config_overrides", shape)
-    results |= {
-        "command": "python research/compare_starts.py",
-        "draws": args.draws,
-        "environment": describe_environment(),
-    }
+    results |= {"command": f"python research/compare_starts.py --model {encoder.name}"}
+    results |= {"environment": describe_environment()}
     for name in args.sets:
         clips = read(args.data_dir / name, SETS[name].groups)
         groups = tested_together(clips, SETS[name])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
-from transformers import EarlyStoppingCallback, Wav2Vec2FeatureExtractor
+from transformers import AutoModelForAudioClassification, EarlyStoppingCallback, Wav2Vec2FeatureExtractor
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from modeling_asm.training.augmentation import Augmentation
@@ -20,6 +20,7 @@ from modeling_asm.training.run import (
     describe_clips,
     describe_training,
     divide,
+    hears_whole_clips,
     kept_weights,
     make_trainer,
     prepare_stream,
@@ -263,3 +264,15 @@ def test_what_is_said_about_the_clips(make_arguments, clips, capsys):
         assert told.startswith("20 clips to train on, 5 that are reported (test).\n")
         assert words in told
         assert ("longer" in told) == bool(words)
+
+
+def test_who_hears_whole_clips(make_arguments, checkpoint, clips):
+    model = AutoModelForAudioClassification.from_pretrained(checkpoint)
+    head, every = make_arguments(model={"tune": "head"}), make_arguments(model={"tune": "all"})
+    assert hears_whole_clips(head, model, clips)
+    assert not hears_whole_clips(every, model, clips)
+    evaluated = make_arguments({"evaluate_only": True}, model={"model_name_or_path": str(checkpoint)})
+    assert not hears_whole_clips(evaluated, model, clips)
+    model.config.window_aggregation = "logits"  # as a fitted classifier leaves it
+    assert hears_whole_clips(evaluated, model, clips)
+    assert not hears_whole_clips(evaluated, model, clips.to_iterable_dataset())

@@ -98,6 +98,13 @@ def parse_arguments(
         sys.exit(f"{program}: {error}")
 
 
+def use_defaults(group, defaults: dict[str, float]):
+    """Set those fields of a dataclass of arguments that are not in its `given`."""
+    for name, value in defaults.items():
+        if name not in group.given:
+            setattr(group, name, value)
+
+
 def read_recipe(path: str, parser: HfArgumentParser) -> list[str]:
     """Turn a recipe into command-line arguments."""
     if not Path(path).is_file():

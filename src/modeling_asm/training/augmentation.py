@@ -56,12 +56,6 @@ class Augmentation:
                 raise ValueError(f"`{name}` must be at least 0{' and below 1' if relative else ''}, got {value}.")
         self.given = {item.name for item in fields(self) if getattr(self, item.name) != item.default}
 
-    def use_defaults(self, defaults: dict[str, float]):
-        """Set those strengths that were not given."""
-        for name, value in defaults.items():
-            if name not in self.given:
-                setattr(self, name, value)
-
     def augment_waveforms(self, waveforms: list[Tensor], sampling_rate: int, rng: np.random.Generator) -> list[Tensor]:
         """Change speed, position, loudness and background of clips.
 

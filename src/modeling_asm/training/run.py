@@ -79,7 +79,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
     trainer, inputs = make_trainer(args, splits, clips)
     check_start(args, trainer.model)
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
-        whole = hears_whole_clips(args, trainer.model)
+        whole = hears_whole_clips(args, trainer.model, splits["test"])
         describe_clips(args, dataset, splits, test_name, None if whole else inputs["test"].transform.frontend)
     training = checkpoint = averaged = None
     if not args.experiment.evaluate_only:
@@ -100,7 +100,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
                 averaged = trainer.average_checkpoints()
             if start:
                 trainer.mix_with_start(start, training_args.start_share)
-    if hears_whole_clips(args, trainer.model):
+    if hears_whole_clips(args, trainer.model, splits["test"]):
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
         output = trainer.predict(inputs["test"])
@@ -266,8 +266,10 @@ def as_inputs(split, transform: ClipTransform, args: Arguments, train: bool) -> 
     return ClipStream(split, transform, training.train_batch_size, training.seed, args.experiment.on_bad_audio, train)
 
 
-def hears_whole_clips(args: Arguments, model: torch.nn.Module) -> bool:
+def hears_whole_clips(args: Arguments, model: torch.nn.Module, clips) -> bool:
     """Whether clips are scored as their mean embedding is: if the classifier was fitted to that, now or before."""
+    if not isinstance(clips, Dataset):  # a stream, whose clips are read once
+        return False
     if args.experiment.evaluate_only:
         return getattr(model.config, "window_aggregation", None) == "logits"
     return args.model.tune == "head"

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .arguments import use_defaults
 from .augmentation import GENERAL_AUGMENTATION, Augmentation
 from .data.loading import DataArguments
 from .data.splits import SplitArguments
@@ -65,8 +66,8 @@ class Arguments:
 
     def __post_init__(self):
         if self.model.is_general:
-            self.training.use_defaults(GENERAL_DEFAULTS)
-            self.augmentation.use_defaults(GENERAL_AUGMENTATION)
+            use_defaults(self.training, GENERAL_DEFAULTS)
+            use_defaults(self.augmentation, GENERAL_AUGMENTATION)
 
     def settings(self) -> dict:
         """Return everything that decides the result, without paths of this machine."""

@@ -5,6 +5,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 import torch
 from transformers import TrainingArguments
 
+from .arguments import use_defaults
 from .tasks import METRICS
 
 
@@ -113,7 +114,7 @@ class AudioTrainingArguments(TrainingArguments):
         if not self.output_dir:
             raise ValueError("Set --output_dir to the folder for the model and its results.")
         self.given = {item.name for item in fields(self) if getattr(self, item.name) != default_of(item)}
-        self.use_defaults(DEFAULTS)
+        use_defaults(self, DEFAULTS)
         super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
@@ -137,9 +138,3 @@ class AudioTrainingArguments(TrainingArguments):
                 raise ValueError(f"--average_last {self.average_last} needs checkpoints. Omit --save_strategy no.")
             self.load_best_model_at_end = False
             self.save_total_limit = max(self.save_total_limit or 0, self.average_last)
-
-    def use_defaults(self, defaults: dict[str, float]):
-        """Set those fields that were not given."""
-        for name, value in defaults.items():
-            if name not in self.given:
-                setattr(self, name, value)
