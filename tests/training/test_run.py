@@ -1,5 +1,4 @@
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +6,8 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
 from transformers import AutoModelForAudioClassification, EarlyStoppingCallback, Wav2Vec2FeatureExtractor
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers.trainer_utils import EvalPrediction
 
-from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.clips import ClipDataset, ClipStream
 from modeling_asm.training.data.decoding import size_of
 from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
@@ -18,10 +16,8 @@ from modeling_asm.training.run import (
     as_inputs,
     choose_reported,
     describe_clips,
-    describe_training,
     divide,
     hears_whole_clips,
-    kept_weights,
     make_trainer,
     prepare_stream,
     run_once,
@@ -54,15 +50,6 @@ def make_stream(tones, tmp_path):
         return load_audio_dataset(DataArguments(dataset_name=str(folder), streaming=True))
 
     return call
-
-
-def test_which_weights_are_kept(make_arguments):
-    assert kept_weights(make_arguments().training, None) == "the best epoch by loss"
-    assert kept_weights(make_arguments().training, 5) == "the mean of the last 5 checkpoints"
-    assert kept_weights(make_arguments(average_last=2).training, 2) == "the mean of the last 2 checkpoints"
-    assert kept_weights(make_arguments(average_last=2).training, 1) == "the last checkpoint"
-    general = make_arguments(model={"model_name_or_path": "general"}, start_share=0.25)
-    assert kept_weights(general.training, None) == "75% of the best epoch by loss, 25% of the start"
 
 
 def test_a_regression_is_reported_with_one_output(make_arguments, config, tmp_path):
@@ -223,25 +210,6 @@ def test_training_clips_alone_are_balanced_and_endless(make_arguments, files):
         assert (stream.endless, stream.on_bad_audio, stream.seed, stream.batch_size) == (train, "skip", 5, 3)
     args = make_arguments(class_balance="weights")
     assert as_inputs(files.add_column("waveform", [[0.0]] * 40), None, args, True).probabilities is None
-
-
-def test_the_description_of_a_training(make_arguments, checkpoint):
-    output = TrainOutput(7, 0.5, {"train_runtime": 2.6})
-    options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "teacher_share": 0.25}
-    args = make_arguments({"augment": True}, model={"freeze_encoder": True}, teachers=[str(checkpoint)], **options)
-    described = describe_training(args, output, None, None)
-    assert described["teachers"] == ["checkpoint"]
-    assert (described["teacher_share"], described["steps"], described["batch_size"]) == (0.25, 7, 12)
-    assert described["augmentation"].keys() == asdict(Augmentation()).keys()
-    assert (described["freeze_encoder"], described["seconds"]) == (True, 3)
-    assert described["lr_scheduler_type"] == "cosine"
-    assert "step_factor" not in described
-    assert describe_training(args, output, "checkpoint-3", None)["seconds"] is None
-    plain = describe_training(make_arguments({"augment": False}), output, None, 2)
-    assert plain["augmentation"] is None
-    assert plain["kept"] == "the mean of the last 2 checkpoints"
-    assert not {"teachers", "teacher_share"} & set(plain)
-    assert describe_training(args, None, None, None) is None
 
 
 def test_the_first_clips_of_a_stream_are_not_more_than_fit(make_arguments, make_stream, monkeypatch):

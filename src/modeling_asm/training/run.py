@@ -1,6 +1,6 @@
 """One run: train a model, or only load it, evaluate it, and write everything about it into its folder."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +20,12 @@ from .data.splits import choose_splits, choose_test, describe_further, describe_
 from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
 from .report.checkpoint import write_checkpoint
-from .report.results import count_confusions, describe_data, describe_model, score
+from .report.results import count_confusions, describe_data, describe_model, describe_training, score
 from .run_folder import finished_results, open_run
 from .settings import Arguments
 from .tasks import task_of
-from .teachers.soft_labels import find_teachers, load_teachers
+from .teachers.soft_labels import load_teachers
 from .trainer import AudioTrainer
-from .training_arguments import AudioTrainingArguments
 from .tuning import (
     check_start,
     choose_tuning,
@@ -41,13 +40,6 @@ from .tuning import (
 
 # The first clips of a stream determine window, mean and deviation: so many, or those of so many bytes.
 STREAMED_CLIPS, STREAMED_BYTES = 1000, 2**28
-
-# Training arguments that results and cards state.
-STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
-STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
-STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
-STATED += ("step_start", "start_share", "average_last", "early_stopping_patience", "max_grad_norm")
-STATED_OF_FITS = ("seed", "data_seed", "bf16", "fp16", "class_balance")  # of a classifier without gradient steps
 
 
 def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, problems: list[str], command: str) -> dict:
@@ -273,41 +265,3 @@ def hears_whole_clips(args: Arguments, model: torch.nn.Module, clips) -> bool:
     if args.experiment.evaluate_only:
         return getattr(model.config, "window_aggregation", None) == "logits"
     return args.model.tune == "head"
-
-
-def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
-    """Describe the training of a run; `None` if nothing was trained."""
-    if training is None:
-        return None
-    steps = args.model.tune != "head"
-    described = {name: getattr(args.training, name) for name in (STATED if steps else STATED_OF_FITS)}
-    if args.training.teachers:
-        described["teachers"] = list(find_teachers(args.training.teachers))
-        described["teacher_share"] = args.training.teacher_share
-    described = {name: value for name, value in described.items() if value is not None}
-    return {
-        **{name: getattr(value, "value", value) for name, value in described.items()},
-        "steps": training.global_step,
-        "batch_size": args.training.train_batch_size
-        * args.training.gradient_accumulation_steps
-        * args.training.world_size,
-        "processes": args.training.world_size,
-        "kept": kept_weights(args.training, averaged) if steps else "the fitted classifier",
-        "augmentation": asdict(args.augmentation) if args.experiment.augment and steps else None,
-        "freeze_encoder": args.model.freeze_encoder,
-        "tune": args.model.tune,
-        "seconds": None if resumed else round(training.metrics["train_runtime"]),
-    }
-
-
-def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
-    """Return which weights of a run became the model."""
-    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
-    kept = f"the last {unit}"
-    if averaged is not None:
-        kept = f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
-    elif args.load_best_model_at_end:
-        kept = f"the best {unit} by {args.metric_for_best_model}"
-    if args.start_share > 0:
-        return f"{1 - args.start_share:.0%} of {kept}, {args.start_share:.0%} of the start"
-    return kept

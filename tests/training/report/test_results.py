@@ -1,7 +1,11 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
+from transformers.trainer_utils import TrainOutput
 
+from modeling_asm.training.augmentation import Augmentation
 from modeling_asm.training.data.loading import DataArguments
 from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.models import ModelArguments
@@ -9,8 +13,10 @@ from modeling_asm.training.report.results import (
     count_confusions,
     describe_data,
     describe_model,
+    describe_training,
     format_summary,
     is_score,
+    kept_weights,
     repeats,
     score,
     summarise,
@@ -129,3 +135,31 @@ def test_outputs_that_are_not_finite_have_no_score():
     logits[[3, 5], 1] = np.nan
     with pytest.raises(FloatingPointError, match=r"for 2 of 20 clips are not finite: for clip 3, \[1\.0, nan\]"):
         score(SINGLE, logits, REFERENCES, 0)
+
+
+def test_the_description_of_a_training(make_arguments, checkpoint):
+    output = TrainOutput(7, 0.5, {"train_runtime": 2.6})
+    options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "teacher_share": 0.25}
+    args = make_arguments({"augment": True}, model={"freeze_encoder": True}, teachers=[str(checkpoint)], **options)
+    described = describe_training(args, output, None, None)
+    assert described["teachers"] == ["checkpoint"]
+    assert (described["teacher_share"], described["steps"], described["batch_size"]) == (0.25, 7, 12)
+    assert described["augmentation"].keys() == asdict(Augmentation()).keys()
+    assert (described["freeze_encoder"], described["seconds"]) == (True, 3)
+    assert described["lr_scheduler_type"] == "cosine"
+    assert "step_factor" not in described
+    assert describe_training(args, output, "checkpoint-3", None)["seconds"] is None
+    plain = describe_training(make_arguments({"augment": False}), output, None, 2)
+    assert plain["augmentation"] is None
+    assert plain["kept"] == "the mean of the last 2 checkpoints"
+    assert not {"teachers", "teacher_share"} & set(plain)
+    assert describe_training(args, None, None, None) is None
+
+
+def test_which_weights_are_kept(make_arguments):
+    assert kept_weights(make_arguments().training, None) == "the best epoch by loss"
+    assert kept_weights(make_arguments().training, 5) == "the mean of the last 5 checkpoints"
+    assert kept_weights(make_arguments(average_last=2).training, 2) == "the mean of the last 2 checkpoints"
+    assert kept_weights(make_arguments(average_last=2).training, 1) == "the last checkpoint"
+    general = make_arguments(model={"model_name_or_path": "general"}, start_share=0.25)
+    assert kept_weights(general.training, None) == "75% of the best epoch by loss, 25% of the start"

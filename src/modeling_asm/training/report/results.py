@@ -1,5 +1,6 @@
-"""The results of a run: data, model and scores as one dictionary, from which `results.json` and cards are written."""
+"""The results of a run: data, model, training and scores, from which `results.json` and cards are written."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,23 @@ from ..data.loading import DataArguments
 from ..data.splits import group_names
 from ..frontend import Frontend
 from ..models import ModelArguments
+from ..settings import Arguments
 from ..tasks import label_names, task_of
+from ..teachers.soft_labels import find_teachers
+from ..training_arguments import AudioTrainingArguments
 from .tables import format_scores, format_table, is_score
 
 
 FEW_GROUPS = 5  # fewer speakers say nothing about others
 FEW_STEPS = 200  # fewer steps hardly change random weights
 DESCRIBED = ("command", "data", "model", "training", "cost", "environment")  # entries of a run other than its scores
+
+# Training arguments that results and cards state.
+STATED = ("num_train_epochs", "max_steps", "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type")
+STATED += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "seed", "data_seed", "bf16", "fp16")
+STATED += ("label_smoothing_factor", "metric_for_best_model", "class_balance", "layer_decay", "step_factor")
+STATED += ("step_start", "start_share", "average_last", "early_stopping_patience", "max_grad_norm")
+STATED_OF_FITS = ("seed", "data_seed", "bf16", "fp16", "class_balance")  # of a classifier without gradient steps
 
 
 def describe_data(
@@ -80,6 +91,44 @@ def licence_of(args: ModelArguments) -> str | None:
     """Return the licence in the card of a local checkpoint."""
     card = Path(args.checkpoint or "") / "README.md"
     return ModelCard.load(card).data.license if args.checkpoint and card.is_file() else None
+
+
+def describe_training(args: Arguments, training, resumed: str | None, averaged: int | None) -> dict | None:
+    """Describe the training of a run; `None` if nothing was trained."""
+    if training is None:
+        return None
+    steps = args.model.tune != "head"
+    described = {name: getattr(args.training, name) for name in (STATED if steps else STATED_OF_FITS)}
+    if args.training.teachers:
+        described["teachers"] = list(find_teachers(args.training.teachers))
+        described["teacher_share"] = args.training.teacher_share
+    described = {name: value for name, value in described.items() if value is not None}
+    return {
+        **{name: getattr(value, "value", value) for name, value in described.items()},
+        "steps": training.global_step,
+        "batch_size": args.training.train_batch_size
+        * args.training.gradient_accumulation_steps
+        * args.training.world_size,
+        "processes": args.training.world_size,
+        "kept": kept_weights(args.training, averaged) if steps else "the fitted classifier",
+        "augmentation": asdict(args.augmentation) if args.experiment.augment and steps else None,
+        "freeze_encoder": args.model.freeze_encoder,
+        "tune": args.model.tune,
+        "seconds": None if resumed else round(training.metrics["train_runtime"]),
+    }
+
+
+def kept_weights(args: AudioTrainingArguments, averaged: int | None) -> str:
+    """Return which weights of a run became the model."""
+    unit = "epoch" if args.save_strategy == "epoch" else "checkpoint"
+    kept = f"the last {unit}"
+    if averaged is not None:
+        kept = f"the mean of the last {averaged} checkpoints" if averaged > 1 else "the last checkpoint"
+    elif args.load_best_model_at_end:
+        kept = f"the best {unit} by {args.metric_for_best_model}"
+    if args.start_share > 0:
+        return f"{1 - args.start_share:.0%} of {kept}, {args.start_share:.0%} of the start"
+    return kept
 
 
 def score(
