@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import get_worker_info
 
 from modeling_asm import ASMForAudioClassification
 from modeling_asm.training.distillation.arguments import DistillationTrainingArguments
@@ -102,6 +103,18 @@ def test_the_last_batch_counts_by_its_size(train):
     with torch.no_grad():
         expected = average.average(**trainer.eval_collator(trainer.eval_dataset))["loss"].item()
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-2)
+
+
+def test_validation_has_the_workers_of_the_options(train):
+    trainer, _ = train(dataloader_num_workers=1)
+    expected, collate = trainer.evaluate()["eval_loss"], trainer.eval_collator
+
+    def collate_in_worker(mixtures):
+        assert get_worker_info() is not None
+        return collate(mixtures)
+
+    trainer.eval_collator = collate_in_worker
+    assert trainer.evaluate()["eval_loss"] == expected
 
 
 def test_a_probe_measures_the_average_of_its_step(train):

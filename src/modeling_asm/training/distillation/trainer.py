@@ -122,7 +122,12 @@ class DistillationTrainer(AtomicTrainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Return the mean loss of each target over the validation mixtures, with the averaged weights."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        batches = DataLoader(dataset, self.args.per_device_eval_batch_size, collate_fn=self.eval_collator)
+        batches = DataLoader(
+            dataset,
+            self.args.per_device_eval_batch_size,
+            num_workers=self.args.dataloader_num_workers,
+            collate_fn=self.eval_collator,
+        )
         student, sums = self.averaged.average.to(self.args.device), {}
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in batches:
