@@ -2,9 +2,10 @@
 
     python research/evaluate_encoder.py --data_dir recordings --model checkpoints/asm-small-general --log_mel \
         --output research/results/general_small.json
-    python research/evaluate_encoder.py --data_dir recordings --mn04 mn04_as.safetensors \
-        --speech melspectrogram.onnx embedding_model.onnx --yamnet yamnet_base \
+    python research/evaluate_encoder.py --data_dir recordings --mn04 mn04_as.safetensors --yamnet yamnet_base \
         --output research/results/general_others.json
+    python research/evaluate_encoder.py --data_dir recordings --speech melspectrogram.onnx embedding_model.onnx \
+        --output research/results/general_speech.json
 
 A logistic regression is fitted to the mean embedding of a clip; its strength of regularisation is chosen inside the
 training clips. YAMNet's weights are read by TensorFlow (`pip install tensorflow-cpu`).
@@ -155,7 +156,9 @@ def make_embedders(args: argparse.Namespace) -> dict[str, Callable[[list[np.ndar
         yamnet = load_yamnet(args.yamnet)
         embedders["YAMNet"] = network_of(lambda waves: yamnet(torch.from_numpy(waves))[1], RATE)
     if args.speech:
-        embedders["speech embedding"] = network_of(SpeechEmbedding(*args.speech), RATE)
+        speech = SpeechEmbedding(*args.speech)
+        embedders["speech embedding"] = network_of(speech, RATE)
+        embedders["speech embedding, in order"] = lambda waveforms: in_order(speech, waveforms)
     if args.log_mel:
         embedders["log-mel"] = log_mel_statistics
     return embedders
@@ -211,6 +214,15 @@ def network_of(network: Callable, sampling_rate: int) -> Callable[[list[np.ndarr
         return np.stack([np.asarray(row[0]).mean(0) for row in rows])
 
     return call
+
+
+def in_order(speech: SpeechEmbedding, waveforms: list[np.ndarray]) -> np.ndarray:
+    """Return all that the speech embedding gives along the first second of each waveform, in the middle if shorter."""
+    rows = []
+    for wave in waveforms:
+        missing = max(RATE - len(wave), 0)
+        rows.append(speech(np.pad(wave[:RATE], (missing // 2, missing - missing // 2))[None])[0].ravel())
+    return np.stack(rows)
 
 
 def probe(embeddings: np.ndarray, clips: Clips) -> dict:

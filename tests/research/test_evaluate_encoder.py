@@ -59,6 +59,18 @@ def test_networks_hear_whole_clips_at_their_rate(repository):
     np.testing.assert_array_equal(embeddings, [[2, 3], [2, 3]])
 
 
+def test_the_order_of_a_short_word_is_kept(repository):
+    sys.path.append(str(repository / "research"))
+    from evaluate_encoder import in_order
+
+    def speech(waveforms):
+        return waveforms[:, ::4000, None].repeat(2, 2)  # four steps of two numbers in a second
+
+    word = np.concatenate([np.ones(4000), np.full(4000, 2)])  # half a second, so from .25 to .75 s
+    embeddings = in_order(speech, [word, np.arange(40000)])
+    np.testing.assert_array_equal(embeddings, [[0, 0, 1, 1, 2, 2, 0, 0], [0, 0, 4000, 4000, 8000, 8000, 12000, 12000]])
+
+
 def test_nothing_to_measure(run, tmp_path):
     outcome = run("evaluate_encoder.py", "--data_dir", tmp_path, "--output", tmp_path / "out.json")
     assert "Nothing to measure: name --model, --log_mel" in outcome.error
