@@ -14,6 +14,7 @@ import benchmark_report
 import compare_decoders
 import compare_exports
 import compare_padding
+import compare_poolings
 import compare_resizing
 import compare_starts
 import evaluate_encoder
@@ -138,6 +139,7 @@ def study_cost(name: str, field: str, beside: str | None = None) -> float:
 
 FUNCTIONS = {
     "encoder_table": lambda *names: evaluate_encoder.format_results(*map(results, names)),
+    "poolings_table": lambda: compare_poolings.format_results(results("poolings")),
     "starts_table": lambda name, shots: compare_starts.format_results(results(name), shots),
     "cost_table": lambda: time_encoders.format_results(results("encoder_cost")),
     "results": results,
