@@ -71,6 +71,7 @@ class Arm:
         return bool(self.mixing or self.without or self.hours < 1 or "max_length" in self.model)
 
 
+ROOMS = ("reverberation_probability", "noise_probability", "equalizer_probability")
 LABELS_ALONE = {"logits": 0, "embeddings": 0, "embeddings_mean": 0, "labels": 0.01}  # the classifier must learn some
 ARMS = {
     "all": Arm(),
@@ -89,11 +90,8 @@ ARMS = {
     "windows of 10 s": Arm({"max_length": 1008}),
     "without second sources": Arm(mixing={"second_source": 0}),
     "at one speed": Arm(mixing={"speed_probability": 0}),
-    "without rooms": Arm(mixing={"reverberation_probability": 0}),
-    "without noise": Arm(mixing={"noise_probability": 0}),
-    "without equalizers in mixtures": Arm(mixing={"equalizer_probability": 0}),
-    "without silence around": Arm(mixing={"alone": 0}),
-    "short recordings repeated": Arm(mixing={"alone": 0, "repeated": 0.5}),
+    "without rooms, noise and equalizers in mixtures": Arm(mixing=dict.fromkeys(ROOMS, 0)),
+    "short recordings repeated, not in silence": Arm(mixing={"alone": 0, "repeated": 0.5}),
     "1/4 of the mixtures": Arm(mixtures=1 / 4),
     "1/16 of the mixtures": Arm(mixtures=1 / 16),
     "1/4 of the hours": Arm(hours=1 / 4),

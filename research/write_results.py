@@ -137,9 +137,15 @@ def study_cost(name: str, field: str, beside: str | None = None) -> float:
     return costs[name][field] / (costs[beside][field] if beside else 1)
 
 
+def start_score(name: str, folder: str, start: str) -> str:
+    """Return the accuracy of a way to start, trained on all clips of a data set, with its interval over clips."""
+    return compare_starts.over_clips(results(name)["accuracy"][folder]["all"][start])
+
+
 FUNCTIONS = {
     "encoder_table": lambda *names: evaluate_encoder.format_results(*map(results, names)),
     "poolings_table": lambda: compare_poolings.format_results(results("poolings")),
+    "start_score": start_score,
     "starts_table": lambda name, shots: compare_starts.format_results(results(name), shots),
     "cost_table": lambda: time_encoders.format_results(results("encoder_cost")),
     "results": results,

@@ -103,6 +103,10 @@ LOCAL = {
     "speech_commands_clips_cnn": (speech_commands_clips, {"validation": 12}),
     "speech_commands_clips_distilled": (speech_commands_clips, {"validation": 12}),
     "speech_commands_clips_distilled_mini": (speech_commands_clips, {"validation": 12}),
+    "speech_commands_clips_general": (speech_commands_clips, {"validation": 12}),
+    "speech_commands_clips_general_mini": (speech_commands_clips, {"validation": 12}),
+    "spoken_digits_unseen_speakers_general": (spoken_digits, {"rows with speaker theo or lucas": 36}),
+    "drum_sounds_general": (drum_sounds, {"validation": 8}),
     "spoken_digits_unseen_speakers_cnn": (spoken_digits, {"rows with speaker theo or lucas": 36}),
     "spoken_digits_unseen_speakers_distilled": (spoken_digits, {"rows with speaker theo or lucas": 36}),
     "drum_sounds": (drum_sounds, {"validation": 8}),
@@ -118,7 +122,8 @@ def test_local(run, tmp_path, name):
     write, expected = LOCAL[name]
     write(tmp_path / "data")
     recipe, folder = RECIPES / f"{name}.yaml", tmp_path / "out"
-    options = QUICK if "config_overrides" in recipe.read_text() else SHORT
+    shaped = {"config_overrides", "model_name_or_path"} & yaml.safe_load(recipe.read_text()).keys()
+    options = QUICK if shaped else SHORT
     outcome = run("train", recipe, "--data_dir", tmp_path / "data", "--output_dir", folder, *options)
     assert outcome.error is None
     results = json.loads((folder / "results.json").read_text())
