@@ -150,6 +150,7 @@ def format_results(results: dict, wanted: tuple[str, ...] = SHOTS) -> str:
     """Return a Markdown table of accuracies with their 95 % intervals, of such numbers of clips of a class."""
     rows = [(name, shots, cells) for name, table in results["accuracy"].items() for shots, cells in table.items()]
     rows = [(name, shots, cells) for name, shots, cells in rows if shots in wanted]
+    rows.sort(key=lambda row: (list(SETS).index(row[0]), SHOTS.index(row[1])))  # not as they were measured
     starts = [start for start in STARTS if any(cells.get(start) for *_, cells in rows)]
     lines = ["| data | clips of a class | " + " | ".join(starts) + " |", "| --- " * (len(starts) + 2) + "|"]
     for name, shots, cells in rows:
