@@ -20,8 +20,8 @@ from .trainer import AudioTrainer, layer_of
 from .training_arguments import DECISIVE, DEFAULTS
 
 
-# Clips a class from which on more than the classifier is trained.
-CLIPS_FOR_LAST, CLIPS_FOR_ALL = 50, 100
+# Clips a class from which on everything is trained; with fewer, that gains little or loses (docs/results).
+CLIPS_FOR_ALL = 30
 LAST_LAYERS = 2
 MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
 # Decisive arguments that a fitted classifier has use for, or that say nothing about how it is trained.
@@ -51,9 +51,9 @@ def choose_tuning(args: Arguments, clips) -> str:
     if not model.is_general or model.freeze_encoder or is_stream or args.training.teachers:
         return "all"
     each = clips_per_class(clips)
-    if each < CLIPS_FOR_LAST and not given:
-        return "head"
-    return "last" if each < CLIPS_FOR_ALL else "all"
+    if each >= CLIPS_FOR_ALL:
+        return "all"
+    return "last" if given else "head"
 
 
 def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
@@ -67,7 +67,7 @@ def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
     why = f"With {clips_per_class(clips):.3g} clips a class" if isinstance(clips, Dataset) else "From a stream"
     if args.training.teachers:
         because = " because of --teachers"
-    elif tuning == "last" and clips_per_class(clips) < CLIPS_FOR_LAST:
+    elif tuning == "last":
         because = f" because of {options_of_steps(args)[0]}"
     what = what.get(tuning, "all of it is trained")
     return f"Starting from {model.start}. {why}, {what}{because} (--tune {tuning})."
