@@ -7,6 +7,7 @@ Each page is a template in `research/pages`; `results("x")` in it is `research/r
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import benchmark_memory
@@ -142,10 +143,17 @@ def start_score(name: str, folder: str, start: str) -> str:
     return compare_starts.over_clips(results(name)["accuracy"][folder]["all"][start])
 
 
+def start_seconds(name: str, folder: str, shots: str, start: str) -> str:
+    """Return the median of the seconds that a training and its evaluation take."""
+    cells = results(name)["accuracy"][folder][shots][start]
+    return f"{statistics.median(cell['seconds'] for cell in cells.values()):.0f}"
+
+
 FUNCTIONS = {
     "encoder_table": lambda *names: evaluate_encoder.format_results(*map(results, names)),
     "poolings_table": lambda: compare_poolings.format_results(results("poolings")),
     "start_score": start_score,
+    "start_seconds": start_seconds,
     "starts_table": lambda name, shots: compare_starts.format_results(results(name), shots),
     "cost_table": lambda: time_encoders.format_results(results("encoder_cost")),
     "results": results,
