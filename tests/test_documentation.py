@@ -82,7 +82,7 @@ def test_code_runs(page, desk, capsys):
         exec(block, namespace)  # our own pages
     if page.name == "README.md":
         assert namespace["logits"].shape == (2, 50)
-        assert "_silence_" in capsys.readouterr().out
+        assert "'label': " in capsys.readouterr().out
 
 
 def options_of(command: str) -> set[str]:
