@@ -37,7 +37,7 @@ quickstart: env ## generate a small data set, train on it and classify a file: u
 test: env ## run all tests, offline (ASM_DATA=folder of recorded data sets, JOBS=processes)
 	$(PYTEST)
 
-test-fast: env ## run the tests that take less than a few seconds each: under two minutes
+test-fast: env ## run the tests that take less than a few seconds each: under three minutes
 	$(PYTEST) -m "not slow"
 
 test-versions: env ## run the tests elsewhere (BASE=python3.13 RESOLUTION=highest or lowest-direct TESTS="-m 'not slow'")

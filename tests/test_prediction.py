@@ -289,6 +289,7 @@ def test_one_split_in_half_precision(checkpoint, tones, tmp_path):
     assert 0 < np.abs(scores["no"] - scores["bf16"]).max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [None, 0.05])
 def test_other_models_get_the_window_that_is_asked_for(wav2vec2, tones, tmp_path, seconds):
     args = PredictArguments(str(wav2vec2), str(tmp_path / "out"), seconds=seconds, num_workers=0, use_cpu=True)

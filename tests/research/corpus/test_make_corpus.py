@@ -15,6 +15,9 @@ from deb_files import write_deb
 from modeling_asm.training.distillation.pool import AudioPool
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def recordings(tmp_path):
     """Three recordings, a copy of one, a louder copy of one that must not be there, and a text."""
