@@ -70,8 +70,8 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
         args = replace(args, model=replace(args.model, tune=tuning))
     trainer, inputs = make_trainer(args, splits, clips)
     check_start(args, trainer.model)
+    whole = hears_whole_clips(args, trainer.model, splits["test"])
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
-        whole = hears_whole_clips(args, trainer.model, splits["test"])
         describe_clips(args, dataset, splits, test_name, None if whole else inputs["test"].transform.frontend)
     training = checkpoint = averaged = None
     if not args.experiment.evaluate_only:
@@ -92,7 +92,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
                 averaged = trainer.average_checkpoints()
             if start:
                 trainer.mix_with_start(start, training_args.start_share)
-    if hears_whole_clips(args, trainer.model, splits["test"]):
+    if whole:
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
     else:
         output = trainer.predict(inputs["test"])

@@ -145,6 +145,16 @@ def test_several_runs(results, render):
     assert "accuracy 0.910 ± 0.012." in text
 
 
+def test_an_augmentation_that_is_off_is_not_listed(results, render):
+    """Noise of 100 dB is none."""
+    results["training"]["augmentation"] = {"gain": 6.0, "noise": 100.0, "mixup": 0.0}
+    assert "- Augmentation: gain 6.0.\n" in render(results).text
+    results["training"]["augmentation"] = {"gain": 0.0, "noise": 10.0, "mixup": 0.2}
+    assert "- Augmentation: noise 10.0, mixup 0.2.\n" in render(results).text
+    results["training"]["augmentation"] = {"noise": 100.0}
+    assert "- Augmentation: none.\n" in render(results).text
+
+
 def test_what_is_not_known_is_left_out(results, render):
     results["data"].update(licence=None, credit=None)
     results["training"].update(augmentation=None, seconds=None, class_balance="none")
