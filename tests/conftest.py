@@ -149,8 +149,8 @@ def shared_tones(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tones(shared_tones, tmp_path) -> Path:
-    """A copy of `shared_tones`."""
-    return shutil.copytree(shared_tones, tmp_path / "tones")
+    """A copy of `shared_tones`, as new files: a folder of an earlier test may have had the same name."""
+    return shutil.copytree(shared_tones, tmp_path / "tones", copy_function=shutil.copyfile)
 
 
 class Outcome(NamedTuple):
