@@ -240,11 +240,23 @@ def thin(pool: Path, folder: Path, share: float):
 
 
 def format_results(results: dict) -> str:
-    """Return a Markdown table: the mean accuracy of each arm over the seeds, and half of its 95 % interval."""
-    lines = ["| arm | " + " | ".join(PROBES) + " |", "| --- " * (len(PROBES) + 1) + "|"]
-    for name, cells in results["arms"].items():
-        shown = [summarise([cell[probe] for cell in cells.values() if probe in cell]) for probe in PROBES]
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    """Return a Markdown table of the mean accuracy of each arm over the seeds.
+
+    The last column compares the means over the data sets with those of the arm "all", seed by seed: the mean
+    difference, and half of its 95 % interval by Student's t.
+    """
+    arms = {name: results["arms"][name] for name in ARMS if name in results["arms"]}
+    probes = [probe for probe in PROBES if all(probe in cell for cells in arms.values() for cell in cells.values())]
+    lines = ["| arm | " + " | ".join(probes) + " | difference |", "| --- " * (len(probes) + 2) + "|"]
+    for name, cells in arms.items():
+        means = [np.mean([cell[probe] for cell in cells.values()]) for probe in probes]
+        pairs = [
+            np.mean([cell[probe] - arms["all"][seed][probe] for probe in probes])
+            for seed, cell in cells.items()
+            if seed in arms.get("all", {})
+        ]
+        compared = summarise(pairs, "+") if name != "all" else "-"
+        lines.append(f"| {name} | " + " | ".join(f"{mean:.3f}" for mean in means) + f" | {compared} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,11 @@
 
 Each cell is one `asm-train`: on a few clips of each class, drawn with the number of the draw as the seed, or on all. It
 is tested on all clips of other folds, speakers or authors, which change from draw to draw. The same command continues
-where it was interrupted. `--starts`, `--sets` and `--shots` measure a part.
+where it was interrupted. `--starts`, `--sets` and `--shots` measure a part. `--inside` compares the starts without what
+is tested, to choose by:
+
+    python research/compare_starts.py --data_dir recordings --inside --shots 2 5 10 20 40 --starts frozen whole \
+        --sets environmental_sounds urban_sound casia spoken_digits --output research/results/starts_inside.json
 """
 
 import argparse
@@ -15,6 +19,7 @@ import json
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +49,7 @@ SHAPE = ("hidden_size", "num_hidden_layers", "channels_mlp_dim", "token_mixing",
 SHAPE += ("time_stride", "num_mel_bins", "stem_channels", "stem_time_strides")
 SHAPE += ("pooling", "pooling_dim", "embedding_dim")
 SHOTS = ("1", "5", "20", "100", "all")
+Test = tuple[list[dict], tuple[str, ...]]  # clips, and the values of those that are tested; the others are drawn from
 
 
 # The recorded ones: instrument_sounds is generated.
@@ -56,35 +62,44 @@ def main():
     parser.add_argument("--model", default=DEFAULT_ENCODER, help="The general encoder (default: %(default)s).")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=list(STARTS))
-    parser.add_argument("--shots", nargs="+", default=list(SHOTS), choices=list(SHOTS))
+    parser.add_argument(
+        "--shots", nargs="+", type=shots_of, default=list(SHOTS), help="Numbers of clips of a class, or `all`."
+    )
+    parser.add_argument(
+        "--inside", action="store_true", help="Leave out what is tested, and test a fold or speaker of the others."
+    )
     parser.add_argument("--draws", type=int, default=10, help="Draws of a few clips (default: %(default)s).")
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the results; it is continued.")
     args = parser.parse_args()
 
     encoder = Path(find_encoder(args.model))
-    about = {"encoder": encoder.name, "sha256": digest_file(encoder / "model.safetensors")}
+    about = {"encoder": encoder.name, "sha256": digest_file(encoder / "model.safetensors"), "inside": args.inside}
     results = json.loads(args.output.read_text()) if args.output.is_file() else {**about, "accuracy": {}}
     if {name: results[name] for name in about} != about:
-        raise SystemExit(f"{str(args.output)!r} has results of other weights. Write to another file.")
+        raise SystemExit(f"{str(args.output)!r} has results of other weights or tests. Write to another file.")
     config = json.loads((encoder / "config.json").read_text())
     shape = json.dumps({name: config[name] for name in SHAPE if name in config})
     options = {start: ("--from", args.model, *more) for start, more in STARTS.items()}
     options["scratch"] = ("--config_overrides", shape)
-    results |= {"command": f"python research/compare_starts.py --model {encoder.name}"}
+    command = f"python research/compare_starts.py --model {encoder.name}"
+    results |= {"command": command + " --inside" * args.inside}
     results |= {"environment": describe_environment()}
     for name in args.sets:
         clips = read(args.data_dir / name, SETS[name].groups)
-        groups = tested_together(clips, SETS[name])
-        fewest = min(fewest_clips(clips, tested) for tested in groups)
+        try:
+            tests = divide_inside(clips, SETS[name]) if args.inside else divide(clips, SETS[name])
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+        fewest = min(fewest_clips(*test) for test in tests)
         for shots in args.shots:
             if shots != "all" and int(shots) >= fewest:
                 print(f"{name}: a class has only {fewest} clips, so {shots} are not drawn.")
                 continue
             for start in args.starts:
                 cells = results["accuracy"].setdefault(name, {}).setdefault(shots, {}).setdefault(start, {})
-                for draw in range(len(groups) if shots == "all" else args.draws):
+                for draw in range(len(tests) if shots == "all" else args.draws):
                     if str(draw) not in cells:
-                        drawn = draw_clips(clips, groups[draw % len(groups)], shots, draw)
+                        drawn = draw_clips(*tests[draw % len(tests)], shots, draw)
                         cells[str(draw)] = measure(drawn, draw, options[start])
                         write_json(results, args.output)
                         print(name, shots, start, draw, cells[str(draw)], flush=True)
@@ -104,11 +119,34 @@ def read(folder: Path, column: str | None) -> list[dict]:
     return rows
 
 
-def tested_together(clips: list[dict], task: Task) -> list[tuple[str, ...]]:
-    """Return groups of values that are tested together, one group after the other; all other clips are drawn from."""
+def divide(clips: list[dict], task: Task) -> list[Test]:
+    """Return the tests of a data set: one, or one of each fold or speaker."""
     if task.test:
-        return [(task.test,) if isinstance(task.test, str) else task.test]
-    return [(value,) for value in sorted({clip["value"] for clip in clips})]
+        return [(clips, (task.test,) if isinstance(task.test, str) else task.test)]
+    return [(clips, (value,)) for value in sorted({clip["value"] for clip in clips})]
+
+
+def divide_inside(clips: list[dict], task: Task) -> list[Test]:
+    """Return tests without the clips of each test: of one fold or speaker of the others after the other.
+
+    Raises:
+        ValueError: If there are no others to learn from.
+    """
+    divided = []
+    for _, tested in divide(clips, task):
+        rest = [clip for clip in clips if clip["value"] not in tested]
+        values = sorted({clip["value"] for clip in rest})
+        if len(values) < 2:
+            raise ValueError(f"{task.folder} has no folds or speakers among the clips that are not tested.")
+        divided.append([(rest, (value,)) for value in values])
+    return [tests[turn] for turn in range(len(divided[0])) for tests in divided]
+
+
+def shots_of(text: str) -> str:
+    """Return a number of clips of a class, or `"all"`, as it was given."""
+    if text != "all" and not (text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number of clips nor 'all'.")
+    return text
 
 
 def fewest_clips(clips: list[dict], tested: tuple[str, ...]) -> int:
@@ -146,11 +184,11 @@ def measure(clips: list[dict], seed: int, options: tuple[str, ...]) -> dict:
     }
 
 
-def format_results(results: dict, wanted: tuple[str, ...] = SHOTS) -> str:
+def format_results(results: dict, wanted: Callable[[str], bool] = bool) -> str:
     """Return a Markdown table of accuracies with their 95 % intervals, of such numbers of clips of a class."""
     rows = [(name, shots, cells) for name, table in results["accuracy"].items() for shots, cells in table.items()]
-    rows = [(name, shots, cells) for name, shots, cells in rows if shots in wanted]
-    rows.sort(key=lambda row: (list(SETS).index(row[0]), SHOTS.index(row[1])))  # not as they were measured
+    rows = [(name, shots, cells) for name, shots, cells in rows if wanted(shots)]
+    rows.sort(key=lambda row: (list(SETS).index(row[0]), float(row[1].replace("all", "inf"))))
     starts = [start for start in STARTS if any(cells.get(start) for *_, cells in rows)]
     lines = ["| data | clips of a class | " + " | ".join(starts) + " |", "| --- " * (len(starts) + 2) + "|"]
     for name, shots, cells in rows:
@@ -174,14 +212,14 @@ def over_clips(cells: dict[str, dict]) -> str:
     return f"{right / tested:.3f} ({low:.3f} to {high:.3f})"
 
 
-def summarise(scores: list[float]) -> str:
+def summarise(scores: list[float], sign: str = "") -> str:
     """Return the mean of scores, with half of its 95 % interval by Student's t if there are several."""
     if not scores:
         return "-"
     if len(scores) == 1:
-        return f"{scores[0]:.3f}"
+        return f"{scores[0]:{sign}.3f}"
     half = stats.t.ppf(0.975, len(scores) - 1) * np.std(scores, ddof=1) / np.sqrt(len(scores))
-    return f"{np.mean(scores):.3f} ± {half:.3f}"
+    return f"{np.mean(scores):{sign}.3f} ± {half:.3f}"
 
 
 if __name__ == "__main__":

@@ -80,3 +80,17 @@ def test_some_of_the_hours(repository, pool_folder, tmp_path):
     thinned, whole = AudioPool(tmp_path / "thin"), {row.name for row in AudioPool(pool_folder).recordings}
     assert len(thinned.recordings) == 10
     assert {row.name for row in thinned.recordings} < whole
+
+
+def test_arms_are_compared_seed_by_seed(repository):
+    sys.path.append(str(repository / "research"))
+    from ablate_encoder import format_results
+
+    cells = {"0": {"casia": 0.4, "drum_sounds": 0.6}, "1": {"casia": 0.6, "drum_sounds": 0.6}}
+    other = {seed: {"casia": cell["casia"] - 0.1, "drum_sounds": 0.6, "seconds": 9.0} for seed, cell in cells.items()}
+    assert format_results({"arms": {"token MLP": other, "all": cells}}).splitlines() == [
+        "| arm | casia | drum_sounds | difference |",
+        "| --- | --- | --- | --- |",
+        "| all | 0.500 | 0.600 | - |",
+        "| token MLP | 0.400 | 0.600 | -0.050 ± 0.000 |",
+    ]

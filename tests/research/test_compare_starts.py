@@ -1,3 +1,4 @@
+import argparse
 import json
 import sys
 
@@ -33,7 +34,8 @@ def test_a_part_of_the_curves(run, drums, tmp_path):
 
 def test_draws_are_of_each_class_and_repeat(repository):
     sys.path.append(str(repository / "research"))
-    from compare_starts import draw_clips, fewest_clips
+    from compare_starts import divide, draw_clips, fewest_clips
+    from evaluate_encoder import Task
 
     clips = [{"file_name": str(number), "label": "ab"[number % 2], "value": str(number % 5)} for number in range(20)]
     drawn = draw_clips(clips, ("3",), "3", 1)
@@ -45,6 +47,29 @@ def test_draws_are_of_each_class_and_repeat(repository):
     assert sorted(clip["file_name"] for clip in every) == sorted(map(str, range(20)))
     assert {clip["value"] for clip in every if clip["split"] == "test"} == {"3", "4"}
     assert fewest_clips(clips, ("3", "4")) == 6
+    assert [tested for _, tested in divide(clips, Task("folds", "fold"))] == [("0",), ("1",), ("2",), ("3",), ("4",)]
+    assert [tested for _, tested in divide(clips, Task("speakers", "speaker", ("3", "4")))] == [("3", "4")]
+
+
+def test_inside_what_is_tested_is_never_seen(repository):
+    sys.path.append(str(repository / "research"))
+    from compare_starts import divide_inside, draw_clips, shots_of
+    from evaluate_encoder import Task
+
+    clips = [{"file_name": str(number), "label": "ab"[number % 2], "value": str(number % 3)} for number in range(18)]
+    tests = divide_inside(clips, Task("folds", "fold"))
+    assert [tested for _, tested in tests] == [("1",), ("0",), ("0",), ("2",), ("2",), ("1",)]  # all are tested soon
+    for (some, tested), left_out in zip(tests, "012012"):
+        drawn = draw_clips(some, tested, "2", 0)
+        assert left_out not in {clip["value"] for clip in drawn}
+        assert {clip["value"] for clip in drawn if clip["split"] == "test"} == set(tested)
+    tests = divide_inside(clips, Task("speakers", "speaker", ("2",)))
+    assert [tested for _, tested in tests] == [("0",), ("1",)]
+    assert all(clip["value"] != "2" for some, _ in tests for clip in some)
+    with pytest.raises(ValueError, match="two has no folds or speakers among the clips that are not tested"):
+        divide_inside(clips, Task("two", test=("1", "2")))
+    with pytest.raises(argparse.ArgumentTypeError, match="'0' is neither a positive number of clips nor 'all'"):
+        shots_of("0")
 
 
 def test_intervals_are_over_clips_or_draws(repository):
