@@ -232,9 +232,9 @@ def probe(embeddings: np.ndarray, clips: Clips, shots: int | None) -> float:
 def thin(pool: Path, folder: Path, share: float):
     """Make a pool of some recordings of another."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (pool / RECORDINGS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (pool / RECORDINGS_FILE).read_bytes().splitlines(keepends=True)
     kept = np.random.default_rng(0).permutation(len(lines))[: round(share * len(lines))]
-    (folder / RECORDINGS_FILE).write_text("".join(lines[place] for place in sorted(kept)), encoding="utf-8")
+    (folder / RECORDINGS_FILE).write_bytes(b"".join(lines[place] for place in sorted(kept)))
     (folder / SAMPLES_FILE).unlink(missing_ok=True)
     os.symlink((pool / SAMPLES_FILE).resolve(), folder / SAMPLES_FILE)
 

@@ -115,3 +115,14 @@ def test_a_classifier_is_a_start_of_masked_prediction(checkpoint):
 def test_spectrograms_that_do_not_fit(pretraining, config):
     with pytest.raises(ValueError, match=r"`input_values` has shape \(4, 15, 24\), but the model is configured for"):
         pretraining(torch.zeros(4, 15, 24), mask_of(config, 1))
+
+
+def test_another_patch_is_not_that_of_the_decoder(pretraining, config):
+    bins, frames = config.patch_shape
+    before = {name: value.clone() for name, value in pretraining.state_dict().items()}
+    with pytest.raises(ValueError, match=r"decoder predicts patches of .* cannot become .*ASMModel.from_pre"):
+        pretraining.resize_spectrogram(patch_size=(2 * bins, frames // 2))
+    assert all(torch.equal(value, before[name]) for name, value in pretraining.state_dict().items())
+    longer = pretraining.resize_spectrogram(max_length=2 * config.max_length)
+    spectrogram = torch.randn(2, 2 * config.max_length, config.num_mel_bins)
+    assert torch.isfinite(longer(spectrogram, draw_mask(longer.config, 2)).loss)

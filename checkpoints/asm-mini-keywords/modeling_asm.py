@@ -190,10 +190,10 @@ class ASMPreTrainedModel(PreTrainedModel):
         given |= {"frequency_stride": frequency_stride, "time_stride": time_stride}
         changes = {name: value for name, value in given.items() if value is not None}
         old = self.config
-        type(old)(**{**old.to_dict(), **changes})  # checks them
+        wanted = type(old)(**{**old.to_dict(), **changes})  # checks them
         if changes == {name: getattr(old, name) for name in changes}:
             return self
-        self._check_resizable()
+        self._check_resizable(wanted)
         new = copy.deepcopy(old)  # another model may have the old one
         for name, value in changes.items():
             setattr(new, name, value)
@@ -206,7 +206,7 @@ class ASMPreTrainedModel(PreTrainedModel):
                 module.config = new
         return self
 
-    def _check_resizable(self):
+    def _check_resizable(self, wanted: ASMConfig):
         if getattr(self, "_has_head", False):
             raise ValueError(
                 "This is the base model of a classifier. Resize the whole: `model.resize_spectrogram(...)`."

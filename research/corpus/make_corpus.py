@@ -8,7 +8,6 @@ files. A run that was interrupted continues. What is left out is in `left_out.js
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 from collections import Counter, deque
@@ -168,6 +167,14 @@ def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> 
     return FingerprintIndex(pairs)
 
 
+def after_line(items: Iterator[Item], path: Path, row: dict) -> Iterator[Item]:
+    """Yield recordings, once there is a first one and a line of their source has been appended to a file."""
+    for number, item in enumerate(items):
+        if number == 0:
+            append_line(path, row)
+        yield item
+
+
 def add_source(writer: PoolWriter, name: str, prepared: Iterator[tuple[Item, Prepared]], index: FingerprintIndex):
     """Write the recordings of a source that are new and like none that must not be there."""
     for item, result in tqdm(prepared, desc=name, unit="file"):
@@ -188,8 +195,7 @@ def report(folder: Path) -> str:
     table = hours_by_kind(read_recordings(folder))
     lines = ["| kind | recordings | sources | hours |", "| --- | --- | --- | --- |"]
     lines += [f"| {kind} | {row['recordings']} | {row['sources']} | {row['hours']} |" for kind, row in table.items()]
-    left_out = folder / LEFT_OUT_FILE
-    rows = [json.loads(line) for line in left_out.read_text().splitlines()] if left_out.is_file() else []
+    rows = read_lines(folder / LEFT_OUT_FILE)
     reasons = Counter(row["reason"].partition("(")[0].partition(" like ")[0][:60] for row in rows)
     return "\n".join([*lines, "", *(f"left out, {count}: {reason}" for reason, count in reasons.most_common(12))])
 
@@ -243,10 +249,12 @@ def make_corpus(args: argparse.Namespace):
             f"The corpus in {str(folder)!r} was made with another --never, and may have recordings that sound like "
             "what is named now. Make it anew in another folder."
         )
-    finished = folder / "finished_sources.jsonl"
-    drop_partial_line(finished)
-    done = {row["name"]: row["settings"] for row in read_lines(finished)}
-    if changed := sorted(name for name, settings in done.items() if sources.get(name, settings) != settings):
+    begun, finished = folder / "begun_sources.jsonl", folder / "finished_sources.jsonl"
+    for path in (begun, finished):
+        drop_partial_line(path)
+    known = {row["name"]: row["settings"] for row in read_lines(begun)}
+    done = {row["name"] for row in read_lines(finished)}
+    if changed := sorted(name for name, settings in known.items() if sources.get(name, settings) != settings):
         raise ValueError(
             f"{changed[0]!r} is in the corpus in {str(folder)!r} with other settings or files. Make the corpus anew in "
             "another folder."
@@ -257,12 +265,14 @@ def make_corpus(args: argparse.Namespace):
         index = index_never(args, Preparer(executor, NEVER_SECONDS, ahead), never)
         prepare_all = Preparer(executor, args.max_seconds, ahead)
         for name, items in find_items(args, done, never=False):
+            if name not in known:
+                items = after_line(items, begun, {"name": name, "settings": sources[name]})
             try:
                 add_source(writer, name, prepare_all(item for item in items if item.name not in writer), index)
             except PackageError as error:
                 tqdm.write(str(error))
                 continue
-            append_line(finished, {"name": name, "settings": sources[name]})
+            append_line(finished, {"name": name})
     writer.close()
     if not writer.names:
         raise ValueError(

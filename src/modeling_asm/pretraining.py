@@ -51,6 +51,14 @@ class ASMForPreTraining(ASMPreTrainedModel):
         if module is self:
             nn.init.zeros_(self.mask_token)
 
+    def _check_resizable(self, wanted: ASMConfig):
+        super()._check_resizable(wanted)
+        if wanted.patch_shape != self.config.patch_shape:
+            raise ValueError(
+                f"The decoder predicts patches of {self.config.patch_shape} mel bins and frames, so `patch_size` "
+                f"cannot become {wanted.patch_shape}. Save the model, and resize what `ASMModel.from_pretrained` loads."
+            )
+
     def forward(
         self,
         input_values: Tensor,

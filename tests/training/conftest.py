@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hub import running_hub
 from torch.distributed.fsdp import fully_shard
 
 from modeling_asm.training.augmentation import Augmentation
@@ -37,3 +38,13 @@ def shard():
     mesh = torch.distributed.init_device_mesh("cpu", (1,))
     yield lambda model: fully_shard(model, mesh=mesh)
     torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the Hub on 127.0.0.1 that this process talks to."""
+    with running_hub() as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield hub

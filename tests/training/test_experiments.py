@@ -4,18 +4,16 @@ from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
-from hub import TOKEN, Repository, running_hub
+from hub import TOKEN, Repository
 from safetensors.torch import load_file
 
 from modeling_asm.training.experiments import (
     check_arguments,
     check_streamable,
     count_by_steps,
-    open_repository,
     plan_runs,
     run_experiment,
 )
-from modeling_asm.training.report.publishing import PublishingError
 
 
 @pytest.fixture
@@ -257,16 +255,6 @@ def test_further_clips_are_part_of_the_run(make_experiment, tones, tmp_path):
         run_experiment(make_experiment(), "asm-train")
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    """A stand-in for the Hub on 127.0.0.1 that this process talks to."""
-    with running_hub() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        yield hub
-
-
 def test_the_first_run_is_published(make_experiment, hub, tmp_path, capsys):
     """Under the name of its folder, if there is no other; results and cards know where it is."""
     experiment = {"seeds": [1, 2], "results_file": str(tmp_path / "a" / "b" / "all.json")}
@@ -282,15 +270,3 @@ def test_the_first_run_is_published(make_experiment, hub, tmp_path, capsys):
         (tmp_path / "run" / "results.json").read_text()
     )
     assert len(results["runs"]) == 2
-
-
-def test_a_name_and_a_private_repository(make_arguments, hub):
-    arguments = {"hub_token": TOKEN, "hub_private_repo": True}
-    assert open_repository(make_arguments(**arguments).training) is None
-    assert not hub.repositories
-    training = make_arguments(push_to_hub=True, hub_model_id="ann/tones", **arguments).training
-    assert open_repository(training) == "ann/tones"
-    assert training.push_to_hub is False  # Trainer would push each checkpoint
-    assert hub.repositories["models", "ann/tones"].private
-    with pytest.raises(PublishingError):
-        open_repository(make_arguments(push_to_hub=True, hub_token="hf_wrong").training)

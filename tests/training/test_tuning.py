@@ -1,11 +1,13 @@
 """A classifier that is fitted to a frozen encoder, by the same command as any training."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import ClassLabel, Dataset, Features, List, Value
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
@@ -19,6 +21,7 @@ from modeling_asm.training.data.loading import DataArguments, load_audio_dataset
 from modeling_asm.training.frontend import Frontend
 from modeling_asm.training.tuning import (
     choose_tuning,
+    clips_per_class,
     describe_tuning,
     draw_some,
     embed_clips,
@@ -119,6 +122,30 @@ def test_options_of_gradient_steps_ask_for_them(make_arguments, clips, options):
     args = make_arguments(model={"tune": "head"}, **options)
     with pytest.raises(ValueError, match=rf"--{name} would have no effect: --tune head fits a classifier"):
         choose_tuning(args, clips)
+
+
+def test_one_clip_of_each_class_and_clips_to_test_on(run, tones, checkpoint, tmp_path):
+    """A fitted classifier needs no `dev`, which would leave nothing to train on."""
+    for name in ("high", "low"):
+        for number in range(5):
+            target = tmp_path / "data" / ("test" if number else "train") / name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tones / name / f"{number:02d}.wav", target)
+    arguments = ("--data_dir", tmp_path / "data", "--from", checkpoint, "--use_cpu", "--measure_cost", "false")
+    outcome = run("train", *arguments, "--tune", "head", "--output_dir", tmp_path / "model")
+    assert outcome.error is None
+    clips = json.loads((tmp_path / "model" / "results.json").read_text())["data"]["clips"]
+    assert clips == {"train": 2, "test": 8}
+    outcome = run("train", *arguments, "--tune", "all", "--output_dir", tmp_path / "other")
+    assert "Splitting off 10% of 2 clips leaves nothing of some class to train on" in outcome.error
+
+
+def test_a_clip_with_several_labels_counts_for_each():
+    labels = List(ClassLabel(names=list("abcd")))
+    rows = [{"label": [0, 1, 2]}, {"label": [1]}, {"label": []}, {"label": [0, 3]}]
+    assert clips_per_class(Dataset.from_list(rows, features=Features({"label": labels}))) == 1.5
+    numbers = Dataset.from_list([{"label": 0.5}] * 6, features=Features({"label": Value("float32")}))
+    assert clips_per_class(numbers) == 3
 
 
 def test_some_clips_have_a_clip_of_each_class():

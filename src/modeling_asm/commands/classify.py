@@ -82,25 +82,26 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     quiet_libraries()
+    unread = []
     try:
         model = args.model or find_encoder()
         if args.similar:
-            results = find_similar(model, args)
+            results, unread = find_similar(model, args)
         else:
             classifier = ASMOnnxClassifier(model) if onnx else load_pipeline(model, args.device)
             results = classify(classifier, args)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         print(f"asm-classify: {one_line(error)}", file=sys.stderr)
         return 2
-    for result in results:
-        if "error" in result:
-            print(f"asm-classify: {one_line(result['error'])}", file=sys.stderr)
+    errors = [*unread, *(result["error"] for result in results if "error" in result)]
+    for error in errors:
+        print(f"asm-classify: {one_line(error)}", file=sys.stderr)
     try:
         (print_json if args.json else print_csv if args.csv else print_table)(results)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1 if any("error" in result for result in results) else 0
+    return 1 if errors else 0
 
 
 def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespace) -> list[dict]:
@@ -126,8 +127,10 @@ def classify(classifier: ASMAudioClassificationPipeline, args: argparse.Namespac
     return results
 
 
-def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
+def find_similar(model: str, args: argparse.Namespace) -> tuple[list[dict], list[str]]:
     """Return for each file its name with the most similar recordings in a folder, as labels and scores, or an error.
+
+    Beside that, what was wrong with recordings in the folder that could not be read.
 
     Raises:
         OSError: If there is no such folder or checkpoint.
@@ -136,7 +139,7 @@ def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
     embedder = Embedder(model, args.device, args.window_overlap)
     embeddings, errors = embed_folder(args.similar, embedder, args.channel)
     similar = SimilarRecordings(list(embeddings), np.stack([row.vector for row in embeddings.values()]))
-    results = [{"file": name, "error": str(error)} for name, error in errors.items()]
+    results = []
     for file in args.files:
         try:
             source = standard_input(twice=False) if file == "-" else file
@@ -145,7 +148,7 @@ def find_similar(model: str, args: argparse.Namespace) -> list[dict]:
             results.append({"file": file, "error": str(error)})
         else:
             results.append({"file": file, "scores": [{"label": name, "score": score} for name, score in pairs]})
-    return results
+    return results, list(map(str, errors.values()))
 
 
 def standard_input(twice: bool):

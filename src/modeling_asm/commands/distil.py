@@ -12,6 +12,7 @@ import sys
 from ..training.arguments import describe_command, parse_arguments
 from ..training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
 from ..training.distillation.run import run_distillation
+from ..training.report.publishing import PublishingError
 from ..training.run_folder import CheckpointError
 from .console import one_line
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     args, training_args = parse_arguments(GROUPS, arguments, "asm-distil", description, ESSENTIAL)
     try:
         results = run_distillation(args, training_args, describe_command("asm-distil", arguments))
-    except (ImportError, OSError, ValueError, CheckpointError, FloatingPointError) as error:
+    except (ImportError, OSError, ValueError, CheckpointError, FloatingPointError, PublishingError) as error:
         sys.exit(f"asm-distil: {one_line(error)}")
     if training_args.process_index > 0:
         return 0

@@ -117,7 +117,7 @@ def draw(embeddings: dict[str, Embedding], args: argparse.Namespace) -> str:
     places = lay_out(np.stack([embedding.vector for embedding in embeddings.values()]))
     folders = sorted({os.path.dirname(name) for name in embeddings})
     hues = {folder: round(360 * number / len(folders)) for number, folder in enumerate(folders)}
-    base = Path(os.path.relpath(args.folder, Path(args.html).resolve().parent))
+    base = Path(os.path.relpath(args.folder, os.path.dirname(os.path.abspath(args.html))))  # as browsers do: no links
     points = [
         {"x": x, "y": y, "name": printable(name), "hue": hues[os.path.dirname(name)],
          "url": urllib.parse.quote((base / name).as_posix(), errors="surrogateescape")}

@@ -34,6 +34,13 @@ class AtomicTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    def _run_epoch(self, *args, **kwargs):
+        """Run an epoch, unless the loaded checkpoint is that of the last step."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def save_more(self, checkpoint: Path):
         """Write further files of a checkpoint, in the main process; by default, there are none."""
 

@@ -16,10 +16,10 @@ from .data.loading import is_streamed, load_audio_dataset, load_further_clips, s
 from .data.splits import fold_names
 from .models import AUTO, SCRATCH, sampling_rate_of
 from .report.cards import write_model_card
-from .report.publishing import create_repository, push_to_hub
+from .report.publishing import open_repository, push_to_hub
 from .report.results import repeats, summarise
 from .report.tables import write_json
-from .run import divide, run_once
+from .run import divide, plan_tuning, run_once
 from .run_folder import check_processes, open_run
 from .settings import Arguments
 from .training_arguments import AudioTrainingArguments
@@ -55,7 +55,9 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
     runs = plan_runs(args, dataset)
     if not is_streamed(dataset):
         for run in runs:
-            divide(run, dataset, further)  # errors in a split surface before hours of decoding
+            divide(
+                plan_tuning(run, dataset, further)[0], dataset, further
+            )  # errors in a split surface before hours of decoding
         with args.training.main_process_first(desc="decoding"):
             dataset, further, problems = decode_splits(
                 dataset,
@@ -138,17 +140,6 @@ def report(args: Arguments, runs: list[Arguments], results: list[dict], reposito
         push_to_hub(first.output_dir, repository, token=first.hub_token, revision=first.hub_revision)
         print(f"Published: {repository}")
     return reported
-
-
-def open_repository(training_args: AudioTrainingArguments) -> str | None:
-    """Make sure that the Hub will accept the checkpoint; `Trainer` itself does not push."""
-    if not training_args.push_to_hub:
-        return None
-    training_args.push_to_hub = False
-    name = training_args.hub_model_id or Path(training_args.output_dir).resolve().name
-    if training_args.process_index > 0:
-        return name
-    return create_repository(name, training_args.hub_private_repo, training_args.hub_token)
 
 
 def plan_runs(args: Arguments, dataset: DatasetDict) -> list[Arguments]:

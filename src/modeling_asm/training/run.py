@@ -52,22 +52,14 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
             print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
         return results
     set_seed(training_args.seed)
+    args, line = plan_tuning(args, dataset, further)
+    if line and training_args.process_index == 0:
+        print(line)
     if is_streamed(dataset):
         splits, clips, test_name = prepare_stream(args, dataset)
     else:
         splits, test_name = divide(args, dataset, further)
         clips = splits["train"]
-    if not args.experiment.evaluate_only:
-        fitted, every = args, splits
-        if "dev" in splits and not is_streamed(dataset):  # a fitted classifier has no epoch to choose
-            fitted = replace(args, split=replace(args.split, dev_fraction=0.0))
-            every, _ = divide(fitted, dataset, further)
-        tuning = choose_tuning(args, every["train"])
-        if training_args.process_index == 0 and (line := describe_tuning(args, tuning, every["train"])):
-            print(line)
-        if tuning == "head":
-            args, splits, clips = fitted, every, every["train"]
-        args = replace(args, model=replace(args.model, tune=tuning))
     trainer, inputs = make_trainer(args, splits, clips)
     check_start(args, trainer.model)
     whole = hears_whole_clips(args, trainer.model, splits["test"])
@@ -170,6 +162,22 @@ def make_trainer(args: Arguments, splits: DatasetDict, clips: Dataset) -> tuple[
         teachers=load_teachers(training_args.teachers, model, feature_extractor),
     )
     return trainer, inputs
+
+
+def plan_tuning(
+    args: Arguments, dataset: DatasetDict | IterableDatasetDict, further: Dataset | None
+) -> tuple[Arguments, str | None]:
+    """Return the arguments with what is to be trained, and a line about it if there was something to choose.
+
+    A classifier that is fitted has no epoch to choose: no `dev` is split off then.
+    """
+    if args.experiment.evaluate_only:
+        return args, None
+    whole = replace(args, split=replace(args.split, dev_fraction=0.0))
+    clips = dataset if is_streamed(dataset) else divide(whole, dataset, further)[0]["train"]
+    tuning = choose_tuning(args, clips)
+    planned = whole if tuning == "head" else args
+    return replace(planned, model=replace(args.model, tune=tuning)), describe_tuning(args, tuning, clips)
 
 
 def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tuple[DatasetDict, str]:

@@ -61,10 +61,9 @@ class AudioTrainer(AtomicTrainer):
         return TASKS[self.accelerator.unwrap_model(self.model).config.problem_type]
 
     def _run_epoch(self, *args, **kwargs):
-        """Run an epoch, unless the loaded checkpoint ended its run."""
+        """Run an epoch, unless the loaded checkpoint stopped early."""
         stoppers = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
-        stopped = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stoppers)
-        if stopped or self.state.global_step >= self.state.max_steps:
+        if any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stoppers):
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)

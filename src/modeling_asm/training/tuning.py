@@ -11,11 +11,13 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
+from ..targets import REGRESSION
 from .data.clips import ClipTransform, ClipWindows, collate_clips
+from .data.labels import count_classes
 from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
 from .models import AUTO
 from .settings import Arguments
-from .tasks import label_names
+from .tasks import task_of
 from .trainer import AudioTrainer, layer_of
 from .training_arguments import DECISIVE, DEFAULTS
 
@@ -74,8 +76,10 @@ def describe_tuning(args: Arguments, tuning: str, clips) -> str | None:
 
 
 def clips_per_class(clips: Dataset) -> float:
-    """Return the mean number of clips of a class; numbers count as two."""
-    return len(clips) / max(len(label_names(clips.features)), 2)
+    """Return the mean number of clips of a class; numbers count as two classes."""
+    if task_of(clips.features).problem_type == REGRESSION:
+        return len(clips) / 2
+    return float(count_classes(clips).mean())
 
 
 def options_of_steps(args: Arguments) -> list[str]:

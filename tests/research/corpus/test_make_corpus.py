@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -170,8 +171,23 @@ def test_an_interrupted_run_goes_on(make, recordings, tmp_path):
     lines = (tmp_path / "corpus" / "recordings.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "corpus" / "recordings.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
     (tmp_path / "corpus" / "finished_sources.jsonl").unlink()
+    result = make("--folder", "effects", "CC-BY-4.0", recordings / "mine")
+    assert "mine' is in the corpus in" in result.stderr and "with other settings or files" in result.stderr
     assert make(*arguments).returncode == 0
     assert (tmp_path / "corpus" / "samples.i16").read_bytes() == whole
+
+
+def test_any_name_of_a_file(make, recordings, tmp_path):
+    with open(os.fsencode(recordings / "mine") + b"/\xff.wav", "wb") as file:
+        file.write((recordings / "theirs" / "secret.wav").read_bytes())
+    shutil.copy(recordings / "mine" / "a.wav", recordings / "mine" / "z\u2028.wav")
+    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    for _ in range(2):
+        result = make(*arguments)
+        assert result.returncode == 0, result.stderr
+        assert "it is a copy of another recording" in result.stdout
+    names = {row.name for row in AudioPool(tmp_path / "corpus").recordings}
+    assert os.fsdecode(b"mine/\xff.wav") in names
 
 
 def test_a_package_that_is_gone_is_named_and_the_others_go_on(make, recordings, tmp_path):

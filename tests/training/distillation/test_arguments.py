@@ -64,7 +64,7 @@ def test_a_folder_for_the_encoder_is_needed():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("optim", "sgd"), ("label_smoothing_factor", 0.1), ("load_best_model_at_end", True), ("push_to_hub", True),
+    [("optim", "sgd"), ("label_smoothing_factor", 0.1), ("load_best_model_at_end", True),
      ("gradient_checkpointing", True), ("resume_from_checkpoint", "there"), ("adam_epsilon", 1e-6),
      ("optim_target_modules", "layers"), ("bf16_full_eval", True), ("fp16_full_eval", True)],
 )  # fmt: skip

@@ -111,6 +111,10 @@ def test_licence_and_credit_can_be_stated_later(written, tmp_path):
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == "cc0-1.0"
     assert "Thunder by Zeus." in card.text
+    args = DistillationArguments(pool="pool", bank="bank", teachers="{loud: {type: classifier}}", credit="Zeus.")
+    results = state_licence(folder, results, args, "ann/thunder")
+    assert (results["data"]["licence"], results["data"]["credit"]) == ("cc0-1.0", "Zeus.")  # what is not said stays
+    assert '"ann/thunder"' in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("training", [None, {"max_steps": -1, "num_train_epochs": 3, "learning_rate": 0.1}])

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hub import TOKEN
 from processes import Python, run_python
 from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -15,8 +16,10 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from modeling_asm import ASMConfig, ASMFeatureExtractor, ASMForAudioClassification, ASMForPreTraining
 from modeling_asm.training.distillation import bank, encoder, run
 from modeling_asm.training.distillation.arguments import DistillationArguments, DistillationTrainingArguments
-from modeling_asm.training.distillation.pool import Recording
+from modeling_asm.training.distillation.pool import AudioPool, Recording
 from modeling_asm.training.distillation.run import run_distillation, split_by_source
+from modeling_asm.training.report.publishing import PublishingError
+from modeling_asm.training.run_folder import CheckpointError
 from modeling_asm.training.teachers.downloads import digest_file
 from modeling_asm.training.teachers.targets import Target, Teacher
 
@@ -150,8 +153,57 @@ def test_a_bank_of_another_pool(distil, pool_folder, tmp_path):
 def test_another_seed_learns_from_the_same_bank(distil):
     first, second = distil(), distil("second", training={"seed": 1})
     assert first["metrics"] != second["metrics"]
-    with pytest.raises(ValueError, match="was made with other seed"):
+    with pytest.raises(ValueError, match="was made with other bank seed"):
         distil("third", bank_seed=1)
+
+
+def test_the_parts_of_a_bank_may_come_in_any_order(distil, tmp_path):
+    """Each has mixtures of its own, and is known by its name."""
+    both = {"one": {"number": 32}, "two": {"number": 32}}
+    distil(mixtures=json.dumps(both))
+    files = sorted((tmp_path / "bank").rglob("*.safetensors"))
+    written = {path: (path.stat().st_mtime_ns, digest_file(path)) for path in files}
+    assert len({digest for _, digest in written.values()}) == 4
+    distil("turned", mixtures=json.dumps(dict(reversed(both.items()))))
+    distil("alone", mixtures=json.dumps({"two": both["two"]}))
+    assert {path: (path.stat().st_mtime_ns, digest_file(path)) for path in files} == written
+
+
+def test_a_run_whose_last_step_is_saved_learns_no_more(distil, tmp_path, monkeypatch):
+    """As after a full disk in its last minute."""
+
+    def fail(*args):
+        raise CheckpointError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_encoder", fail)
+        with pytest.raises(CheckpointError, match="full"):
+            distil(training={"max_steps": 10})  # in the middle of an epoch of four steps
+    distil(training={"max_steps": 10})
+    assert [path.name for path in (tmp_path / "student").glob("checkpoint-*")] == ["checkpoint-10"]
+    once = distil("once", training={"max_steps": 10})
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("student", "once"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-4)
+    assert once["training"]["max_steps"] == 10
+
+
+def test_a_finished_encoder_is_published(distil, hub, tmp_path, capsys):
+    """When it is finished, or later; without checkpoints, whose optimizer is a pickle."""
+    options = {"push_to_hub": True, "hub_model_id": "ann/encoder", "hub_token": TOKEN}
+    distil()
+    assert not hub.repositories
+    distil(training=options, licence="cc0-1.0")
+    assert "Published: ann/encoder\n" in capsys.readouterr().out
+    files = hub.files("ann/encoder")
+    assert files["model.safetensors"] == (tmp_path / "student" / "model.safetensors").read_bytes()
+    assert {"README.md", "LICENSE", "corpus.csv", "config.json", "preprocessor_config.json"} <= set(files)
+    assert not [name for name in files if "checkpoint" in name or name.endswith((".bin", ".pt"))]
+    card = files["README.md"].decode()
+    assert '"ann/encoder"' in card and "license: cc0-1.0" in card
+    with pytest.raises(PublishingError):
+        distil("refused", training={**options, "hub_token": "hf_wrong"})
+    assert not list((tmp_path / "refused").glob("*"))  # nothing was trained in vain
 
 
 def test_the_bank_has_energies_and_the_encoder_their_mean_and_deviation(distil, tmp_path):
@@ -224,6 +276,17 @@ def test_names_that_mean_nothing(distil, teacher_folder):
         distil(teachers=json.dumps(teachers))
     with pytest.raises(ValueError, match=r"has a weight for the kind 'efects', but the pool has: \['"):
         distil("other", mixtures="{all: {number: 64, kind_weights: {efects: 2}}}")
+
+
+def test_a_part_with_nothing_for_the_validation(distil, pool_folder, tmp_path):
+    recordings = AudioPool(pool_folder).recordings
+    kinds = [{row.kind for row in part} for part in split_by_source(recordings, 0.3, 0)]
+    missing = min(kinds[0] - kinds[1])
+    weights = dict.fromkeys(kinds[1], 0) | {missing: 1}
+    mixtures = json.dumps({"some": {"number": 64, "kind_weights": weights}})
+    with pytest.raises(ValueError, match="--mixtures some leaves nothing of the audio for validation, whose kinds are"):
+        distil(mixtures=mixtures)
+    assert not (tmp_path / "bank").exists()
 
 
 def test_a_start_that_was_pretrained_without_a_teacher(distil, tmp_path):

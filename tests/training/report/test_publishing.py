@@ -1,11 +1,13 @@
 """What is published; tests/test_hub.py publishes it."""
 
 import pytest
+from hub import TOKEN
 
 from modeling_asm.training.report.publishing import (
     PublishingError,
     code_license,
     first_line,
+    open_repository,
     published_files,
     push_to_hub,
 )
@@ -43,3 +45,15 @@ def test_nothing_from_sub_folders(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert published_files(tmp_path) == ["model.safetensors"]
+
+
+def test_a_name_and_a_private_repository(make_arguments, hub):
+    arguments = {"hub_token": TOKEN, "hub_private_repo": True}
+    assert open_repository(make_arguments(**arguments).training) is None
+    assert not hub.repositories
+    training = make_arguments(push_to_hub=True, hub_model_id="ann/tones", **arguments).training
+    assert open_repository(training) == "ann/tones"
+    assert training.push_to_hub is False  # Trainer would push each checkpoint
+    assert hub.repositories["models", "ann/tones"].private
+    with pytest.raises(PublishingError):
+        open_repository(make_arguments(push_to_hub=True, hub_token="hf_wrong").training)

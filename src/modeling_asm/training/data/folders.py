@@ -213,7 +213,7 @@ def apply_split_lists(splits: dict[str, Split], data_dir: Path, split_lists: dic
         file = resolve_inside(data_dir, name, "--split_lists")
         if not file.is_file():
             raise FileNotFoundError(f"There is no list {str(file)!r} for the split {split!r}.")
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         missing = [name for name in names if str(Path(name)) not in index]
         if missing:
             raise ValueError(

@@ -54,7 +54,7 @@ class DistillationArguments:
     )
     probe_dirs: list[str] = field(default_factory=list, metadata={"help": "Labelled data sets to probe."})
     probe_steps: int = field(default=0, metadata={"help": "Steps between two probes (default: none)."})
-    licence: str = field(default="other", metadata={"help": "Licence of the encoder (default: %(default)s)."})
+    licence: str | None = field(default=None, metadata={"help": "Licence of the encoder (default: other)."})
     credit: str | None = field(default=None, metadata={"help": "Credits beside the teachers', for the card."})
     num_processes: int = field(default=2, metadata={"help": "Processes that fill the bank (default: %(default)s)."})
 
@@ -154,7 +154,6 @@ REFUSED = {
     "fp16_full_eval": "the evaluation is that of the training",
     "gradient_checkpointing": "students are small",
     "resume_from_checkpoint": "the same command continues an interrupted run",
-    "push_to_hub": "upload the folder of the finished encoder with `hf upload`",
 }
 
 
@@ -178,6 +177,10 @@ class DistillationTrainingArguments(TrainingArguments):
     save_steps: float = changed("save_steps", 500)
     save_total_limit: int = changed("save_total_limit", 1)
     logging_steps: float = changed("logging_steps", 100)
+    push_to_hub: bool = field(
+        default=False, metadata={"help": "Upload the finished encoder to the Hub, in one commit (default: false)."}
+    )
+    hub_strategy: str = changed("hub_strategy", "end")
     report_to: str = changed("report_to", "none")
     remove_unused_columns: bool = changed("remove_unused_columns", False)
     ddp_timeout: int = changed("ddp_timeout", 7 * 24 * 3600)  # the others wait while one process fills the bank

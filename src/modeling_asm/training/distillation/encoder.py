@@ -34,6 +34,7 @@ def write_encoder(
     student: Student,
     teachers: list[Teacher],
     feature_extractor: ASMFeatureExtractor,
+    repository: str | None = None,
 ) -> dict:
     """Write the model of a student, with results, card and credits.
 
@@ -49,7 +50,7 @@ def write_encoder(
         "metrics": run["metrics"],
         "data": {
             "name": "unlabelled audio",
-            "licence": args.licence,
+            "licence": args.licence or "other",
             "credit": args.credit,
             "hours": hours_by_kind(recordings),
             "mixtures": MIXTURES_PER_SHARD * sum(count_shards(part["number"]) for part in args.mixtures.values()),
@@ -80,20 +81,20 @@ def write_encoder(
         feature_extractor.save_pretrained(staging)
         write_credits(staging / CORPUS_FILE, recordings)
         write_json({"log": run["log"]}, staging / "log.json")
-        write_model_card(staging, results, folder.resolve().name)
+        write_model_card(staging, results, repository or folder.resolve().name)
         (staging / "LICENSE").write_text(code_license(), encoding="utf-8")
         write_json(results, staging / RESULTS_FILE)
         move_into(staging, folder)
     return results
 
 
-def state_licence(folder: Path, results: dict, args: DistillationArguments) -> dict:
-    """State licence and credit of a finished encoder, which may be given later; return its results."""
+def state_licence(folder: Path, results: dict, args: DistillationArguments, repository: str | None = None) -> dict:
+    """State licence, credit and repository of a finished encoder, which may be given later; return its results."""
     stated = {name: value for name, value in vars(args).items() if name in ("licence", "credit") and value is not None}
-    if any(results["data"].get(name) != value for name, value in stated.items()):
+    if repository or any(results["data"].get(name) != value for name, value in stated.items()):
         results["data"] |= stated
         write_json(results, folder / RESULTS_FILE)
-        write_model_card(folder, results, folder.resolve().name)
+        write_model_card(folder, results, repository or folder.resolve().name)
     return results
 
 

@@ -147,7 +147,7 @@ def drop_partial_line(path: Path):
 def append_line(path: Path, row: dict):
     """Append a row to a file of JSON lines."""
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(json.dumps(row) + "\n")  # ASCII: a file name may have any bytes
 
 
 def hours_by_kind(recordings: list[Recording]) -> dict[str, dict]:

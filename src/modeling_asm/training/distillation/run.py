@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from ...configuration_asm import ASMConfig
 from ...feature_extraction_asm import ASMFeatureExtractor
 from ...general import resolve_checkpoint
 from ..models import checkpoint_name
+from ..report.publishing import open_repository, push_to_hub
 from ..run_folder import finished_results, open_run
 from ..teachers.load import load_teachers
 from ..teachers.soft_labels import digest_weights
@@ -89,7 +91,7 @@ def front_end_of(args: DistillationArguments) -> dict:
 def run_distillation(
     args: DistillationArguments, training_args: DistillationTrainingArguments, command: str = ""
 ) -> dict:
-    """Fill the bank, train the student, and write the encoder into `training_args.output_dir`.
+    """Fill the bank, train the student, write the encoder into `training_args.output_dir`, and publish it if asked.
 
     Args:
         args: What is learned, and from whom.
@@ -105,18 +107,34 @@ def run_distillation(
         CheckpointError: If something cannot be saved.
         ChildProcessError: If a process that fills the bank is killed.
         ImportError: If a teacher needs a package that is missing.
+        PublishingError: If the Hub does not accept the encoder.
     """
+    repository = open_repository(training_args)
+    results = distil(args, training_args, command, repository)
+    if repository and training_args.process_index == 0:
+        options = {"token": training_args.hub_token, "revision": training_args.hub_revision}
+        push_to_hub(training_args.output_dir, repository, **options)
+        print(f"Published: {repository}")
+    return results
+
+
+def distil(
+    args: DistillationArguments,
+    training_args: DistillationTrainingArguments,
+    command: str,
+    repository: str | None,
+) -> dict:
+    """Fill the bank, train the student, and write the encoder, for such a repository; return its results."""
     folder = Path(training_args.output_dir)
     pool = AudioPool(args.pool)
     check_kinds(args, pool)
-    split_by_source(pool.recordings, args.validation_share, args.bank_seed)
     config = ASMConfig(**args.model)
     feature_extractor, teachers = make_labellers(*labellers_of(args))
     with training_args.main_process_first(desc="opening the run"):
         open_run(folder, settings_of(args, training_args, teachers))
     if (results := finished_results(folder)) is not None:
         print(f"The run in {str(folder)!r} is finished: nothing is trained again.")
-        return state_licence(folder, results, args)
+        return state_licence(folder, results, args, repository) if training_args.process_index == 0 else results
     lesson = choose_targets(args.teachers, teachers)  # and what else can be wrong is found before the bank is filled
     for data_dir in args.probe_dirs:
         open_set(data_dir)
@@ -153,7 +171,7 @@ def run_distillation(
         whiten(average.average.model, mixtures)
     seconds = None if checkpoint else round(trained.metrics["train_runtime"])
     run = {"command": command, "metrics": losses, "seconds": seconds, "log": trainer.state.log_history}
-    return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor)
+    return write_encoder(folder, run, args, training_args, average.average, teachers, feature_extractor, repository)
 
 
 def settings_of(
@@ -184,15 +202,15 @@ def prepare_banks(args: DistillationArguments) -> tuple[list[Path], list[Path]]:
     digest, seed = digest_pool(args.pool), args.bank_seed
     seconds = feature_extractor.nb_max_samples / feature_extractor.sampling_rate
     train, validation = [], []
-    for index, (part, chosen) in enumerate(args.mixtures.items()):
+    for part, chosen in args.mixtures.items():
         chosen = {name: value for name, value in chosen.items() if name != "number"}
         settings = MixtureSettings(seconds, feature_extractor.sampling_rate, **chosen)
         description = describe_bank(feature_extractor, teachers, settings, digest, args.validation_share)
         numbers = ((train, "train", args.mixtures[part]["number"]), (validation, "validation", args.num_validation))
         for paths, name, number in numbers:
             folder, held_out = Path(args.bank) / part / name, name == "validation"
-            own = seed + 2 * index + held_out
-            open_folder(folder, {**description, "part": name, "seed": own})
+            open_folder(folder, {**description, "part": name, "bank_seed": seed})
+            own = zlib.crc32(f"{part} {name} {seed}".encode())  # the same wherever a recipe names the part
             maker = partial(make_maker, args.pool, json.dumps(asdict(settings)), args.validation_share, seed, held_out)
             labels = partial(make_labellers, *labellers)
             paths += fill_bank(folder, count_shards(number), own, maker, labels, args.num_processes)
@@ -211,10 +229,19 @@ def measure(bank: BankDataset, teachers: list[Teacher]) -> tuple[dict[str, Tenso
 
 
 def check_kinds(args: DistillationArguments, pool: AudioPool):
-    """Raise `ValueError` if a weight is for a kind of recordings that the pool does not have."""
+    """Raise `ValueError` if a part of the bank has a weight for an unknown kind, or none for what there is."""
     kinds = {recording.kind for recording in pool.recordings}
+    divided = split_by_source(pool.recordings, args.validation_share, args.bank_seed)
     for part, settings in args.mixtures.items():
         if unknown := sorted(set(settings.get("kind_weights", {})) - kinds):
             raise ValueError(
                 f"--mixtures {part} has a weight for the kind {unknown[0]!r}, but the pool has: {sorted(kinds)}."
             )
+        weights = settings.get("kind_weights", {})
+        for what, recordings in zip(("training", "validation"), divided):
+            if not any(weights.get(recording.kind, 1) for recording in recordings):
+                found = sorted({recording.kind for recording in recordings})
+                raise ValueError(
+                    f"`kind_weights` of --mixtures {part} leaves nothing of the audio for {what}, whose kinds are "
+                    f"{found}. Weigh them above 0, or raise --validation_share."
+                )

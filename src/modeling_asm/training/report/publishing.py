@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from transformers import TrainingArguments
 
 
 # Never a pickle such as training_args.bin, which holds the arguments of the run, a token among them.
@@ -38,6 +39,23 @@ def create_repository(repo_id: str, private: bool | None = None, token: str | No
             f"Cannot write to {repo_id!r} on the Hub: {first_line(error)}. Check the connection, log in with "
             "`hf auth login` and a token with write access, or omit --push_to_hub."
         ) from error
+
+
+def open_repository(training_args: TrainingArguments) -> str | None:
+    """Make sure that the Hub will accept what a run is to publish; return the repository's name, if it is to.
+
+    `Trainer` would push pickles, so `push_to_hub` of the arguments is off from then on.
+
+    Raises:
+        PublishingError: If the Hub refuses.
+    """
+    if not training_args.push_to_hub:
+        return None
+    training_args.push_to_hub = False
+    name = training_args.hub_model_id or Path(training_args.output_dir).resolve().name
+    if training_args.process_index > 0:
+        return name
+    return create_repository(name, training_args.hub_private_repo, training_args.hub_token)
 
 
 def push_to_hub(
