@@ -1,17 +1,14 @@
-"""Time what comes before the training of an encoder: a corpus from Debian packages, and a bank of mixtures.
+"""Time what comes before the training of an encoder: its corpus, and a bank of mixtures.
 
-    python research/time_corpus.py recipes/encoders/general_small.yaml --debs debs --pool corpus \
-        --packages wesnoth-1.16-music fillets-ng-data-cs --output research/results/corpus_speed.json
+    python research/time_corpus.py recipes/encoders/general_small.yaml --pool corpus \
+        --output research/results/corpus_speed.json
 
-A small corpus is made of the named packages, and a small bank of the whole pool with each part of the recipe's
-mixtures; both on all cores, in folders that are deleted. The packages should be in `--debs`, so that no download is
-timed.
+make_corpus.py noted how long each source of the pool took, without its download. A small bank of each part of the
+recipe's mixtures is filled by all cores, in a folder that is deleted.
 """
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,21 +18,15 @@ import yaml
 from modeling_asm.measuring.environment import describe_environment
 from modeling_asm.training.distillation.arguments import DistillationArguments
 from modeling_asm.training.distillation.bank import MIXTURES_PER_SHARD
-from modeling_asm.training.distillation.pool import read_recordings
+from modeling_asm.training.distillation.pool import FINISHED_FILE, read_lines, read_recordings
 from modeling_asm.training.distillation.run import prepare_banks
 from modeling_asm.training.report.tables import write_json
-
-
-CORPUS = Path(__file__).with_name("corpus")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path, help="Recipe of asm-distil.")
-    parser.add_argument("--debs", required=True, help="Folder of the packages' files.")
-    parser.add_argument("--packages", nargs="+", required=True, help="Packages to make a corpus of.")
-    parser.add_argument("--list", type=Path, default=CORPUS / "packages.yaml", help="The list that they are in.")
-    parser.add_argument("--pool", required=True, help="Folder of the corpus that the bank is made of.")
+    parser.add_argument("--pool", type=Path, required=True, help="Folder of the corpus.")
     parser.add_argument("--teachers", default="{}", help="Settings of the recipe's teachers to replace.")
     parser.add_argument("--shards", type=int, default=6, help="Shards of each part of the bank.")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the results.")
@@ -43,29 +34,22 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         results = {
-            "corpus": {"packages": args.packages} | time_corpus(args, Path(folder)),
+            "corpus": time_corpus(args.pool),
             "bank": time_bank(args, Path(folder)),
             "processes": os.cpu_count(),
-            "command": f"python research/time_corpus.py {args.recipe.name} --packages {' '.join(args.packages)}",
+            "command": f"python research/time_corpus.py {args.recipe.name}",
             "environment": describe_environment(),
         }
     write_json(results, args.output)
     print(format_results(results))
 
 
-def time_corpus(args: argparse.Namespace, folder: Path) -> dict:
-    """Make a corpus of some packages; return its hours and the seconds that it took."""
-    packages = yaml.safe_load(args.list.read_text(encoding="utf-8"))
-    chosen = [package for package in packages if package["name"] in args.packages]
-    if unknown := sorted(set(args.packages) - {package["name"] for package in chosen}):
-        sys.exit(f"{unknown[0]!r} is not in {args.list.name}.")
-    (folder / "packages.yaml").write_text(yaml.safe_dump(chosen), encoding="utf-8")
-    command = [sys.executable, str(CORPUS / "make_corpus.py"), "--packages", str(folder / "packages.yaml")]
-    start = time.perf_counter()
-    subprocess.run([*command, "--debs", args.debs, "--output_dir", str(folder / "pool")], check=True)
-    seconds = time.perf_counter() - start
-    hours = sum(recording.seconds for recording in read_recordings(folder / "pool")) / 3600
-    return {"hours": round(hours, 3), "seconds": round(seconds, 1)}
+def time_corpus(folder: Path) -> dict:
+    """Return the hours of a corpus, the number of its sources, and the seconds that they took."""
+    sources = read_lines(folder / FINISHED_FILE)
+    hours = sum(recording.seconds for recording in read_recordings(folder)) / 3600
+    seconds = sum(source["seconds"] for source in sources)
+    return {"hours": round(hours, 3), "sources": len(sources), "seconds": round(seconds, 1)}
 
 
 def time_bank(args: argparse.Namespace, folder: Path) -> dict:
@@ -73,7 +57,7 @@ def time_bank(args: argparse.Namespace, folder: Path) -> dict:
     recipe = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))
     changes = yaml.safe_load(args.teachers)
     distillation = DistillationArguments(
-        pool=args.pool,
+        pool=str(args.pool),
         bank=str(folder / "bank"),
         teachers={name: row | changes.get(name, {}) for name, row in recipe["teachers"].items()},
         model=recipe["model"],
@@ -91,10 +75,10 @@ def time_bank(args: argparse.Namespace, folder: Path) -> dict:
 
 
 def format_results(results: dict) -> str:
-    """Return the two speeds."""
+    """Return the two times."""
     corpus, bank = results["corpus"], results["bank"]
     return (
-        f"{corpus['hours'] * 60 / corpus['seconds']:.2f} hours of audio a minute, "
+        f"{corpus['hours']:.1f} hours of audio in {corpus['seconds'] / 60:.0f} minutes, "
         f"{bank['mixtures'] / bank['seconds']:.0f} mixtures a second"
     )
 

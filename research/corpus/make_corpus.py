@@ -10,11 +10,13 @@ import argparse
 import hashlib
 import os
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Container, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 from fingerprints import LEAST, FingerprintIndex
@@ -27,6 +29,8 @@ from tqdm.auto import tqdm
 
 from modeling_asm.audio.listing import list_recordings
 from modeling_asm.training.distillation.pool import (
+    BEGUN_FILE,
+    FINISHED_FILE,
     LEFT_OUT_FILE,
     PoolWriter,
     append_line,
@@ -111,14 +115,14 @@ def digest_never(args: argparse.Namespace) -> str:
     """Return a digest of what the corpus must not have anything like: packages and folders."""
     packages = read_packages(args.packages) if args.packages else []
     names = [package.sha256 for package in packages if package.never] + [digest_folder(name) for name in args.never]
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def digest_folder(folder: str) -> str:
     """Return a digest of the names and sizes of the recordings in a folder."""
     files = list_recordings(Path(folder)).files if Path(folder).is_dir() else []
     names = [f"{name_of(folder)}/{file.relative_to(folder)} {file.stat().st_size}" for file in files]
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def describe_sources(args: argparse.Namespace) -> dict[str, str]:
@@ -142,7 +146,7 @@ def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> 
     """Fingerprint the recordings that the corpus must not have anything like; kept in a file for the next run."""
     if path.is_file():
         with np.load(path) as kept:
-            return FingerprintIndex(dict(kept))
+            return FingerprintIndex({unquote(name, errors="surrogateescape"): kept[name] for name in kept.files})
     pairs, missed = {}, {}
     for name, items in find_items(args, set(), never=True):
         before = len(pairs)
@@ -162,7 +166,7 @@ def index_never(args: argparse.Namespace, prepare_all: Preparer, path: Path) -> 
             f"{reason}."
         )
     with open(path.with_name(f"unfinished-{path.name}"), "wb") as file:
-        np.savez(file, **pairs)
+        np.savez(file, **{quote(name, errors="surrogateescape"): rows for name, rows in pairs.items()})
     os.replace(file.name, path)
     return FingerprintIndex(pairs)
 
@@ -249,7 +253,7 @@ def make_corpus(args: argparse.Namespace):
             f"The corpus in {str(folder)!r} was made with another --never, and may have recordings that sound like "
             "what is named now. Make it anew in another folder."
         )
-    begun, finished = folder / "begun_sources.jsonl", folder / "finished_sources.jsonl"
+    begun, finished = folder / BEGUN_FILE, folder / FINISHED_FILE
     for path in (begun, finished):
         drop_partial_line(path)
     known = {row["name"]: row["settings"] for row in read_lines(begun)}
@@ -265,6 +269,7 @@ def make_corpus(args: argparse.Namespace):
         index = index_never(args, Preparer(executor, NEVER_SECONDS, ahead), never)
         prepare_all = Preparer(executor, args.max_seconds, ahead)
         for name, items in find_items(args, done, never=False):
+            start = time.perf_counter()
             if name not in known:
                 items = after_line(items, begun, {"name": name, "settings": sources[name]})
             try:
@@ -272,7 +277,7 @@ def make_corpus(args: argparse.Namespace):
             except PackageError as error:
                 tqdm.write(str(error))
                 continue
-            append_line(finished, {"name": name})
+            append_line(finished, {"name": name, "seconds": round(time.perf_counter() - start, 1)})
     writer.close()
     if not writer.names:
         raise ValueError(

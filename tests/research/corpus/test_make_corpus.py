@@ -13,7 +13,7 @@ import soundfile
 import yaml
 from deb_files import write_deb
 
-from modeling_asm.training.distillation.pool import AudioPool
+from modeling_asm.training.distillation.pool import AudioPool, read_lines
 
 
 pytestmark = pytest.mark.slow
@@ -181,13 +181,15 @@ def test_any_name_of_a_file(make, recordings, tmp_path):
     with open(os.fsencode(recordings / "mine") + b"/\xff.wav", "wb") as file:
         file.write((recordings / "theirs" / "secret.wav").read_bytes())
     shutil.copy(recordings / "mine" / "a.wav", recordings / "mine" / "z\u2028.wav")
-    arguments = ["--folder", "effects", "CC0", recordings / "mine"]
+    os.rename(recordings / "theirs" / "secret.wav", os.fsencode(recordings / "theirs") + b"/\xfe.wav")
+    arguments = ["--folder", "effects", "CC0", recordings / "mine", "--never", recordings / "theirs"]
     for _ in range(2):
         result = make(*arguments)
         assert result.returncode == 0, result.stderr
         assert "it is a copy of another recording" in result.stdout
-    names = {row.name for row in AudioPool(tmp_path / "corpus").recordings}
-    assert os.fsdecode(b"mine/\xff.wav") in names
+    reasons = {row["name"]: row["reason"] for row in read_lines(tmp_path / "corpus" / "left_out.jsonl")}
+    assert reasons[os.fsdecode(b"mine/\xff.wav")].startswith(os.fsdecode(b"it sounds like theirs/\xfe.wav ("))
+    assert reasons["mine/z\u2028.wav"] == "it is a copy of another recording"
 
 
 def test_a_package_that_is_gone_is_named_and_the_others_go_on(make, recordings, tmp_path):

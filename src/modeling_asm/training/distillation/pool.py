@@ -11,6 +11,7 @@ import numpy as np
 
 POOL_RATE = 32000  # hertz, the highest rate of a teacher
 SAMPLES_FILE, RECORDINGS_FILE, LEFT_OUT_FILE = "samples.i16", "recordings.jsonl", "left_out.jsonl"
+BEGUN_FILE, FINISHED_FILE = "begun_sources.jsonl", "finished_sources.jsonl"
 SCALE = 2**15  # int16 of 1.0
 
 
