@@ -86,9 +86,9 @@ def test_few_recordings_of_two_kinds(run, tones, tmp_path):
     assert "low" in heard
 
 
-@pytest.mark.parametrize(("number", "tuning"), [(2, "head"), (58, "head"), (60, "all")], ids=str)
+@pytest.mark.parametrize(("number", "tuning"), [(2, "head"), (38, "head"), (40, "all")], ids=str)
 def test_the_number_of_clips_decides(make_arguments, clips, number, tuning):
-    """For two classes: 30 of each."""
+    """For two classes: 20 of each."""
     many = clips.select([row % 40 for row in range(number)])
     args = make_arguments(model={"model_name_or_path": "general"})
     assert choose_tuning(args, many) == tuning

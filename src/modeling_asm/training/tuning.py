@@ -22,8 +22,8 @@ from .trainer import AudioTrainer, layer_of
 from .training_arguments import DECISIVE, DEFAULTS
 
 
-# Clips a class from which on everything is trained; with fewer, that gains little or loses (docs/results).
-CLIPS_FOR_ALL = 30
+# Clips a class from which on everything is trained; with fewer, that gains less than it costs (docs/results).
+CLIPS_FOR_ALL = 20
 LAST_LAYERS = 2
 MOST_CLIPS = 4000  # that a classifier is fitted to before gradient steps
 # Decisive arguments that a fitted classifier has use for, or that say nothing about how it is trained.
