@@ -10,7 +10,7 @@ where it was interrupted. `--starts`, `--sets` and `--shots` measure a part. `--
 is tested, to choose by:
 
     python research/compare_starts.py --data_dir recordings --inside --shots 2 5 10 20 40 --starts frozen whole \
-        --sets environmental_sounds urban_sound casia spoken_digits --output research/results/starts_inside.json
+        --sets casia spoken_digits --output research/results/starts_inside.json
 """
 
 import argparse

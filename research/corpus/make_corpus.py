@@ -115,7 +115,7 @@ def digest_never(args: argparse.Namespace) -> str:
     """Return a digest of what the corpus must not have anything like: packages and folders."""
     packages = read_packages(args.packages) if args.packages else []
     names = [package.sha256 for package in packages if package.never] + [digest_folder(name) for name in args.never]
-    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
 def digest_folder(folder: str) -> str:

@@ -54,10 +54,9 @@ def run_experiment(args: Arguments, command: str) -> dict | None:
         args = replace(args, clips=fingerprint(dataset, further))
     runs = plan_runs(args, dataset)
     if not is_streamed(dataset):
-        for run in runs:
-            divide(
-                plan_tuning(run, dataset, further)[0], dataset, further
-            )  # errors in a split surface before hours of decoding
+        for run in runs:  # errors in a split surface before hours of decoding
+            planned, _ = plan_tuning(run, dataset, further)
+            divide(planned, dataset, further)
         with args.training.main_process_first(desc="decoding"):
             dataset, further, problems = decode_splits(
                 dataset,
