@@ -26,7 +26,7 @@ from .mixtures import MixtureMaker, MixtureSettings
 
 
 BANK_FILE, FEATURES, SHARDS = "bank.json", "features", "[0-9]*.safetensors"  # the last, a pattern of names
-VERSION = 2  # of the code that makes and labels mixtures: raised when the same settings give others
+VERSION = 3  # of the code that makes and labels mixtures: raised when the same settings give others
 MIXTURES_PER_SHARD, MIXTURES_PER_BATCH = 512, 8  # batches that stay in a cache are the fastest
 ABANDONED_SECONDS = 3600.0  # after which an unfinished shard is that of a killed process
 FRONT_END = ("num_mel_bins", "sampling_rate", "max_length", "frame_length", "frame_shift", "do_normalize")
