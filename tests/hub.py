@@ -149,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
         token = {"accessToken": {"role": "write", "displayName": "stand-in"}}
         return self.answer(200, {"type": "user", "name": USER, "orgs": [], "auth": token})
 
+    def auth_check(self, kind, repo):
+        if not self.known:
+            return self.answer(401, {"error": "Invalid username or password."})
+        return self.answer(200, {}) if self.repository(kind, repo) else None
+
     def create(self):
         if not self.known:
             return self.answer(401, {"error": "Invalid username or password."})
@@ -306,6 +311,7 @@ ROUTES = [
     ("POST", r"/api/repos/create", Handler.create),
     ("POST", r"/api/validate-yaml", Handler.validate_yaml),
     ("GET", API, Handler.info),
+    ("GET", rf"{API}/auth-check/write", Handler.auth_check),
     ("GET", rf"{API}/revision/(?P<revision>[^/]+(?:/[^/]+)*)", Handler.info),
     ("GET", rf"{API}/tree/(?P<revision>refs/convert/parquet|[^/]+)(?P<path>/.*)?", Handler.tree),
     ("POST", rf"{API}/paths-info/(?P<revision>refs/convert/parquet|[^/]+)", Handler.paths_info),

@@ -57,3 +57,11 @@ def test_a_name_and_a_private_repository(make_arguments, hub):
     assert hub.repositories["models", "ann/tones"].private
     with pytest.raises(PublishingError):
         open_repository(make_arguments(push_to_hub=True, hub_token="hf_wrong").training)
+
+
+def test_whoever_may_only_read_is_refused_before_the_training(make_arguments, hub):
+    """The Hub's `exist_ok` hands an existing public repository to anyone."""
+    arguments = {"push_to_hub": True, "hub_model_id": "ann/tones"}
+    open_repository(make_arguments(**arguments, hub_token=TOKEN).training)
+    with pytest.raises(PublishingError, match="log in with `hf auth login` and a token with write access"):
+        open_repository(make_arguments(**arguments, hub_token="hf_wrong").training)

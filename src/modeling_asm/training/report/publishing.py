@@ -27,13 +27,16 @@ def code_license() -> str:
 
 
 def create_repository(repo_id: str, private: bool | None = None, token: str | None = None) -> str:
-    """Create a repository on the Hub, unless it exists, before hours of training; return its full name.
+    """Make sure before hours of training that a repository exists and takes uploads; return its full name.
 
     Raises:
         PublishingError: If the Hub refuses.
     """
+    api = HfApi(token=token)
     try:
-        return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id
+        name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        api.auth_check(name, write=True)  # one that exists is returned even to those who may only read it
+        return name
     except Exception as error:  # errors of the Hub, the network and the disk have no common class
         raise PublishingError(
             f"Cannot write to {repo_id!r} on the Hub: {first_line(error)}. Check the connection, log in with "
