@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PYTEST_OPTIONS)
 OTHER := $(BUILD)/venvs/$(notdir $(BASE))-$(RESOLUTION)
 TRANSFORMERS := $(BUILD)/transformers
 
-.PHONY: help env quickstart test test-fast test-versions test-upstream mutants check format docs results sync benchmark clean
+.PHONY: help env quickstart test test-fast test-long test-versions test-upstream mutants check format docs results sync benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ quickstart: env ## generate a small data set, train on it and classify a file: u
 		--size tiny --group_column voice --num_train_epochs $(EPOCHS)
 	$(PYTHON) -m modeling_asm.commands.classify --model $(BUILD)/quickstart $(BUILD)/spoken_words/test/yes_000.wav
 
-test: env ## run all tests, offline (ASM_DATA=folder of recorded data sets, JOBS=processes)
-	$(PYTEST)
+test: env ## run the tests, offline: under ten minutes (ASM_DATA=folder of recorded data sets, JOBS=processes)
+	$(PYTEST) -m "not long"
+
+test-long: env ## run the tests of whole procedures: runs that are killed, studies, benchmarks
+	$(PYTEST) -m long
 
 test-fast: env ## run the tests that take less than a few seconds each: under three minutes
 	$(PYTEST) -m "not slow"

@@ -45,6 +45,7 @@ def test_the_guides_corpus_has_the_kinds_of_the_recipes(repository, name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_from_generated_audio_to_a_classifier(run, repository, tones, tmp_path):
     rng = np.random.default_rng(0)
     generate(tmp_path / "mine", rng, 20)

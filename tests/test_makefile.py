@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quickstart(repository, tmp_path):
     variables = [f"PYTHON={sys.executable}", f"INSTALLED={repository}/setup.cfg", f"BUILD={tmp_path}"]
     command = [

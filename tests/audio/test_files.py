@@ -187,6 +187,7 @@ def test_blocks_are_the_whole(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_damaged_files(repository):
     """No crash, no hang, no other exception, of some hundred files; about half a minute."""
     command = [sys.executable, str(repository / "tests" / "fuzz_audio.py"), "10000"]

@@ -24,7 +24,7 @@ from transformers import AutoModelForAudioClassification
 from modeling_asm.training.run_folder import checkpoints
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 KILLS = int(os.environ.get("ASM_KILLS", "1"))

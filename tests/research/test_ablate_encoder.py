@@ -49,6 +49,7 @@ def data_dir(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_arms_and_seeds(run, recipe, pool_folder, data_dir, tmp_path):
     arguments = (recipe, "--pool", pool_folder, "--bank", tmp_path / "bank", "--work_dir", tmp_path / "work")
     arguments += ("--data_dir", data_dir, "--output", tmp_path / "ablation.json", "--mixtures", 512, "--seeds", 1)

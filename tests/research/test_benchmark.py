@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_asm_is_faster_than_ast(repository, tmp_path):
     assert process.returncode == 0, process.stderr
     stages = json.loads(output.read_text())
     (extract,), (forward,) = stages["extract"]["rows"], stages["forward"]["rows"]
-    assert extract["ratio_range"]["ast / asm"][1] > 2
+    assert extract["ratio_range"]["ast / asm"][1] > 1.3
     assert extract["ratio_range"]["kaldi / asm"][1] > 1
     assert max(extract["largest_difference"].values()) < 1e-4
     assert forward["ratio_range"]["ast / asm"][1] > 1.2

@@ -21,7 +21,7 @@ from modeling_asm.training.models import ModelArguments, make_config
 from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 PLAN = {

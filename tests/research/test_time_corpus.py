@@ -24,6 +24,7 @@ def recipe(student, teacher_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_how_long_both_took(run, recipe, tmp_path):
     teachers = json.dumps({"tiny": {"checkpoint": str(tmp_path / "teacher")}})
     arguments = ("--pool", tmp_path / "pool", "--shards", 1, "--teachers", teachers)

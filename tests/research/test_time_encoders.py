@@ -10,6 +10,7 @@ from modeling_asm.training.teachers.efficientat import EfficientAT
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_encoders_beside_their_teachers(run, config, tmp_path):
     config.token_mixing = "conv"
     ASMForAudioClassification(config).save_pretrained(tmp_path / "tiny")

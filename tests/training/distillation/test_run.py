@@ -399,6 +399,7 @@ def arguments(pool_folder, teacher_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_kill_while_the_bank_is_filled(arguments, tmp_path):
     """The bank of the same command again is that of an undisturbed run."""
     shards, command = tmp_path / "bank" / "all" / "train", ["-m", "modeling_asm.commands.distil", *arguments("student")]
@@ -419,6 +420,7 @@ def test_a_kill_while_the_bank_is_filled(arguments, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes(arguments, launch, tmp_path):
     """One fills the bank while the other waits; both train, and one writes."""
     done = launch("distil", *arguments("student"))
