@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PYTEST_OPTIONS)
 OTHER := $(BUILD)/venvs/$(notdir $(BASE))-$(RESOLUTION)
 TRANSFORMERS := $(BUILD)/transformers
 
-.PHONY: help env quickstart test test-fast test-long test-versions test-upstream mutants check format docs results sync benchmark clean
+.PHONY: help env quickstart test test-long test-fast test-versions test-upstream mutants check format docs results sync benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
