@@ -35,7 +35,8 @@ LAYERS = [
     "training.models training.teachers.targets training.teachers.efficientat training.teachers.speech_embedding "
     "training.teachers.soft_labels training.teachers.classifier training.teachers.downloads "
     "training.teachers.load training.teachers "
-    "training.training_arguments training.atomic_trainer training.trainer training.settings training.tuning",
+    "training.training_arguments training.atomic_trainer training.trainer training.settings "
+    "training.cross_validation training.tuning",
     "training.report.plots training.report.tables training.report.cards training.report.publishing "
     "training.report.results training.report.checkpoint training.report",
     "training.distillation.pool training.distillation.mixtures training.distillation.bank "

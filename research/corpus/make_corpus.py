@@ -129,8 +129,11 @@ def describe_sources(args: argparse.Namespace) -> dict[str, str]:
     """Return what is asked of each source, by its name in the arguments.
 
     Raises:
-        ValueError: If two sources, or two folders of what must not be there, have one name.
+        ValueError: If two sources, or two folders of what must not be there, have one name, or there is no such folder.
     """
+    for folder in [*(row[2] for row in args.folder), *args.never]:
+        if not Path(folder).is_dir():
+            raise ValueError(f"{folder!r} is not a folder.")
     packages = read_packages(args.packages) if args.packages else []
     asked = [(row.name, row.name, f"{row.sha256} {row.kind} {row.licence}") for row in packages]
     asked += [(row[2], name_of(row[2]), f"{row[0]} {row[1]} {digest_folder(row[2])}") for row in args.folder]

@@ -1,8 +1,11 @@
 """Load a trained classifier as a pipeline, or its encoder, and say at once what is wrong with a checkpoint."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.utils import logging
 
 from .configuration_asm import ASMConfig
 from .feature_extraction_asm import ASMFeatureExtractor
@@ -59,9 +62,21 @@ def load_encoder(checkpoint: str) -> tuple[ASMModel, ASMFeatureExtractor]:
     check_checkpoint(checkpoint)
     if (kind := AutoConfig.from_pretrained(checkpoint).model_type) != ASMConfig.model_type:
         raise ValueError(f"{checkpoint!r} is a model of the type {kind!r}, expected {ASMConfig.model_type!r}.")
-    model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
+    with without_report():  # that the classifier is not loaded
+        model, loading = ASMModel.from_pretrained(checkpoint, output_loading_info=True)
     check_weights(checkpoint, loading)
     return model.eval(), AutoFeatureExtractor.from_pretrained(checkpoint)
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Keep transformers' report about weights off the screen: for whoever looks at the loading information instead."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def check_checkpoint(name: str):

@@ -127,7 +127,7 @@ def test_another_run_in_the_same_folder(run, trained):
     new = trained.tones / "low" / "new.wav"
     new.write_bytes((trained.tones / "low" / "00.wav").read_bytes())
     try:  # the split would be another, with clips in test that it trained on
-        assert "other settings (clips '" in run("train", *trained.arguments).error
+        assert "other settings (the clips have changed" in run("train", *trained.arguments).error
     finally:
         new.unlink()
 
@@ -230,6 +230,7 @@ def test_other_problems(run, tones, tmp_path, kind):
         balanced = run("train", *arguments, *extra, "--class_balance", "weights", "--output_dir", tmp_path / "x")
         assert "needs classes, and a regression has none" in balanced.error
     assert "All results:" in outcome.stdout
+    assert f"Classify a recording: asm-classify --model {tmp_path / kind} FILE" in outcome.stdout
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from modeling_asm.training.arguments import describe_command, parse_arguments
+from modeling_asm.training.training_arguments import AudioTrainingArguments
 
 
 @dataclass
@@ -99,6 +100,9 @@ def test_arguments_go_by_their_whole_names():
         with pytest.raises(SystemExit) as stop:
             parse(argument, "2")
         assert str(stop.value) == "asm-test: There is no argument '--learning'; did you mean '--learning_rate'?"
+    with pytest.raises(SystemExit) as stop:  # and not that --output_dir is missing
+        parse_arguments({"training": AudioTrainingArguments}, ["--ouput_dir", "x"], "asm-test")
+    assert str(stop.value) == "asm-test: There is no argument '--ouput_dir'; did you mean '--output_dir'?"
     with pytest.raises(SystemExit) as stop:
         parse("esc50")
     assert str(stop.value) == "asm-test: There is no argument 'esc50'; the name of a recipe ends in .yaml."

@@ -208,3 +208,18 @@ def test_scores_instead_of_classes(metric):
     """`evaluate` would truncate them to integers."""
     with pytest.raises(TypeError, match=f"`predictions` are float64, but {metric.score_name} takes class indices"):
         metric.compute(predictions=[0.9, 1.7], references=[0, 1])
+
+
+def test_an_interval_of_clips_that_are_all_right():
+    """Wilson's for n of n ends at 1 and starts at n / (n + 1.96^2); resamples would all be 1."""
+    classes = np.array([0, 1] * 5)
+    for metric in (Accuracy, MacroF1, UnweightedAverageRecall):
+        result = metric().compute(predictions=classes, references=classes, n_resamples=20)
+        low, high = (result[f"{metric.score_name}_{end}"] for end in ("low", "high"))
+        assert low == pytest.approx(10 / (10 + 1.959964**2)) and high == pytest.approx(1)
+    wrong = Accuracy().compute(predictions=1 - classes, references=classes, n_resamples=20)
+    assert wrong["accuracy_high"] == pytest.approx(1.959964**2 / (10 + 1.959964**2))
+    pairs = Accuracy().compute(
+        predictions=classes, references=classes, n_resamples=20, groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    )
+    assert pairs["accuracy_low"] == pytest.approx(5 / (5 + 1.959964**2))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, List
 from processes import Python
+from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 from transformers import (
     ASTForAudioClassification,
@@ -247,6 +248,19 @@ if sys.argv[2] == "0":
     print(type(whole).__name__)
 torch.distributed.barrier()
 """
+
+
+def test_weights_that_are_missing_or_without_a_use_are_told(checkpoint, clips, caplog):
+    """In two lines instead of transformers' report, which tells of the new classifier, too."""
+    make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+    assert not caplog.text
+    weights = load_file(checkpoint / "model.safetensors")
+    name = next(name for name in weights if "channel_mixing" in name)
+    weights["more"] = weights.pop(name)
+    save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+    make_model(ModelArguments(model_name_or_path=str(checkpoint)), clips)
+    assert f"has no weights for: {name}." in caplog.text
+    assert "has weights without a use: more." in caplog.text
 
 
 @pytest.mark.slow

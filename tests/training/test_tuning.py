@@ -63,20 +63,25 @@ def test_a_new_model_has_nothing_to_fit_to(run, tones, tmp_path):
 
 
 def test_few_recordings_of_two_kinds(run, tones, tmp_path):
-    """One command: the general encoder, a fitted head, and all clips that are not tested."""
+    """One command: the general encoder, and a head that is fitted to all clips."""
     for file in [*tones.glob("*/*.wav")]:
         if int(file.stem) >= 5:
             file.unlink()
     outcome = run("train", tones, "--output_dir", tmp_path / "model", *COMMON)
     assert outcome.error is None
     assert (
-        "Starting from asm-small-general. With 4 clips a class, its classifier is fitted (--tune head)."
+        "Starting from asm-small-general. With 5 clips a class, its classifier is fitted (--tune head)."
         in outcome.stdout
     )
-    assert "8 clips to train on, 2 that are reported (20% of train)." in outcome.stdout
+    assert "10 clips to train on. Each is reported by cross-validation, as a classifier hears it" in outcome.stdout
+    assert "LOAD REPORT" not in outcome.stdout
+    assert "10 clips of tones, cross-validation" in outcome.stdout
     results = json.loads((tmp_path / "model" / "results.json").read_text())
     assert results["metrics"]["accuracy"] == 1.0
-    assert results["data"]["clips"] == {"train": 8, "test": 2}
+    assert results["metrics"]["accuracy_low"] == pytest.approx(0.7225, abs=1e-4)  # Wilson's: 10 / (10 + 1.96^2)
+    assert results["data"]["clips"] == {"train": 10, "test": 10}
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "the published one is fitted to all of them" in card and "learning_curves" not in card
     assert results["training"]["tune"] == "head"
     assert results["model"]["fine_tuned_from"] == "asm-small-general"
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "model")
@@ -320,6 +325,8 @@ def test_no_share_of_a_random_classifier_is_kept(run, tones, checkpoint, tmp_pat
 
 
 def test_an_option_that_is_given_its_default_is_given(run, tones, tmp_path):
+    for label in ("low", "high"):
+        (tones / label / "00.wav").unlink()  # with 19, the classifier would be fitted
     outcome = run("train", tones, "--mixup", 0.2, "--num_train_epochs", 1, "--output_dir", tmp_path / "a", *COMMON)
     assert "its last 2 layers are trained because of --num_train_epochs (--tune last)." in outcome.stdout
     outcome = run("train", tones, "--mixup", 0.2, "--tune", "head", "--output_dir", tmp_path / "b", *COMMON)

@@ -192,7 +192,9 @@ def stream_mixed(
 def open_file(path: str | os.PathLike, name: str) -> BinaryIO:
     """Open a file, or say why that is impossible."""
     if not os.path.isfile(path):
-        kind = "is a folder" if os.path.isdir(path) else "is not a file" if os.path.exists(path) else "is missing"
+        if os.path.isdir(path):
+            raise AudioFileError(f"{name} is a folder, expected an audio file. Name the files in it.")
+        kind = "is not a file" if os.path.exists(path) else "is missing"
         raise AudioFileError(f"{name} {kind}, expected an audio file.")
     try:
         return open(path, "rb")

@@ -10,8 +10,10 @@ the Hub load as well. Training starts from this package's general encoder, unles
 modeling_asm.commands.train` runs it on several processors.
 """
 
+import shlex
 import sys
 
+from ..modeling_asm import ASMForAudioClassification
 from ..training.arguments import describe_command, parse_arguments
 from ..training.augmentation import Augmentation
 from ..training.data.loading import DataArguments
@@ -57,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(f"asm-train: {one_line(error)}")  # printed after the progress bars are gone
     if results is not None:
         print(f"\n{format_summary(results)}\n\nAll results: {args.training.output_dir}")
+        if "runs" not in results and results["model"]["architecture"] == ASMForAudioClassification.__name__:
+            print(f"Classify a recording: asm-classify --model {shlex.quote(args.training.output_dir)} FILE")
     return 0
 
 

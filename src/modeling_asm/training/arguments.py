@@ -80,14 +80,13 @@ def parse_arguments(
     try:
         if arguments and arguments[0].endswith((".yaml", ".yml")):
             arguments = [*read_recipe(arguments[0], parser), *arguments[1:]]
-        *parsed, rest = parser.parse_args_into_dataclasses(
-            arguments, return_remaining_strings=True, look_for_args_file=False
-        )
-        if rest:
+        _, rest = parser.parse_known_args(arguments)
+        if rest:  # before the values are looked at: a name with a typo is also one that is missing
             name, hint = rest[0].partition("=")[0], "the name of a recipe ends in .yaml."
             if name.startswith("-"):
                 hint = f"did you mean '--{nearest_argument(name, parser)}'?"
             raise ValueError(f"There is no argument {name!r}; {hint}")
+        parsed = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
         named = (parser._option_string_actions.get(argument.partition("=")[0]) for argument in arguments)
         named = {action.dest for action in named if action}
         for group in parsed:  # those that tell what was given, be it the default

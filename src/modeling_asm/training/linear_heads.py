@@ -178,7 +178,11 @@ def coefficients(model: LogisticRegression, rows: np.ndarray, targets: np.ndarra
 
 
 def quietly(function, *args, **kwargs):
-    """Call a function of scikit-learn. A fit that stopped early is no error: it is regularised, and hardly moves."""
+    """Call a function of scikit-learn, without warnings of what is meant to be.
+
+    A fit that stopped early is regularised, and hardly moves; and a class may have fewer clips than there are folds.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return function(*args, **kwargs)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import datasets
 import evaluate
 import numpy as np
+from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
 
@@ -17,6 +18,8 @@ NUMBERS = datasets.Features({"predictions": datasets.Value("float32"), "referenc
 
 class BootstrapMetric(evaluate.Metric):
     """A score, and the percentiles of its bootstrap distribution as a 95 % interval.
+
+    Resamples of clips that are all right, or all wrong, say nothing: the interval of a fraction is then Wilson's.
 
     `compute(predictions=..., references=...)` returns `{score_name: value, f"{score_name}_low": ..., ..._high: ...}`.
 
@@ -31,6 +34,7 @@ class BootstrapMetric(evaluate.Metric):
     hub_name: str  # what the Hub calls the metric
     description: str
     greater_is_better = True
+    is_fraction = False  # of clips or of the clips of each class
     features = CLASSES
 
     def _info(self):
@@ -62,6 +66,9 @@ class BootstrapMetric(evaluate.Metric):
         if n_resamples > 0:
             scores = self.draw_scores(predictions, references, resamples(len(references), n_resamples, groups, seed))
             low, high = np.nanpercentile(scores, [2.5, 97.5])
+            if self.is_fraction and low == high and low in (0, 1):
+                number = len(references) if groups is None else len(set(groups))
+                low, high = binomtest(round(low * number), number).proportion_ci(method="wilson")
             result |= {f"{self.score_name}_low": float(low), f"{self.score_name}_high": float(high)}
         return result
 
@@ -81,6 +88,7 @@ def resamples(size: int, number: int, groups=None, seed: int = 0):
 class Accuracy(BootstrapMetric):
     """Fraction of clips whose class is predicted correctly; takes class indices."""
 
+    is_fraction = True
     score_name = "accuracy"
     hub_name = "accuracy"
     description = "Fraction of correct predictions."
@@ -92,6 +100,7 @@ class Accuracy(BootstrapMetric):
 class MacroF1(BootstrapMetric):
     """Mean F1 of the classes that occur as a prediction or a reference; takes class indices."""
 
+    is_fraction = True
     score_name = "macro_f1"
     hub_name = "f1"
     description = "Unweighted mean of the F1 of the classes."
@@ -106,6 +115,7 @@ class UnweightedAverageRecall(BootstrapMetric):
     Also called balanced accuracy; the usual measure of speech emotion recognition, where classes differ in size.
     """
 
+    is_fraction = True
     score_name = "unweighted_average_recall"
     hub_name = "recall"
     description = "Unweighted mean of the recall of the classes."

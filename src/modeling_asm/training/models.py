@@ -20,17 +20,21 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.hf_argparser import HfArg
+from transformers.utils import logging
 
 from ..configuration_asm import ASM_SIZES, ASMConfig
 from ..fbank import num_frames
 from ..feature_extraction_asm import PADDING_MODES, ASMFeatureExtractor
 from ..general import find_encoder, is_encoder, resolve_checkpoint
-from ..loading import check_checkpoint
+from ..loading import check_checkpoint, without_report
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION, problem_type_of
 from .data.clips import measure_features
 from .frontend import Frontend
 from .tasks import label_names, task_of
+
+
+logger = logging.get_logger(__name__)
 
 
 LONGEST_WINDOW = 10.24  # seconds; longer windows must be requested
@@ -268,15 +272,16 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     if classes["problem_type"] == REGRESSION == problem_type_of(config) and config.num_labels == 1:
         classes = classes | {"id2label": config.id2label, "label2id": config.label2id}  # a number by any name
     same = config.id2label == classes["id2label"]
-    model, info = AutoModelForAudioClassification.from_pretrained(
-        args.checkpoint,
-        **classes,
-        **options,
-        attn_implementation=args.attn_implementation,
-        dtype=torch.float32,  # weights in half precision hardly learn; bf16 is left to autocast
-        ignore_mismatched_sizes=not same,
-        output_loading_info=True,
-    )
+    with without_report():
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            args.checkpoint,
+            **classes,
+            **options,
+            attn_implementation=args.attn_implementation,
+            dtype=torch.float32,  # weights in half precision hardly learn; bf16 is left to autocast
+            ignore_mismatched_sizes=not same,
+            output_loading_info=True,
+        )
     if (name := model.main_input_name) != "input_values":
         raise ValueError(
             f"{args.checkpoint!r} takes {name!r}, expected a model that takes 'input_values': ASM, AST, "
@@ -285,6 +290,9 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     wrong = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
     if wrong:
         raise ValueError(f"The weights of {args.checkpoint!r} do not fit its config.json: {', '.join(wrong)}.")
+    for what, names in (("no weights for", info["missing_keys"]), ("weights without a use", info["unexpected_keys"])):
+        if names := sorted(name for name in names if not name.startswith("classifier.")):
+            logger.warning(f"{args.checkpoint!r} has {what}: {', '.join(names)}.")
     if not same:
         for module in model.classifier.modules():
             if isinstance(module, (nn.Linear, nn.LayerNorm)):

@@ -12,11 +12,20 @@ from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION
+from .cross_validation import divide_clips, is_cross_validated
 from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
 from .data.loading import is_streamed
-from .data.splits import choose_splits, choose_test, describe_further, describe_groups, describe_use, group_names
+from .data.splits import (
+    CROSS_VALIDATION,
+    choose_splits,
+    choose_test,
+    describe_further,
+    describe_groups,
+    describe_use,
+    group_names,
+)
 from .frontend import Frontend
 from .models import gather_model, make_frontend, make_model, sampling_rate_of
 from .report.checkpoint import write_checkpoint
@@ -65,7 +74,7 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
     whole = hears_whole_clips(args, trainer.model, splits["test"])
     if isinstance(splits["test"], Dataset) and trainer.is_world_process_zero():
         describe_clips(args, dataset, splits, test_name, None if whole else inputs["test"].transform.frontend)
-    training = checkpoint = averaged = None
+    training = checkpoint = averaged = output = None
     if not args.experiment.evaluate_only:
         checkpoint = get_last_checkpoint(folder)
         if checkpoint and trainer.is_world_process_zero():
@@ -74,7 +83,10 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
             windows = windows_of(trainer.model, clips, inputs["test"].transform)
             column = args.split.group_column or args.split.hold_out_column
             groups = group_names(clips, column) if column else None
-            training = fit_head(trainer, windows, groups=groups)
+            folds = divide_clips(clips, column, training_args.seed) if test_name == CROSS_VALIDATION else None
+            training, output = fit_head(trainer, windows, groups=groups, folds=folds)
+            if folds is not None:
+                splits["test"] = clips.select(sorted(row for _, tested in folds for row in tested.tolist()))
         else:
             if args.model.is_general and not start_head(trainer, clips, inputs["test"].transform):
                 training_args.start_share = 0.0
@@ -84,9 +96,9 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
                 averaged = trainer.average_checkpoints()
             if start:
                 trainer.mix_with_start(start, training_args.start_share)
-    if whole:
+    if output is None and whole:
         output = predict_clips(trainer, windows_of(trainer.model, splits["test"], inputs["test"].transform))
-    else:
+    elif output is None:
         output = trainer.predict(inputs["test"])
     model, frontend = gather_model(trainer.model), inputs["test"].transform.frontend
     if not trainer.is_world_process_zero():
@@ -174,7 +186,12 @@ def plan_tuning(
     if args.experiment.evaluate_only:
         return args, None
     whole = replace(args, split=replace(args.split, dev_fraction=0.0))
-    clips = dataset if is_streamed(dataset) else divide(whole, dataset, further)[0]["train"]
+    if is_streamed(dataset):
+        clips = dataset
+    elif is_cross_validated(args, dataset, further, "head"):
+        clips, *_ = choose_test(dataset, args.split)
+    else:
+        clips = divide(whole, dataset, further)[0]["train"]
     tuning = choose_tuning(args, clips)
     planned = whole if tuning == "head" else args
     return replace(planned, model=replace(args.model, tune=tuning)), describe_tuning(args, tuning, clips)
@@ -184,6 +201,10 @@ def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tu
     """Return the splits `train`, `test` and perhaps `dev`, and the name of the reported clips."""
     if args.experiment.evaluate_only:
         return choose_reported(args, dataset)
+    if is_cross_validated(args, dataset, further, args.model.tune):
+        clips, *_ = choose_test(dataset, args.split)
+        divide_clips(clips, args.split.group_column, args.training.seed)  # raises an error if it cannot be done
+        return DatasetDict(train=clips, test=clips), CROSS_VALIDATION
     return choose_splits(dataset, args.split, args.training.seed, further)
 
 

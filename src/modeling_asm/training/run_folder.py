@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 SETTINGS_FILE = "run.json"
 RESULTS_FILE = "results.json"
+CLIPS = "clips"  # the setting that is a digest of the data
 NAMED = 3  # settings that a message names
 UNFINISHED = "unfinished-"  # prefix of what a killed run may leave half written or half deleted
 STATE_FILE = "trainer_state.json"
@@ -70,7 +71,11 @@ def open_run(folder: str | Path, settings: dict, progress: str = "checkpoint-*")
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if changed and (finished_results(folder) is not None or any(folder.glob(progress))):
-            changes = ", ".join(f"{name} {before.get(name)!r} -> {settings.get(name)!r}" for name in changed[:NAMED])
+            values = {name: (before.get(name), settings.get(name)) for name in changed[:NAMED]}
+            changes = ", ".join(
+                "the clips have changed" if name == CLIPS else f"{name} {old!r} -> {new!r}"
+                for name, (old, new) in values.items()
+            )
             changes += f", and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             raise ValueError(
                 f"{str(folder)!r} holds a run with other settings ({changes}), and nothing is overwritten. Repeat its "

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from ..targets import REGRESSION
+from .cross_validation import score_folds
 from .data.clips import ClipTransform, ClipWindows, collate_clips
 from .data.labels import count_classes
 from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
@@ -123,8 +124,12 @@ def windows_of(model: nn.Module, clips: Dataset, transform: ClipTransform) -> Cl
 
 
 def fit_head(
-    trainer: AudioTrainer, clips: ClipWindows, strengths: tuple[float, ...] = STRENGTHS, groups: list | None = None
-) -> TrainOutput:
+    trainer: AudioTrainer,
+    clips: ClipWindows,
+    strengths: tuple[float, ...] = STRENGTHS,
+    groups: list | None = None,
+    folds: list[tuple[np.ndarray, np.ndarray]] | None = None,
+) -> tuple[TrainOutput, PredictionOutput | None]:
     """Fit the classifier of a trainer's model to the mean embeddings of its clips, once and without augmentation.
 
     Args:
@@ -132,9 +137,11 @@ def fit_head(
         clips: The training clips.
         strengths: Strengths of the regularisation to choose from.
         groups: The group of each clip, such as its speaker: cross-validation does not divide groups.
+        folds: Folds of the clips to predict, by classifiers that were fitted to the others: see [`divide_clips`].
 
     Returns:
-        What `trainer.train` would return, after no step.
+        What `trainer.train` would return, after no step; and, with folds, what `trainer.predict` would, of the clips
+        that are tested.
 
     Raises:
         ValueError: If the model has another kind of classifier, or there is nothing to tell apart.
@@ -152,14 +159,23 @@ def fit_head(
     fitted = nn.Linear(classifier.in_features, classifier.out_features, dtype=torch.float64)
     balanced = trainer.args.class_balance != "none"
     names = [label for _, label in sorted(model.config.id2label.items())]
-    strength = fit_linear_head(
-        fitted, embeddings, targets, model.config.problem_type, balanced, strengths, names, groups
-    )
+
+    def fit(linear: nn.Linear, rows: np.ndarray) -> float:
+        own = None if groups is None else [groups[row] for row in rows]
+        problem_type = model.config.problem_type
+        return fit_linear_head(linear, embeddings[rows], targets[rows], problem_type, balanced, strengths, names, own)
+
+    strength = fit(fitted, np.arange(len(targets)))
+    output = None
+    if folds is not None:
+        tested = np.sort(np.concatenate([rows for _, rows in folds]))
+        logits = score_folds(embeddings, folds, fitted.out_features, fit)
+        output = PredictionOutput(logits[tested], targets[tested], None)
     classifier.load_state_dict(fitted.float().state_dict())
     seconds = time.time() - start
     if trainer.is_world_process_zero():
         print(f"Fitted a linear classifier to {len(targets)} embeddings in {seconds:.1f} s (C = {strength:g}).")
-    return TrainOutput(0, 0.0, {"train_runtime": seconds})
+    return TrainOutput(0, 0.0, {"train_runtime": seconds}), output
 
 
 def start_head(trainer: AudioTrainer, clips: Dataset, transform: ClipTransform) -> bool:

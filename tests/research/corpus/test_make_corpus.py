@@ -209,5 +209,6 @@ def test_nothing_to_learn_from(make, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty' has no recordings." in make("--folder", "effects", "CC0", tmp_path / "empty").error
     assert "missing' is not a folder." in make("--folder", "effects", "CC0", tmp_path / "missing").error
+    assert "nowhere' is not a folder." in make("--never", tmp_path / "nowhere").error  # before anything is fetched
     assert "has no recording: see" in make().error
     assert "There is no synthesiser 'kazoo', expected one of espeak-ng" in make("--synthesise", "kazoo", "1").error

@@ -20,6 +20,10 @@ SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation"
 SPLIT_NAMES |= dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
 
 
+HELD_OUT = 0.2  # fraction of train that is reported by default
+CROSS_VALIDATION = "cross-validation"  # name of what is reported of a classifier that learns from all clips
+
+
 @dataclass
 class SplitArguments:
     """What to train on, and what to report."""
@@ -41,8 +45,12 @@ class SplitArguments:
         default=None,
         metadata={"help": "Column (speaker, session) with groups that must not be in both train and test."},
     )
-    test_fraction: float = field(
-        default=0.2, metadata={"help": "Fraction of train to report, if there is no other split."}
+    test_fraction: float | None = field(
+        default=None,
+        metadata={
+            "help": "Fraction of train to report, if there is no other split (default: 0.2; a classifier that is "
+            "fitted to at most 500 clips learns from all of them, and is cross-validated)."
+        },
     )
     dev_fraction: float = field(
         default=0.1,
@@ -54,15 +62,20 @@ class SplitArguments:
     )
 
     def __post_init__(self):
-        if not (0 < self.test_fraction < 1 and 0 <= self.dev_fraction < 1):
+        if not (0 < self.held_out_fraction < 1 and 0 <= self.dev_fraction < 1):
             raise ValueError(
-                f"--test_fraction is {self.test_fraction} and --dev_fraction {self.dev_fraction}; the first must be "
-                "above 0, the second at least 0, and both below 1."
+                f"--test_fraction is {self.held_out_fraction} and --dev_fraction {self.dev_fraction}; the first must "
+                "be above 0, the second at least 0, and both below 1."
             )
 
     def is_set(self, name: str) -> bool:
         """Whether a value is not the default."""
         return getattr(self, name) != getattr(type(self), name)
+
+    @property
+    def held_out_fraction(self) -> float:
+        """Fraction of train to report, if there is no other split."""
+        return HELD_OUT if self.test_fraction is None else self.test_fraction
 
     @property
     def hold_out_column(self) -> str | None:
@@ -107,8 +120,8 @@ def choose_splits(
             "set 0 to keep the last epoch."
         )
     if test is None:
-        train, test = split_groups(train, args.test_fraction, args.group_column, seed)
-        test_name = f"{args.test_fraction:.0%} of {args.train_split}"
+        train, test = split_groups(train, args.held_out_fraction, args.group_column, seed)
+        test_name = f"{args.held_out_fraction:.0%} of {args.train_split}"
     splits = DatasetDict(test=test)
     if args.dev_fraction > 0 and test_name == "test" and "validation" in dataset:
         splits["dev"] = dataset["validation"]
@@ -242,8 +255,8 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
         groups = "" if column is None else f" in {len(members)} groups"
         more = "Use more clips." if column is None else "Use more clips, or a column with more groups."
         raise ValueError(
-            f"Splitting off {fraction:.0%} of {len(dataset)} clips{groups} leaves nothing of some class to train on. "
-            f"{more}"
+            f"Splitting off {fraction:.0%} of {len(dataset)} clips{groups} leaves nothing of some class to train on: "
+            f"it takes two of a class. {more}"
         )
     return dataset.select(rest), dataset.select(sorted(chosen))
 
@@ -311,8 +324,12 @@ def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args
         own = test_name == "test" and "validation" in dataset
         source = "validation" if own else f"{args.dev_fraction:.0%} of the rest"
         uses.append(f"{len(splits['dev'])} that choose the best epoch ({source})")
-    uses.append(f"{len(splits['test'])} that are reported ({test_name})")
-    lines = [f"{', '.join(uses)}."]
+    if test_name == CROSS_VALIDATION:
+        splits = DatasetDict(train=splits["train"])
+        lines = [f"{', '.join(uses)}. Each is reported by {test_name}, as a classifier hears it that has not seen it."]
+    else:
+        uses.append(f"{len(splits['test'])} that are reported ({test_name})")
+        lines = [f"{', '.join(uses)}."]
     used = {find_split(dataset, args.train_split), test_name, "validation" if "dev" in splits and own else None}
     if args.hold_out is None and (unused := [name for name in dataset if name not in used]):
         unused = ", ".join(f"{name} ({len(dataset[name])} clips)" for name in unused)
