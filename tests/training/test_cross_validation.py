@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_asm.training.cross_validation import MOST_CLIPS, divide_clips, is_cross_validated, score_folds
+from modeling_asm.training.run import divide
 
 
 def clips_of(labels, speakers=None, several=False) -> Dataset:
@@ -46,6 +47,14 @@ def test_a_speaker_is_never_divided():
         assert not {speakers[row] for row in learned} & {speakers[row] for row in tested}
     with pytest.raises(ValueError, match="No class has two values of 'speaker'"):
         divide_clips(clips_of([0, 1], ["ann", "bob"]), "speaker", 0)
+
+
+def test_the_only_speaker_of_a_class_is_not_tested(make_arguments):
+    """Nobody else says it, so that nothing could be learned of it."""
+    clips = clips_of([0, 0, 1, 1, 2, 2], ["ann", "bob", "ann", "bob", "cem", "cem"])
+    args = make_arguments(model={"model_name_or_path": "general", "tune": "head"}, split={"group_column": "speaker"})
+    splits, name = divide(args, DatasetDict(train=clips), None)
+    assert (name, len(splits["train"]), sorted(splits["test"]["label"])) == ("cross-validation", 6, [0, 0, 1, 1])
 
 
 def test_copies_are_never_divided():

@@ -263,6 +263,17 @@ def test_weights_that_are_missing_or_without_a_use_are_told(checkpoint, clips, c
     assert "has weights without a use: more." in caplog.text
 
 
+def test_a_classifier_without_weights_is_told_if_it_is_not_new(clips, model, feature_extractor, tmp_path, caplog):
+    model.config.id2label = {0: "high", 1: "low"}
+    ASMForAudioClassification(model.config).save_pretrained(tmp_path / "same")
+    feature_extractor.save_pretrained(tmp_path / "same")
+    weights = load_file(tmp_path / "same" / "model.safetensors")
+    save_file({name: value for name, value in weights.items() if name != "classifier.bias"},
+              tmp_path / "same" / "model.safetensors", {"format": "pt"})  # fmt: skip
+    make_model(ModelArguments(model_name_or_path=str(tmp_path / "same")), clips)
+    assert "has no weights for: classifier.bias." in caplog.text
+
+
 @pytest.mark.slow
 def test_weights_that_are_spread_over_processes(tmp_path):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}

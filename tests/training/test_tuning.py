@@ -73,7 +73,8 @@ def test_few_recordings_of_two_kinds(run, tones, tmp_path):
         "Starting from asm-small-general. With 5 clips a class, its classifier is fitted (--tune head)."
         in outcome.stdout
     )
-    assert "10 clips to train on. Each is reported by cross-validation, as a classifier hears it" in outcome.stdout
+    assert "10 clips to train on, 10 that are reported (cross-validation). Each of these is scored" in outcome.stdout
+    assert "copies" not in outcome.stdout
     assert "LOAD REPORT" not in outcome.stdout
     assert "10 clips of tones, cross-validation" in outcome.stdout
     results = json.loads((tmp_path / "model" / "results.json").read_text())

@@ -68,6 +68,11 @@ def divide_clips(clips: Dataset, column: str | None, seed: int) -> list[tuple[np
     return folds
 
 
+def tested_rows(folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the rows that are tested in any fold, in order."""
+    return np.sort(np.concatenate([tested for _, tested in folds]))
+
+
 def score_folds(
     embeddings: np.ndarray,
     folds: list[tuple[np.ndarray, np.ndarray]],

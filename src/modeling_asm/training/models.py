@@ -291,7 +291,7 @@ def load_model(args: ModelArguments, classes: dict) -> tuple[PreTrainedModel, ob
     if wrong:
         raise ValueError(f"The weights of {args.checkpoint!r} do not fit its config.json: {', '.join(wrong)}.")
     for what, names in (("no weights for", info["missing_keys"]), ("weights without a use", info["unexpected_keys"])):
-        if names := sorted(name for name in names if not name.startswith("classifier.")):
+        if names := sorted(name for name in names if same or not name.startswith("classifier.")):
             logger.warning(f"{args.checkpoint!r} has {what}: {', '.join(names)}.")
     if not same:
         for module in model.classifier.modules():

@@ -12,7 +12,7 @@ from ..measuring.cost import measure_cost
 from ..measuring.environment import describe_environment
 from ..modeling_asm import ASMForAudioClassification
 from ..targets import REGRESSION
-from .cross_validation import divide_clips, is_cross_validated
+from .cross_validation import divide_clips, is_cross_validated, tested_rows
 from .data.clips import HARDLY_LONGER, ClipDataset, ClipStream, ClipTransform
 from .data.decoding import decode_audio, size_of
 from .data.labels import align_labels, count_classes
@@ -85,8 +85,6 @@ def run_once(args: Arguments, dataset: DatasetDict, further: Dataset | None, pro
             groups = group_names(clips, column) if column else None
             folds = divide_clips(clips, column, training_args.seed) if test_name == CROSS_VALIDATION else None
             training, output = fit_head(trainer, windows, groups=groups, folds=folds)
-            if folds is not None:
-                splits["test"] = clips.select(sorted(row for _, tested in folds for row in tested.tolist()))
         else:
             if args.model.is_general and not start_head(trainer, clips, inputs["test"].transform):
                 training_args.start_share = 0.0
@@ -203,8 +201,8 @@ def divide(args: Arguments, dataset: DatasetDict, further: Dataset | None) -> tu
         return choose_reported(args, dataset)
     if is_cross_validated(args, dataset, further, args.model.tune):
         clips, *_ = choose_test(dataset, args.split)
-        divide_clips(clips, args.split.group_column, args.training.seed)  # raises an error if it cannot be done
-        return DatasetDict(train=clips, test=clips), CROSS_VALIDATION
+        tested = tested_rows(divide_clips(clips, args.split.group_column, args.training.seed))
+        return DatasetDict(train=clips, test=clips.select(tested)), CROSS_VALIDATION
     return choose_splits(dataset, args.split, args.training.seed, further)
 
 

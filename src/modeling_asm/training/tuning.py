@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from ..targets import REGRESSION
-from .cross_validation import score_folds
+from .cross_validation import score_folds, tested_rows
 from .data.clips import ClipTransform, ClipWindows, collate_clips
 from .data.labels import count_classes
 from .linear_heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear_head
@@ -168,8 +168,7 @@ def fit_head(
     strength = fit(fitted, np.arange(len(targets)))
     output = None
     if folds is not None:
-        tested = np.sort(np.concatenate([rows for _, rows in folds]))
-        logits = score_folds(embeddings, folds, fitted.out_features, fit)
+        tested, logits = tested_rows(folds), score_folds(embeddings, folds, fitted.out_features, fit)
         output = PredictionOutput(logits[tested], targets[tested], None)
     classifier.load_state_dict(fitted.float().state_dict())
     seconds = time.time() - start

@@ -209,6 +209,15 @@ def test_groups_that_were_kept_apart(results, render, groups, words):
     assert words in render(results).text
 
 
+def test_cross_validation_is_told(results, render):
+    """The published classifier has heard every speaker; that of each score had not."""
+    results["data"] |= {"apart": {"column": "speaker", "groups": 4}, "test_split": "cross-validation"}
+    card = render(results).text
+    assert "the published one is fitted to all of them" in card
+    assert "no value of `speaker` was learned from while it was tested." in card
+    assert "not in the training data" not in card
+
+
 def test_environment_tells_versions_and_no_paths():
     environment = describe_environment()
     assert environment["transformers"].startswith("5.")

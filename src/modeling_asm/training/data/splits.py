@@ -324,12 +324,11 @@ def describe_use(dataset: DatasetDict, splits: DatasetDict, test_name: str, args
         own = test_name == "test" and "validation" in dataset
         source = "validation" if own else f"{args.dev_fraction:.0%} of the rest"
         uses.append(f"{len(splits['dev'])} that choose the best epoch ({source})")
+    uses.append(f"{len(splits['test'])} that are reported ({test_name})")
+    lines = [f"{', '.join(uses)}."]
     if test_name == CROSS_VALIDATION:
         splits = DatasetDict(train=splits["train"])
-        lines = [f"{', '.join(uses)}. Each is reported by {test_name}, as a classifier hears it that has not seen it."]
-    else:
-        uses.append(f"{len(splits['test'])} that are reported ({test_name})")
-        lines = [f"{', '.join(uses)}."]
+        lines.append("Each of these is scored by a classifier that was fitted without it.")
     used = {find_split(dataset, args.train_split), test_name, "validation" if "dev" in splits and own else None}
     if args.hold_out is None and (unused := [name for name in dataset if name not in used]):
         unused = ", ".join(f"{name} ({len(dataset[name])} clips)" for name in unused)
