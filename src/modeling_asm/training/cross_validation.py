@@ -6,12 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from torch import nn
 
 from .data.copies import find_copies
 from .data.splits import choose_test, classes_of, group_names
-from .linear_heads import quietly
+from .linear_heads import grouped_folds
 from .settings import Arguments
 
 
@@ -51,10 +50,7 @@ def divide_clips(clips: Dataset, column: str | None, seed: int) -> list[tuple[np
     number = min(FOLDS, len(set(groups)), max(collections.Counter(labels).values()))
     folds = []
     if number > 1:
-        kind = StratifiedGroupKFold if stratified else GroupKFold
-        for learned, tested in quietly(
-            list, kind(number, shuffle=True, random_state=seed).split(labels, labels, groups)
-        ):
+        for learned, tested in grouped_folds(labels, groups, number, stratified, seed):
             known = {name for row in learned for name in classes[row]}
             there = np.array([set(classes[row]) <= known for row in tested])
             folds.append((np.sort(np.concatenate([learned, tested[~there]])), tested[there]))

@@ -137,12 +137,27 @@ def make_folds(targets: np.ndarray, groups: Sequence | None, number: int, strati
     number = number if groups is None else min(number, len(set(groups)))
     if number < 2:
         return None
-    kinds = ((KFold, GroupKFold), (StratifiedKFold, StratifiedGroupKFold))
-    folds = list(kinds[stratified][groups is not None](number, shuffle=True, random_state=0).split(
-        targets, targets, groups))  # fmt: skip
+    if groups is not None:
+        folds = grouped_folds(targets, groups, number, stratified, seed=0)
+    else:
+        kind = StratifiedKFold if stratified else KFold
+        folds = list(kind(number, shuffle=True, random_state=0).split(targets, targets))
     if stratified:
         folds = [(train, test) for train, test in folds if len(set(targets[train])) == len(set(targets))]
     return folds or None
+
+
+def grouped_folds(
+    targets: Sequence, groups: Sequence, number: int, stratified: bool, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return so many divisions of clips into those to learn from and those to test, which keep groups together.
+
+    The groups are numbered at random, since scikit-learn before 1.8 mixes up the groups that it shuffles.
+    """
+    _, numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    numbers = np.random.default_rng(seed).permutation(numbers.max() + 1)[numbers]
+    kind = StratifiedGroupKFold if stratified else GroupKFold
+    return quietly(list, kind(number).split(targets, targets, numbers))
 
 
 def negative_log_loss(model: LogisticRegression, rows: np.ndarray, targets: np.ndarray) -> float:
