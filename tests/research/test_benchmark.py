@@ -20,14 +20,22 @@ def benchmark(repository, monkeypatch) -> dict:
 
 
 def test_asm_is_faster_than_ast(repository, tmp_path):
-    """The best round's ratio, and far below what is measured: another process may take the machine in the midst."""
+    """The best round's ratio, and far below what is measured: another process may take the machine in the midst.
+
+    If one took it during all rounds, they are measured once more.
+    """
     output = tmp_path / "benchmark.json"
     command = [sys.executable, str(repository / "research" / "benchmark.py"), "--quick", "--output", str(output)]
-    process = subprocess.run([*command, "--stages", "extract", "forward"], capture_output=True, text=True, timeout=300)
-    assert process.returncode == 0, process.stderr
-    stages = json.loads(output.read_text())
-    (extract,), (forward,) = stages["extract"]["rows"], stages["forward"]["rows"]
-    assert extract["ratio_range"]["ast / asm"][1] > 1.3
+    for _ in range(2):
+        process = subprocess.run(
+            [*command, "--stages", "extract", "forward"], capture_output=True, text=True, timeout=300
+        )
+        assert process.returncode == 0, process.stderr
+        stages = json.loads(output.read_text())
+        (extract,), (forward,) = stages["extract"]["rows"], stages["forward"]["rows"]
+        if extract["ratio_range"]["ast / asm"][1] > 2:
+            break
+    assert extract["ratio_range"]["ast / asm"][1] > 2
     assert extract["ratio_range"]["kaldi / asm"][1] > 1
     assert max(extract["largest_difference"].values()) < 1e-4
     assert forward["ratio_range"]["ast / asm"][1] > 1.2

@@ -5,7 +5,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_asm.training.cross_validation import MOST_CLIPS, divide_clips, is_cross_validated, score_folds
+from modeling_asm.training.cross_validation import divide_clips, is_cross_validated, score_folds
+from modeling_asm.training.data.splits import FEW_CLIPS
 from modeling_asm.training.run import divide
 
 
@@ -102,6 +103,6 @@ def test_only_clips_of_which_none_were_set_aside(make_arguments, arguments, spli
 
 
 def test_many_clips_can_spare_some(make_arguments):
-    for number, expected in ((MOST_CLIPS, True), (MOST_CLIPS + 1, False)):
+    for number, expected in ((FEW_CLIPS, True), (FEW_CLIPS + 1, False)):
         dataset = DatasetDict(train=clips_of([0] * number))
         assert is_cross_validated(make_arguments(), dataset, None, "head") is expected

@@ -9,20 +9,19 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 
 from .data.copies import find_copies
-from .data.splits import choose_test, classes_of, group_names
+from .data.splits import FEW_CLIPS, choose_test, classes_of, group_names
 from .linear_heads import grouped_folds
 from .settings import Arguments
 
 
 FOLDS = 5
-MOST_CLIPS = 500  # beyond, a part of the clips says as much, and costs less
 
 
 def is_cross_validated(args: Arguments, dataset: DatasetDict, further: Dataset | None, tuning: str) -> bool:
     """Whether a classifier is fitted to few clips of which none were set aside, nor are to be, for its report."""
     train, test, _ = choose_test(dataset, args.split)
     chosen = args.split.test_fraction is not None or further is not None or test is not None or train is None
-    return tuning == "head" and not chosen and len(train) <= MOST_CLIPS
+    return tuning == "head" and not chosen and len(train) <= FEW_CLIPS
 
 
 def divide_clips(clips: Dataset, column: str | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

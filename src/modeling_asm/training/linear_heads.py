@@ -152,12 +152,14 @@ def grouped_folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return so many divisions of clips into those to learn from and those to test, which keep groups together.
 
-    The groups are numbered at random, since scikit-learn before 1.8 mixes up the groups that it shuffles.
+    They are scikit-learn's. Before version 1.8, it mixes up the groups of stratified folds when it shuffles, so that
+    they are shuffled here.
     """
-    _, numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    numbers = np.random.default_rng(seed).permutation(numbers.max() + 1)[numbers]
-    kind = StratifiedGroupKFold if stratified else GroupKFold
-    return quietly(list, kind(number).split(targets, targets, numbers))
+    if not stratified:
+        return list(GroupKFold(number, shuffle=True, random_state=seed).split(targets, targets, groups))
+    _, names = np.unique(groups, return_inverse=True)
+    order = np.random.RandomState(seed).permutation(names.max() + 1)
+    return quietly(list, StratifiedGroupKFold(number).split(targets, targets, order.argsort()[names]))
 
 
 def negative_log_loss(model: LogisticRegression, rows: np.ndarray, targets: np.ndarray) -> float:

@@ -21,6 +21,7 @@ SPLIT_NAMES |= dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
 
 
 HELD_OUT = 0.2  # fraction of train that is reported by default
+FEW_CLIPS = 500  # are cross-validated; of more, a part says as much, and costs less
 CROSS_VALIDATION = "cross-validation"  # name of what is reported of a classifier that learns from all clips
 
 
@@ -48,8 +49,8 @@ class SplitArguments:
     test_fraction: float | None = field(
         default=None,
         metadata={
-            "help": "Fraction of train to report, if there is no other split (default: 0.2; a classifier that is "
-            "fitted to at most 500 clips learns from all of them, and is cross-validated)."
+            "help": f"Fraction of train to report, if there is no other split (default: {HELD_OUT}; a classifier that "
+            f"is fitted to at most {FEW_CLIPS} clips learns from all of them, and is cross-validated)."
         },
     )
     dev_fraction: float = field(
@@ -256,7 +257,7 @@ def split_groups(dataset: Dataset, fraction: float, column: str | None, seed: in
         more = "Use more clips." if column is None else "Use more clips, or a column with more groups."
         raise ValueError(
             f"Splitting off {fraction:.0%} of {len(dataset)} clips{groups} leaves nothing of some class to train on: "
-            f"it takes two of a class. {more}"
+            f"each needs two {'clips' if column is None else 'groups'}. {more}"
         )
     return dataset.select(rest), dataset.select(sorted(chosen))
 
