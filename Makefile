@@ -37,7 +37,7 @@ quickstart: env ## generate a small data set, train on it and classify a file: u
 test: env ## run the tests, offline: under ten minutes (ASM_DATA=folder of recorded data sets, JOBS=processes)
 	$(PYTEST) -m "not long"
 
-test-long: env ## run the tests of whole procedures: runs that are killed, studies, benchmarks
+test-long: env ## run the tests of whole procedures: several processes, killed runs, studies, benchmarks
 	$(PYTEST) -m long
 
 test-fast: env ## run the tests that take less than a few seconds each: under three minutes

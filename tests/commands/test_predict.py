@@ -62,6 +62,7 @@ def test_scores_are_the_pipelines(run, tones, checkpoint, tmp_path):
     assert "other settings (rows_per_file 7 -> 8)" in other.error
 
 
+@pytest.mark.long
 def test_two_processes_share_the_work(launch, tones, checkpoint, tmp_path):
     process = launch(
         "predict",

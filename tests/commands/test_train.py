@@ -315,6 +315,7 @@ def test_help(run):
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.long
 def test_two_processes_train_what_one_does(run, launch, tones, tmp_path):
     """Same loss, metrics and weights, up to the rounding of a mean in two parts.
 

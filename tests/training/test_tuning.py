@@ -307,6 +307,7 @@ def test_a_classifier_of_several_layers(run, tones, ast, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_fit_the_same_head(launch, run, tones, checkpoint, tmp_path):
     arguments = ("--data_dir", tones, "--model_name_or_path", checkpoint, "--tune", "head", *COMMON)
     arguments += ("--per_device_eval_batch_size", 4)  # several batches for each process

@@ -344,6 +344,7 @@ def test_no_teacher_with_labels(distil, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_processes_fill_the_bank_that_one_process_fills(pool_folder, teacher_folder, tmp_path):
     make_maker = partial(run.make_maker, str(pool_folder), json.dumps({"seconds": 0.495}), 0.3, 0, False)
     teachers = json.dumps({"tiny": {"type": "classifier", "checkpoint": str(teacher_folder)}})
